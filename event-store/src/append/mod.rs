@@ -1,0 +1,166 @@
+//! Append as group commit.
+//!
+//! Callers hand their requests to one [writer](writer) task, which takes whatever is queued and writes it as one
+//! statement, one commit. That keeps positions gapless and in commit order without a lock per append, and makes each
+//! commit's flush pay for many appends (docs/adr/0002).
+
+mod decide;
+mod heads;
+mod statements;
+mod writer;
+
+use chrono::Timelike;
+use events::{AggregateId, EventId, NewEvent, Position, Version};
+use sha2::{Digest, Sha256};
+use tokio::sync::{mpsc, oneshot};
+
+pub use writer::Config;
+
+use crate::Metrics;
+use crate::tail::Head;
+
+/// One append: events of one aggregate, all or none. Its parts are valid; [`crate::validate`] sees to that.
+#[derive(Debug, Clone)]
+pub struct Append {
+    pub aggregate_id: AggregateId,
+    pub aggregate_type: String,
+    pub expected_version: Option<Version>,
+    pub idempotency_key: Option<String>,
+    pub events: Vec<NewEvent>,
+    /// Whether some of the event ids were made here rather than brought by the caller.
+    pub made_ids: bool,
+    /// The trace of the call, put into the metadata of events that bring none.
+    pub traceparent: Option<String>,
+    /// What the caller said, for comparison under the same idempotency key.
+    pub digest: [u8; 32],
+}
+
+/// What an event became.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    pub event_id: EventId,
+    pub version: Version,
+    pub position: Position,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("aggregate {aggregate_id} is at version {current}, not {expected}")]
+    VersionConflict { aggregate_id: AggregateId, expected: Version, current: Version },
+    #[error("idempotency key {0:?} was used for another request")]
+    KeyReused(String),
+    #[error("event {0} is already in the store")]
+    EventExists(EventId),
+    #[error("aggregate {aggregate_id} would pass the last version there can be")]
+    VersionsExhausted { aggregate_id: AggregateId },
+    /// Postgres refused the data that passed our own checks.
+    #[error("Postgres refuses the data: {0}")]
+    Refused(String),
+    #[error("the database is away: {0}; retry, with an idempotency key it is safe")]
+    Unavailable(String),
+}
+
+impl Error {
+    /// The error's name in metrics and in gRPC error details.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::VersionConflict { .. } => "VERSION_CONFLICT",
+            Self::KeyReused(_) => "IDEMPOTENCY_KEY_REUSED",
+            Self::EventExists(_) => "EVENT_EXISTS",
+            Self::VersionsExhausted { .. } => "VERSIONS_EXHAUSTED",
+            Self::Refused(_) => "DATA_REFUSED",
+            Self::Unavailable(_) => "UNAVAILABLE",
+        }
+    }
+}
+
+/// The way to the writer. Cheap to clone; the writer ends when the last one is gone and the queue is empty.
+#[derive(Debug, Clone)]
+pub struct Appender {
+    queue: mpsc::Sender<Queued>,
+}
+
+/// A request in the writer's hands.
+#[derive(Debug)]
+struct Queued {
+    append: Append,
+    /// A commit with this request may have happened without our learning of it.
+    attempted: bool,
+    answer: oneshot::Sender<Result<Vec<Appended>, Error>>,
+}
+
+impl Appender {
+    /// Starts the writer.
+    pub fn start(config: Config, head: Head, metrics: Metrics) -> (Self, tokio::task::JoinHandle<()>) {
+        let (queue, requests) = mpsc::channel(config.queue);
+        let writer = tokio::spawn(writer::run(config, requests, head, metrics));
+        (Self { queue }, writer)
+    }
+
+    pub async fn append(&self, append: Append) -> Result<Vec<Appended>, Error> {
+        self.enqueue(append).await?.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Puts the request into the queue and returns the way to its answer. Requests are written in queue order.
+    pub async fn enqueue(
+        &self,
+        append: Append,
+    ) -> Result<oneshot::Receiver<Result<Vec<Appended>, Error>>, Error> {
+        let (answer, result) = oneshot::channel();
+        let queued = Queued { append, attempted: false, answer };
+        self.queue.send(queued).await.map_err(|_| stopped())?;
+        Ok(result)
+    }
+}
+
+fn stopped() -> Error {
+    Error::Unavailable("this event store is shutting down".to_owned())
+}
+
+impl Append {
+    /// Digest of what the caller said. Ids and times that the store made up are not part of it, or no retry would
+    /// ever be the same request.
+    pub fn digest(
+        aggregate_id: AggregateId,
+        aggregate_type: &str,
+        expected_version: Option<Version>,
+        events: &[Said<'_>],
+    ) -> [u8; 32] {
+        let mut digest = Sha256::new();
+        let mut field = |bytes: &[u8]| {
+            digest.update((bytes.len() as u64).to_le_bytes());
+            digest.update(bytes);
+        };
+        field(aggregate_id.0.as_bytes());
+        field(aggregate_type.as_bytes());
+        field(&expected_version.map_or([0xff; 4], |version| version.0.to_le_bytes()));
+        for event in events {
+            field(event.event_id.as_ref().map_or(&[], |id| id.0.as_bytes()));
+            field(event.event_type.as_bytes());
+            field(event.event_data.as_bytes());
+            field(event.metadata.as_bytes());
+            let time = event.occurred_at.map_or(0, |time| time.timestamp_micros());
+            field(&time.to_le_bytes());
+        }
+        digest.finalize().into()
+    }
+
+    fn bytes(&self) -> usize {
+        self.events.iter().map(|event| event.event_data.len() + event.metadata.len() + 200).sum()
+    }
+}
+
+/// An event as the caller put it.
+#[derive(Debug)]
+pub struct Said<'a> {
+    pub event_id: Option<EventId>,
+    pub event_type: &'a str,
+    pub event_data: &'a str,
+    pub metadata: &'a str,
+    pub occurred_at: Option<chrono::DateTime<chrono::Utc>>,
+}
+
+/// The store keeps microseconds; what is finer is cut off here, so that what is answered and what is read agree.
+pub fn to_micros(time: chrono::DateTime<chrono::Utc>) -> chrono::DateTime<chrono::Utc> {
+    time.with_nanosecond(time.nanosecond() / 1000 * 1000).unwrap_or(time)
+}

@@ -1,0 +1,308 @@
+//! The one task that writes: take what is queued, decide, write, answer.
+//!
+//! Fast path: versions from memory, one statement. It is safe because the statement writes nothing unless the head row
+//! still has our epoch, so that nobody else can have appended since we learned those versions, and because the
+//! constraints stand behind it. Whatever the fast path cannot be sure of (a conflict, a repeated key, a lost epoch, a
+//! broken connection) goes the careful way: take the epoch and with it the head row's lock, look everything up, decide
+//! again, write.
+
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
+
+use events::{EventId, Position, Version};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, PgConnection};
+use tokio::sync::mpsc;
+
+use super::decide::{Decision, Known, decide};
+use super::heads::Heads;
+use super::statements::{self, Rows};
+use super::{Append, Appended, Error, Queued};
+use crate::tail::Head;
+use crate::{Metrics, database};
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub database: PgConnectOptions,
+    /// Requests that may wait; more wait in their callers.
+    pub queue: usize,
+    /// Requests written in one commit at most.
+    pub batch: usize,
+    /// Bytes of events after which a batch takes no further request.
+    pub batch_bytes: usize,
+    /// How long a batch waits to become as large as the one before it. 100 to 150 µs were measured best.
+    pub gather: Duration,
+    /// Aggregates whose version is kept in memory.
+    pub heads: NonZeroUsize,
+    /// How long one attempt may take before its connection is given up.
+    pub attempt: Duration,
+    /// How long a batch is tried again while the database is away, before its callers are told.
+    pub patience: Duration,
+}
+
+impl Config {
+    pub fn new(database: PgConnectOptions) -> Self {
+        Self {
+            database,
+            queue: 4096,
+            batch: 512,
+            batch_bytes: 16 << 20,
+            gather: Duration::from_micros(120),
+            heads: NonZeroUsize::new(200_000).expect("a positive number"),
+            attempt: Duration::from_secs(15),
+            patience: Duration::from_secs(5),
+        }
+    }
+}
+
+pub(super) async fn run(config: Config, mut requests: mpsc::Receiver<Queued>, head: Head, metrics: Metrics) {
+    let mut writer = Writer {
+        heads: Heads::new(config.heads),
+        db: None,
+        epoch: None,
+        away_since: None,
+        head,
+        metrics,
+        config,
+    };
+    let mut last = 0;
+    while let Some(first) = requests.recv().await {
+        let batch = gather(&writer.config, first, &mut requests, last).await;
+        last = batch.len();
+        writer.write(batch).await;
+    }
+}
+
+/// Takes what is queued. Under load it waits a little for the callers of the last batch to come back, or they would
+/// split into two cohorts that take turns; the wait is a yield loop, because tokio's timer cannot express 100 µs.
+async fn gather(
+    config: &Config,
+    first: Queued,
+    requests: &mut mpsc::Receiver<Queued>,
+    last: usize,
+) -> Vec<Queued> {
+    let started = Instant::now();
+    let mut bytes = first.append.bytes();
+    let mut batch = vec![first];
+    loop {
+        while batch.len() < config.batch && bytes < config.batch_bytes {
+            let Ok(next) = requests.try_recv() else { break };
+            bytes += next.append.bytes();
+            batch.push(next);
+        }
+        let full = batch.len() >= last.min(config.batch) || bytes >= config.batch_bytes;
+        if full || last <= 1 || started.elapsed() >= config.gather {
+            return batch;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+struct Writer {
+    config: Config,
+    db: Option<PgConnection>,
+    /// Our epoch, while the cached heads are exact.
+    epoch: Option<i64>,
+    heads: Heads,
+    away_since: Option<Instant>,
+    head: Head,
+    metrics: Metrics,
+}
+
+impl Writer {
+    /// Answers every request of the batch.
+    async fn write(&mut self, mut batch: Vec<Queued>) {
+        let started = Instant::now();
+        self.metrics.append_batch_requests.observe(batch.len() as f64);
+        while !batch.is_empty() {
+            match self.attempt(&mut batch).await {
+                Ok(()) => self.away_since = None,
+                Err(error) if database::is_unique_violation(&error) => self.epoch = None,
+                Err(error) if database::blames_data(&error) => {
+                    self.epoch = None;
+                    if batch.len() > 1 {
+                        // Somebody's data is refused: find out whose, so that the neighbours are not.
+                        for one in std::mem::take(&mut batch) {
+                            Box::pin(self.write(vec![one])).await;
+                        }
+                    } else {
+                        answer_all(&mut batch, &Error::Refused(database::describe(&error)));
+                    }
+                }
+                Err(error) => {
+                    let away_since = *self.away_since.get_or_insert_with(|| {
+                        tracing::warn!(error = %database::describe(&error), "append: the database is away");
+                        Instant::now()
+                    });
+                    self.disconnect();
+                    for queued in &mut batch {
+                        queued.attempted = true;
+                    }
+                    if away_since.elapsed() >= self.config.patience {
+                        answer_all(&mut batch, &Error::Unavailable(database::describe(&error)));
+                    } else {
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                }
+            }
+        }
+        self.metrics.append_duration_seconds.observe(started.elapsed().as_secs_f64());
+    }
+
+    /// One try; requests that are answered leave the batch.
+    async fn attempt(&mut self, batch: &mut Vec<Queued>) -> sqlx::Result<()> {
+        let limit = self.config.attempt;
+        let doubtful = batch.iter().any(|queued| queued.attempted);
+        let attempt = async {
+            match self.epoch {
+                Some(epoch) if !doubtful => self.fast(epoch, batch).await,
+                _ => self.careful(batch).await,
+            }
+        };
+        match tokio::time::timeout(limit, attempt).await {
+            Ok(result) => result,
+            Err(_) => Err(database::timed_out("append")),
+        }
+    }
+
+    async fn fast(&mut self, epoch: i64, batch: &mut Vec<Queued>) -> sqlx::Result<()> {
+        let (mut heads, unknown) = self.heads.known(batch.iter().map(|queued| queued.append.aggregate_id));
+        let db = connected(&mut self.db, &self.config).await?;
+        if !unknown.is_empty() {
+            heads.extend(statements::heads(db, &unknown).await?);
+        }
+        let mut decisions = decide(requests(batch), &Known { heads, ..Known::default() });
+        for decision in &mut decisions {
+            // Conflicts and repetitions as far as memory goes; only the store can tell.
+            if matches!(decision, Decision::Answer(_)) {
+                *decision = Decision::Later;
+            }
+        }
+        let rows = rows(batch, &decisions);
+        let mut base = Position::START;
+        if !rows.is_empty() {
+            let Some(written) = statements::write(db, &rows, epoch).await? else {
+                self.epoch = None;
+                return Ok(());
+            };
+            base = written;
+        }
+        drop(rows);
+        self.settle(batch, decisions, base);
+        if batch.is_empty() { Ok(()) } else { self.careful(batch).await }
+    }
+
+    async fn careful(&mut self, batch: &mut Vec<Queued>) -> sqlx::Result<()> {
+        let mut aggregates: Vec<_> = batch.iter().map(|queued| queued.append.aggregate_id).collect();
+        aggregates.sort_unstable();
+        aggregates.dedup();
+        let keys: Vec<&str> =
+            batch.iter().filter_map(|queued| queued.append.idempotency_key.as_deref()).collect();
+        let event_ids: Vec<_> =
+            batch.iter().flat_map(|queued| &queued.append.events).map(|event| event.event_id.0).collect();
+
+        let db = connected(&mut self.db, &self.config).await?;
+        let mut tx = db.begin().await?;
+        let epoch = statements::take_epoch(&mut tx).await?;
+        let known = Known {
+            heads: statements::heads(&mut tx, &aggregates).await?,
+            keys: statements::used_keys(&mut tx, &keys).await?,
+            events: statements::stored_events(&mut tx, &event_ids).await?,
+        };
+        let decisions = decide(requests(batch), &known);
+        let rows = rows(batch, &decisions);
+        let undisturbed = self.epoch.is_some_and(|ours| epoch == ours + 1);
+        let mut base = Position::START;
+        if !rows.is_empty() || !undisturbed {
+            if let Some(written) = statements::write(&mut tx, &rows, epoch).await? {
+                base = written;
+            }
+            tx.commit().await?;
+            if !undisturbed {
+                self.heads.forget_all();
+            }
+            self.epoch = Some(epoch);
+        } else {
+            tx.rollback().await?;
+        }
+        drop(rows);
+        self.settle(batch, decisions, base);
+        Ok(())
+    }
+
+    /// Answers the requests that are decided, those written being the events after `base`, and keeps the others.
+    fn settle(&mut self, batch: &mut Vec<Queued>, decisions: Vec<Decision>, base: Position) {
+        let mut position = base;
+        for (queued, decision) in std::mem::take(batch).into_iter().zip(decisions) {
+            let answer = match decision {
+                Decision::Later => {
+                    batch.push(queued);
+                    continue;
+                }
+                Decision::Answer(answer) => answer,
+                Decision::Write(first) => {
+                    let answer = appended(&queued.append, first, &mut position);
+                    if let Some(last) = answer.last() {
+                        self.heads.learn(queued.append.aggregate_id, last.version);
+                    }
+                    Ok(answer)
+                }
+            };
+            self.count(&answer);
+            // A caller that went away does not want its answer; its events are in the store all the same.
+            let _ = queued.answer.send(answer);
+        }
+        self.head.appended(position);
+    }
+
+    fn count(&self, answer: &Result<Vec<Appended>, Error>) {
+        match answer {
+            Ok(events) => self.metrics.appended_events.inc_by(events.len() as u64),
+            Err(error) => self.metrics.refused_appends.with_label_values(&[error.reason()]).inc(),
+        }
+    }
+
+    fn disconnect(&mut self) {
+        self.db = None;
+        self.epoch = None;
+    }
+}
+
+/// The writer has a connection of its own, so that no reader can keep it waiting.
+async fn connected<'a>(db: &'a mut Option<PgConnection>, config: &Config) -> sqlx::Result<&'a mut PgConnection> {
+    match db {
+        Some(db) => Ok(db),
+        None => Ok(db.insert(PgConnection::connect_with(&config.database).await?)),
+    }
+}
+
+fn requests(batch: &[Queued]) -> impl Iterator<Item = (&Append, bool)> {
+    batch.iter().map(|queued| (&queued.append, queued.attempted))
+}
+
+fn rows<'a>(batch: &'a [Queued], decisions: &[Decision]) -> Rows<'a> {
+    let mut rows = Rows::default();
+    for (queued, decision) in batch.iter().zip(decisions) {
+        if let Decision::Write(first) = decision {
+            rows.push(&queued.append, *first);
+        }
+    }
+    rows
+}
+
+fn appended(append: &Append, first: Version, position: &mut Position) -> Vec<Appended> {
+    let ids = append.events.iter().map(|event| event.event_id);
+    (first.0..)
+        .zip(ids)
+        .map(|(version, event_id): (i32, EventId)| {
+            *position = position.next();
+            Appended { event_id, version: Version(version), position: *position }
+        })
+        .collect()
+}
+
+fn answer_all(batch: &mut Vec<Queued>, error: &Error) {
+    for queued in batch.drain(..) {
+        let _ = queued.answer.send(Err(error.clone()));
+    }
+}

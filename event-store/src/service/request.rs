@@ -1,0 +1,212 @@
+//! From the protocol's requests to ours: every field checked, all violations at once.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use events::{AggregateId, EventId, NewEvent, Position, Version};
+use prost_types::Timestamp;
+use tonic::metadata::MetadataMap;
+
+use crate::append::{Append, Said, to_micros};
+use crate::proto::{self, AppendEventsRequest, ReadAllRequest, read_all_request};
+use crate::read::Filter;
+use crate::validate::{self, MAX_EVENT_BYTES, MAX_EVENTS, MAX_REQUEST_BYTES, Violation, Violations};
+
+pub(super) fn append(request: AppendEventsRequest, traceparent: Option<String>) -> Result<Append, Vec<Violation>> {
+    let mut violations = Violations::default();
+    let aggregate_id = violations.check("aggregate_id", validate::uuid(&request.aggregate_id)).map(AggregateId);
+    let aggregate_type = violations.check("aggregate_type", validate::name(&request.aggregate_type));
+    let key = violations.check("idempotency_key", validate::idempotency_key(&request.idempotency_key));
+    let expected_version = request.expected_version.map(Version);
+    if expected_version.is_some_and(|version| version < Version::NONE) {
+        violations.add("expected_version", "must be 0 (the aggregate must be new) or more");
+    }
+    match request.events.len() {
+        0 => violations.add("events", "must not be empty"),
+        1..=MAX_EVENTS => {}
+        count => violations.add("events", format_args!("at most {MAX_EVENTS} at a time, not {count}")),
+    }
+    let bytes: usize = request.events.iter().map(|event| event.event_data.len() + event.metadata.len()).sum();
+    if bytes > MAX_REQUEST_BYTES {
+        violations.add("events", format_args!("{bytes} bytes together; at most {MAX_REQUEST_BYTES}"));
+    }
+
+    let now = Utc::now();
+    let mut ids = HashSet::new();
+    let mut said = Vec::with_capacity(request.events.len());
+    for (index, event) in request.events.iter().enumerate() {
+        let one = said_event(event, |field| format!("events[{index}].{field}"), &mut violations);
+        if let Some(id) = one.event_id
+            && !ids.insert(id)
+        {
+            violations.add(format!("events[{index}].event_id"), format_args!("{id} is twice in this request"));
+        }
+        said.push(one);
+    }
+    let (Some(aggregate_id), Some(aggregate_type), Some(idempotency_key), true) =
+        (aggregate_id, aggregate_type, key, violations.0.is_empty())
+    else {
+        return Err(violations.0);
+    };
+
+    let digest = Append::digest(aggregate_id, &aggregate_type, expected_version, &said);
+    let new = |said: &Said<'_>| NewEvent {
+        event_id: said.event_id.unwrap_or_else(EventId::generate),
+        event_type: said.event_type.to_owned(),
+        event_data: said.event_data.to_owned(),
+        metadata: said.metadata.to_owned(),
+        occurred_at: to_micros(said.occurred_at.unwrap_or(now)),
+    };
+    Ok(Append {
+        aggregate_id,
+        aggregate_type,
+        expected_version,
+        idempotency_key,
+        made_ids: said.iter().any(|said| said.event_id.is_none()),
+        events: said.iter().map(new).collect(),
+        traceparent,
+        digest,
+    })
+}
+
+fn said_event<'a>(
+    event: &'a proto::NewEvent,
+    field: impl Fn(&str) -> String,
+    violations: &mut Violations,
+) -> Said<'a> {
+    let event_id = event
+        .event_id
+        .as_deref()
+        .filter(|id| !id.is_empty())
+        .and_then(|id| violations.check(field("event_id"), validate::uuid(id)))
+        .map(EventId);
+    violations.check(field("event_type"), validate::name(&event.event_type));
+    let metadata = if event.metadata.is_empty() { "{}" } else { &event.metadata };
+    if event.event_data.len() + metadata.len() > MAX_EVENT_BYTES {
+        let bytes = event.event_data.len() + metadata.len();
+        violations.add(field("event_data"), format_args!("{bytes} bytes with the metadata; at most {MAX_EVENT_BYTES}"));
+    } else {
+        violations.check(field("event_data"), validate::json_object(&event.event_data));
+        violations.check(field("metadata"), validate::json_object(metadata));
+    }
+    let occurred_at = event
+        .occurred_at
+        .and_then(|time| violations.check(field("occurred_at"), validate::occurred_at(time.seconds, time.nanos)));
+    Said { event_id, event_type: &event.event_type, event_data: &event.event_data, metadata, occurred_at }
+}
+
+/// A JSON object that is not too large.
+pub(super) fn sized_object(text: &str) -> Result<(), String> {
+    if text.len() > MAX_EVENT_BYTES {
+        return Err(format!("{} bytes; at most {MAX_EVENT_BYTES}", text.len()));
+    }
+    validate::json_object(text)
+}
+
+/// Where reading begins.
+pub(super) enum From {
+    /// After this position.
+    Position(Position),
+    Time(DateTime<Utc>),
+}
+
+pub(super) fn selection(request: &ReadAllRequest) -> Result<(From, Filter), Vec<Violation>> {
+    let mut violations = Violations::default();
+    for (index, name) in request.aggregate_types.iter().enumerate() {
+        violations.check(format!("aggregate_types[{index}]"), validate::name(name));
+    }
+    for (index, name) in request.event_types.iter().enumerate() {
+        violations.check(format!("event_types[{index}]"), validate::name(name));
+    }
+    let from = match request.from {
+        None => Some(From::Position(Position::START)),
+        Some(read_all_request::From::FromPosition(first)) if first < 0 => {
+            violations.add("from_position", "must not be negative");
+            None
+        }
+        Some(read_all_request::From::FromPosition(first)) => Some(From::Position(Position((first - 1).max(0)))),
+        Some(read_all_request::From::FromTime(time)) => {
+            violations.check("from_time", validate::occurred_at(time.seconds, time.nanos)).map(From::Time)
+        }
+    };
+    let filter = Filter {
+        aggregate_types: request.aggregate_types.clone(),
+        event_types: request.event_types.clone(),
+        aggregate_ids: Vec::new(),
+    };
+    match from {
+        Some(from) if violations.0.is_empty() => Ok((from, filter)),
+        _ => Err(violations.0),
+    }
+}
+
+/// The W3C trace context of the call. A malformed one is ignored: traces must never fail an append.
+pub(super) fn traceparent(metadata: &MetadataMap) -> Option<String> {
+    let text = metadata.get("traceparent")?.to_str().ok()?;
+    is_traceparent(text).then(|| text.to_owned())
+}
+
+/// `version-trace_id-parent_id-flags` in lower-case hexadecimal, ids not all zero.
+fn is_traceparent(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let hex = |part: &str| part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let some = |part: &str| part.bytes().any(|byte| byte != b'0');
+    matches!(parts[..], [version, trace, parent, flags]
+        if version == "00" && trace.len() == 32 && parent.len() == 16 && flags.len() == 2
+            && parts.iter().all(|part| hex(part)) && some(trace) && some(parent))
+}
+
+pub fn timestamp(time: DateTime<Utc>) -> Timestamp {
+    Timestamp { seconds: time.timestamp(), nanos: time.timestamp_subsec_nanos() as i32 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_wellformed_traceparent_is_taken() {
+        assert!(is_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"));
+        for wrong in [
+            "",
+            "00",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-x",
+        ] {
+            assert!(!is_traceparent(wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn all_violations_are_named_at_once() {
+        let event = proto::NewEvent {
+            event_id: Some("x".into()),
+            event_type: "e".repeat(101),
+            event_data: "[]".into(),
+            metadata: "{".into(),
+            occurred_at: Some(Timestamp { seconds: i64::MAX, nanos: 0 }),
+        };
+        let request = AppendEventsRequest {
+            aggregate_id: "y".into(),
+            aggregate_type: String::new(),
+            expected_version: Some(-1),
+            idempotency_key: "k".repeat(201),
+            events: vec![event],
+        };
+        let violations = append(request, None).expect_err("all of it is wrong");
+        let fields: Vec<_> = violations.iter().map(|violation| violation.field.as_str()).collect();
+        assert_eq!(fields, [
+            "aggregate_id",
+            "aggregate_type",
+            "idempotency_key",
+            "expected_version",
+            "events[0].event_id",
+            "events[0].event_type",
+            "events[0].event_data",
+            "events[0].metadata",
+            "events[0].occurred_at",
+        ]);
+    }
+}

@@ -1,0 +1,84 @@
+//! From JSON to the closed set of events that a topic carries.
+
+use serde::de::DeserializeOwned;
+
+use crate::{Payload, Topic, Upcast};
+
+/// The events of one topic, in their newest shape.
+///
+/// `decode` is a hand-written `match` on the event type, so that the list of events can be read. A type that is not
+/// in the list is `None`: it is skipped, counted and settled, because a new event must never stop an old worker.
+pub trait EventSet: Sized + Send {
+    const TOPIC: &'static Topic;
+
+    /// # Errors
+    /// The type is known and the data does not fit it: poison, which only a person can resolve.
+    fn decode(payload: &Payload) -> Result<Option<Self>, DecodeError>;
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{event_type} (schema {schema_version}): {reason}")]
+pub struct DecodeError {
+    pub event_type: String,
+    pub schema_version: u32,
+    /// What did not fit, without the values: serde names the field or the type, and the place.
+    pub reason: String,
+}
+
+/// Reads a payload's data as `T`, which must be its newest shape. Unknown fields are ignored.
+pub fn payload<T: DeserializeOwned>(payload: &Payload) -> Result<T, DecodeError> {
+    serde_json::from_str(payload.event_data.get()).map_err(|error| wrong(payload, &error))
+}
+
+/// As [`payload`], for an event of an older schema: its JSON goes through the steps of `upcast` first.
+pub(crate) fn upcasted<T: DeserializeOwned>(
+    payload: &Payload,
+    upcast: &Upcast,
+) -> Result<T, DecodeError> {
+    let data = serde_json::from_str(payload.event_data.get()).map_err(|error| wrong(payload, &error))?;
+    let data = upcast.apply(data, payload.metadata.schema_version());
+    serde_json::from_value(serde_json::Value::Object(data)).map_err(|error| wrong(payload, &error))
+}
+
+fn wrong(payload: &Payload, error: &serde_json::Error) -> DecodeError {
+    DecodeError {
+        event_type: payload.event_type.clone(),
+        schema_version: payload.metadata.schema_version(),
+        reason: without_values(&error.to_string()),
+    }
+}
+
+/// Serde quotes the offending value (`invalid type: string "secret", expected i32`); errors reach logs and tables,
+/// where payloads have no business.
+pub(crate) fn without_values(message: &str) -> String {
+    let mut kept = String::with_capacity(message.len());
+    let mut inside = false;
+    let mut escaped = false;
+    for character in message.chars() {
+        match character {
+            '"' if !escaped => {
+                inside = !inside;
+                kept.push('"');
+                if inside {
+                    kept.push('…');
+                }
+            }
+            _ if inside => {}
+            _ => kept.push(character),
+        }
+        escaped = inside && character == '\\' && !escaped;
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_the_field_but_not_the_value() {
+        let message = r#"invalid type: string "ada@\"example.org", expected i32 at line 1 column 9"#;
+        assert_eq!(without_values(message), r#"invalid type: string "…", expected i32 at line 1 column 9"#);
+        assert_eq!(without_values("missing field `user_id`"), "missing field `user_id`");
+    }
+}

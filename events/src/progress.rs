@@ -1,0 +1,82 @@
+//! `progress-events`: what learners do in their sessions.
+
+use serde::Deserialize;
+use uuid::Uuid;
+
+use crate::decode::{DecodeError, EventSet, payload};
+use crate::{Payload, Topic, topic};
+
+/// `MilestoneAchieved` also travels on this topic; no projection handles it, so it is not in the set.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ProgressEvent {
+    SessionStarted(SessionStarted),
+    CorrectnessJudged(CorrectnessJudged),
+    SessionCompleted(SessionCompleted),
+    SessionAbandoned(SessionAbandoned),
+}
+
+impl EventSet for ProgressEvent {
+    const TOPIC: &'static Topic = &topic::PROGRESS;
+
+    fn decode(event: &Payload) -> Result<Option<Self>, DecodeError> {
+        Ok(Some(match event.event_type.as_str() {
+            "SessionStarted" => Self::SessionStarted(payload(event)?),
+            "CorrectnessJudged" => Self::CorrectnessJudged(payload(event)?),
+            "SessionCompleted" => Self::SessionCompleted(payload(event)?),
+            "SessionAbandoned" => Self::SessionAbandoned(payload(event)?),
+            _ => return Ok(None),
+        }))
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct SessionStarted {
+    pub session_id: Uuid,
+    pub user_id: Uuid,
+    pub item_count: i32,
+    pub strategy: String,
+}
+
+/// It carries no user: that is the session's.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct CorrectnessJudged {
+    pub session_id: Uuid,
+    pub item_id: Uuid,
+    pub judgment: Judgment,
+    pub response_time_ms: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Judgment {
+    AutoConfirmed,
+    UserConfirmedCorrect,
+    UserConfirmedIncorrect,
+}
+
+impl Judgment {
+    pub fn is_correct(self) -> bool {
+        self != Self::UserConfirmedIncorrect
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AutoConfirmed => "auto_confirmed",
+            Self::UserConfirmedCorrect => "user_confirmed_correct",
+            Self::UserConfirmedIncorrect => "user_confirmed_incorrect",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct SessionCompleted {
+    pub session_id: Uuid,
+    pub duration_seconds: i32,
+    pub reason: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct SessionAbandoned {
+    pub session_id: Uuid,
+    pub reason: String,
+}

@@ -1,0 +1,153 @@
+//! The Pub/Sub message: a [`Recorded`] event as JSON data and string attributes.
+//!
+//! The data is authoritative; the attributes exist for filters, traces and people. What the fleet publishes has all
+//! of them, what others publish may have two (`event_type`, `aggregate_id`).
+
+use std::borrow::Cow;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{AggregateId, EventId, Metadata, Payload, Position, Recorded, Version};
+
+/// The attribute in which Google's own clients carry the W3C trace context.
+pub const TRACEPARENT: &str = "googclient_traceparent";
+
+/// The message data.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Event<'a> {
+    pub event_id: EventId,
+    pub aggregate_id: AggregateId,
+    #[serde(borrow)]
+    pub aggregate_type: Cow<'a, str>,
+    #[serde(borrow)]
+    pub event_type: Cow<'a, str>,
+    pub event_version: Version,
+    #[serde(borrow)]
+    pub event_data: &'a RawValue,
+    pub metadata: Cow<'a, Metadata>,
+    #[serde(with = "rfc3339")]
+    pub occurred_at: DateTime<Utc>,
+    /// Absent when the publisher is not our relay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<Position>,
+}
+
+/// What the fleet needs to know of a message before it asks the store; everything else may be wrong or missing.
+#[derive(Debug, Deserialize)]
+pub struct Identity {
+    pub event_id: EventId,
+    #[serde(default)]
+    pub aggregate_id: Option<AggregateId>,
+}
+
+/// A message cannot be read as an event.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the data is not UTF-8 (valid up to byte {0})")]
+    NotUtf8(usize),
+    #[error("the data is not an event: {0}")]
+    NotAnEvent(String),
+}
+
+/// Data and attributes of the message for `event`.
+pub fn encode(event: &Recorded<Payload>) -> (Vec<u8>, Vec<(&'static str, String)>) {
+    let data = Event {
+        event_id: event.event_id,
+        aggregate_id: event.aggregate_id,
+        aggregate_type: Cow::Borrowed(&event.data.aggregate_type),
+        event_type: Cow::Borrowed(&event.data.event_type),
+        event_version: event.version,
+        event_data: &event.data.event_data,
+        metadata: Cow::Borrowed(&event.data.metadata),
+        occurred_at: event.occurred_at,
+        position: Some(event.position),
+    };
+    let data = serde_json::to_vec(&data).expect("an event holds only strings, numbers and JSON that was read as JSON");
+    let mut attributes = vec![
+        ("event_type", event.data.event_type.clone()),
+        ("aggregate_id", event.aggregate_id.to_string()),
+        ("aggregate_type", event.data.aggregate_type.clone()),
+        ("event_id", event.event_id.to_string()),
+        ("event_version", event.version.to_string()),
+        ("position", event.position.to_string()),
+        ("schema_version", event.data.metadata.schema_version().to_string()),
+    ];
+    if let Some(traceparent) = event.data.metadata.traceparent() {
+        attributes.push((TRACEPARENT, traceparent.to_owned()));
+    }
+    (data, attributes)
+}
+
+/// Which event a message speaks of.
+pub fn identify(data: &[u8]) -> Result<Identity, Error> {
+    read(data)
+}
+
+/// The whole event, as somebody else published it.
+pub fn decode(data: &[u8]) -> Result<Event<'_>, Error> {
+    read(data)
+}
+
+fn read<'a, T: Deserialize<'a>>(data: &'a [u8]) -> Result<T, Error> {
+    let text = std::str::from_utf8(data).map_err(|error| Error::NotUtf8(error.valid_up_to()))?;
+    serde_json::from_str(text).map_err(|error| Error::NotAnEvent(crate::decode::without_values(&error.to_string())))
+}
+
+/// RFC 3339 in UTC with as many fractional digits as the time has, up to the microseconds that the store keeps.
+mod rfc3339 {
+    use super::{DateTime, SecondsFormat, Utc};
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DateTime<Utc>, D::Error> {
+        DateTime::<Utc>::deserialize(deserializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_without_event_id_is_an_error_that_says_so() {
+        let error = identify(br#"{"aggregate_id":"ef005975-efd3-473c-b818-972640025d09"}"#).expect_err("no event_id");
+        assert!(error.to_string().contains("missing field `event_id`"), "{error}");
+    }
+
+    #[test]
+    fn a_message_that_is_not_utf8_is_an_error_that_says_where() {
+        assert!(matches!(identify(b"{\"a\":\"\xff\"}"), Err(Error::NotUtf8(6))));
+    }
+
+    #[test]
+    fn what_is_encoded_decodes_to_the_same() {
+        let recorded = Recorded {
+            event_id: EventId::generate(),
+            aggregate_id: AggregateId(uuid::Uuid::now_v7()),
+            version: Version(3),
+            position: Position(7),
+            occurred_at: "2026-01-05T06:34:32.379Z".parse().expect("a time"),
+            recorded_at: Utc::now(),
+            data: Payload {
+                aggregate_type: "User".into(),
+                event_type: "UserEmailUpdated".into(),
+                event_data: RawValue::from_string(r#"{"email":"a@example.org"}"#.into()).expect("JSON"),
+                metadata: Metadata::from([("schema_version", 2.into()), ("traceparent", "00-1-2-01".into())]),
+            },
+        };
+        let (data, attributes) = encode(&recorded);
+        let event = decode(&data).expect("what we wrote");
+        assert_eq!(event.event_id, recorded.event_id);
+        assert_eq!(event.position, Some(Position(7)));
+        assert_eq!(event.occurred_at, recorded.occurred_at);
+        assert_eq!(event.event_data.get(), recorded.data.event_data.get());
+        assert!(attributes.contains(&(TRACEPARENT, "00-1-2-01".to_owned())));
+        assert!(attributes.contains(&("schema_version", "2".to_owned())));
+        assert!(String::from_utf8(data).expect("UTF-8").contains(r#""occurred_at":"2026-01-05T06:34:32.379Z""#));
+    }
+}

@@ -1,0 +1,78 @@
+//! Which bus: Google's, real or emulated, or the one within this process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bus::embedded::Embedded;
+use bus::google::Google;
+use bus::{Publisher, Spec, Subscription};
+use events::{TOPICS, Topic};
+
+/// Pulls side by side, each with so many unsettled messages at most.
+#[derive(Debug, Clone, Copy)]
+pub struct Pull {
+    pub streams: usize,
+    pub max_outstanding: i64,
+}
+
+#[derive(Debug, Clone)]
+pub enum Bus {
+    Google(Google),
+    Embedded(Embedded),
+}
+
+impl Bus {
+    pub fn publisher(&self, topic: &Topic) -> Arc<dyn Publisher> {
+        match self {
+            Self::Google(google) => Arc::new(google.publisher(topic.name)),
+            Self::Embedded(embedded) => Arc::new(embedded.publisher(topic.name)),
+        }
+    }
+
+    pub fn subscription(&self, topic: &Topic, pull: Pull) -> Arc<dyn Subscription> {
+        match self {
+            Self::Google(google) => {
+                Arc::new(google.subscription(topic.subscription, pull.streams, pull.max_outstanding))
+            }
+            Self::Embedded(embedded) => Arc::new(embedded.subscription(topic.subscription)),
+        }
+    }
+
+    /// Creates what Terraform creates in production: topics, subscriptions, dead letters.
+    pub async fn ensure(&self, push_endpoint: Option<&str>) -> Result<(), bus::Error> {
+        for topic in TOPICS {
+            let dead_letter = topic.dead_letter();
+            self.ensure_topic(&dead_letter).await?;
+            self.ensure_subscription(Spec::new(&dead_letter, &dead_letter)).await?;
+            self.ensure_topic(topic.name).await?;
+            self.ensure_subscription(Spec {
+                ack_deadline_seconds: Topic::ACK_DEADLINE_SECONDS,
+                min_backoff: Duration::from_secs(Topic::MINIMUM_BACKOFF_SECONDS.into()),
+                max_backoff: Duration::from_secs(Topic::MAXIMUM_BACKOFF_SECONDS.into()),
+                dead_letter_topic: Some(dead_letter),
+                max_delivery_attempts: Topic::MAX_DELIVERY_ATTEMPTS,
+                push_endpoint: push_endpoint.map(str::to_owned),
+                ..Spec::new(topic.subscription, topic.name)
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn ensure_topic(&self, name: &str) -> Result<(), bus::Error> {
+        match self {
+            Self::Google(google) => google.ensure_topic(name).await,
+            Self::Embedded(embedded) => {
+                embedded.ensure_topic(name);
+                Ok(())
+            }
+        }
+    }
+
+    async fn ensure_subscription(&self, spec: Spec) -> Result<(), bus::Error> {
+        match self {
+            Self::Google(google) => google.ensure_subscription(spec).await,
+            Self::Embedded(embedded) => embedded.ensure_subscription(spec),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The command line: roles, and commands against a running fleet. Every setting is a flag and an environment variable;
+//! `.env.sample` lists them.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use bus::google::Google;
+use clap::{Args, Parser, Subcommand};
+
+use crate::bus_choice::Bus;
+use crate::{commands, dev, roles, shutdown, telemetry};
+
+/// A fleet of projection workers: keeps read models equal to the fold of an event store, whatever the bus does.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Without a command: `fleet dev`.
+    #[command(flatten)]
+    dev: dev::Options,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs everything in this one process, on a Postgres and a bus that it finds or starts.
+    Dev(dev::Options),
+    /// Runs the event store: gRPC append and read, and the relay.
+    EventStore(roles::event_store::Options),
+    /// Runs the worker of one topic.
+    Worker(roles::worker::Options),
+    /// Runs the admin API of the whole fleet, and measures lag.
+    Admin(roles::admin::Options),
+    /// Brings the database up to date, and ends.
+    Migrate(roles::migrate::Options),
+    /// Appends the requests of a file (.ndjson, .ndjson.gz, or - for standard input). May be repeated and resumed.
+    Import(commands::import::Options),
+    /// Writes the whole store in the format that import reads.
+    Export(commands::export::Options),
+    /// Shows how far each projection is.
+    Status(commands::status::Options),
+    /// Applies what is unsettled in a selection of the store, and follows it to the end.
+    Replay(commands::replay::Options),
+}
+
+/// Where the database is.
+#[derive(Debug, Clone, Args)]
+pub struct Database {
+    /// Postgres, as postgres://user:password@host:port/database.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: String,
+    /// Connections that this process opens at most, besides the event store's one for writing.
+    #[arg(long, env = "FLEET_MAX_CONNECTIONS", default_value_t = 12, value_parser = clap::value_parser!(u32).range(4..=500))]
+    pub max_connections: u32,
+}
+
+/// Where the bus is.
+#[derive(Debug, Clone, Args)]
+pub struct PubSub {
+    /// The Google Cloud project of the topics and subscriptions.
+    #[arg(long, env = "GOOGLE_CLOUD_PROJECT", default_value = "fleet-dev")]
+    pub project: String,
+    /// host:port of a Pub/Sub emulator. Absent: the real service.
+    #[arg(long, env = "PUBSUB_EMULATOR_HOST")]
+    pub pubsub_emulator_host: Option<String>,
+}
+
+/// How it speaks of itself.
+#[derive(Debug, Clone, Args)]
+pub struct Log {
+    /// What is logged: a level, or a list such as info,workers=debug.
+    #[arg(long, env = "FLEET_LOG", default_value = "info")]
+    pub log: String,
+    /// text for people, json for Cloud Logging.
+    #[arg(long, env = "FLEET_LOG_FORMAT", value_enum, default_value_t = telemetry::Format::Text)]
+    pub log_format: telemetry::Format,
+}
+
+/// Where the HTTP of a role listens.
+#[derive(Debug, Clone, Args)]
+pub struct Http {
+    /// host:port of health, metrics and admin API.
+    #[arg(long = "http", env = "FLEET_HTTP_LISTEN", default_value_t = default_http())]
+    pub listen: String,
+}
+
+impl PubSub {
+    pub fn bus(&self) -> Bus {
+        let emulator = self.pubsub_emulator_host.clone().filter(|host| !host.is_empty());
+        Bus::Google(Google::new(&self.project, emulator))
+    }
+}
+
+/// Cloud Run says in PORT where it wants us.
+fn default_http() -> String {
+    let port = std::env::var("PORT").ok().filter(|port| port.parse::<u16>().is_ok());
+    format!("0.0.0.0:{}", port.as_deref().unwrap_or("8080"))
+}
+
+impl Cli {
+    /// Runs the command to its end.
+    ///
+    /// # Errors
+    /// It did not work; the error is one line that says what to do.
+    pub async fn run(self) -> Result<ExitCode> {
+        let done = |()| ExitCode::SUCCESS;
+        match self.command.unwrap_or(Command::Dev(self.dev)) {
+            Command::Dev(options) => dev::run(options, shutdown::signal()?).await.map(done),
+            Command::EventStore(options) => {
+                telemetry::init(&options.log)?;
+                roles::event_store::run(options, shutdown::signal()?).await.map(done)
+            }
+            Command::Worker(options) => {
+                telemetry::init(&options.log)?;
+                roles::worker::run(options, shutdown::signal()?).await.map(done)
+            }
+            Command::Admin(options) => {
+                telemetry::init(&options.log)?;
+                roles::admin::run(options, shutdown::signal()?).await.map(done)
+            }
+            Command::Migrate(options) => {
+                telemetry::init(&options.log)?;
+                roles::migrate::run(&options).await.map(done)
+            }
+            Command::Import(options) => commands::import::run(options).await,
+            Command::Export(options) => commands::export::run(options).await.map(done),
+            Command::Status(options) => commands::status::run(options).await,
+            Command::Replay(options) => commands::replay::run(options).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

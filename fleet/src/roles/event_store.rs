@@ -1,0 +1,96 @@
+//! `fleet event-store`: gRPC append and read, and a relay for each topic.
+
+use anyhow::{Context, Result};
+use clap::Args;
+use event_store::append::{self, Appender};
+use event_store::relay::Relay;
+use event_store::service::Service;
+use event_store::tail::Head;
+use event_store::{Metrics, database};
+use events::TOPICS;
+use prometheus::Registry;
+use sqlx::PgPool;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use workers::http::{self, Health};
+
+use crate::bus_choice::Bus;
+use crate::{cli, serve};
+
+#[derive(Debug, Args)]
+pub struct Options {
+    #[command(flatten)]
+    pub database: cli::Database,
+    #[command(flatten)]
+    pub pubsub: cli::PubSub,
+    #[command(flatten)]
+    pub http: cli::Http,
+    #[command(flatten)]
+    pub log: cli::Log,
+    /// host:port of the gRPC service.
+    #[arg(long, env = "FLEET_GRPC_LISTEN", default_value = "0.0.0.0:50051")]
+    pub grpc: String,
+    /// Do not relay: another process does.
+    #[arg(long, env = "FLEET_NO_RELAY")]
+    pub no_relay: bool,
+}
+
+pub async fn run(options: Options, stop: CancellationToken) -> Result<()> {
+    let pool = super::pool(&options.database.database_url, options.database.max_connections)?;
+    let registry = super::registry("event-store")?;
+    let (grpc, grpc_address) = serve::bind(&options.grpc, "--grpc").await?;
+    let (listener, http_address) = serve::bind(&options.http.listen, "--http").await?;
+    let bus = (!options.no_relay).then(|| options.pubsub.bus());
+
+    let mut parts = JoinSet::new();
+    let health = Health { pool: pool.clone(), registry: registry.clone(), lag: None };
+    parts.spawn(serve::http(listener, http::router(health), stop.clone()));
+    let head = Head::default();
+    EventStore { url: &options.database.database_url, pool, head, registry, grpc, bus }.spawn(&mut parts, &stop)?;
+
+    tracing::info!(grpc = %grpc_address, http = %http_address, relay = !options.no_relay, "event store: serving");
+    super::wait(parts, stop).await
+}
+
+/// The parts of an event store, for its own process or for `fleet dev`.
+pub struct EventStore<'a> {
+    pub url: &'a str,
+    pub pool: PgPool,
+    pub head: Head,
+    pub registry: Registry,
+    pub grpc: TcpListener,
+    /// `None`: no relay.
+    pub bus: Option<Bus>,
+}
+
+impl EventStore<'_> {
+    pub fn spawn(self, parts: &mut JoinSet<Result<()>>, stop: &CancellationToken) -> Result<()> {
+        let Self { url, pool, head, registry, grpc, bus } = self;
+        let metrics = Metrics::register(&registry).context("registering metrics")?;
+        let options = database::options(url).context("DATABASE_URL is not a Postgres URL")?;
+        let (appender, writer) = Appender::start(append::Config::new(options), head.clone(), metrics.clone());
+        let service = Service { appender, pool: pool.clone(), head: head.clone(), stop: stop.clone() };
+        parts.spawn(serve::grpc(grpc, service, stop.clone()));
+        // Ends when the service, the last holder of the queue, is gone.
+        parts.spawn(async { writer.await.context("the writer of the event store ended") });
+
+        let announcing = head.clone().announce(pool.clone(), stop.clone());
+        parts.spawn(async { Ok(announcing.await) });
+        let listening = head.clone().listen(pool.clone(), stop.clone());
+        parts.spawn(async { Ok(listening.await) });
+        for topic in TOPICS {
+            let Some(bus) = &bus else { break };
+            let relay = Relay {
+                topic,
+                publisher: bus.publisher(topic),
+                pool: pool.clone(),
+                head: head.clone(),
+                metrics: metrics.clone(),
+            };
+            let relaying = relay.run(stop.clone());
+            parts.spawn(async { Ok(relaying.await) });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,222 @@
+//! `fleet worker --topic T`: applies one topic's events to its projections.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use bus::{Delivery, Subscription};
+use clap::{Args, ValueEnum};
+use event_store::proto::event_store_client::EventStoreClient;
+use event_store::tail::Head;
+use events::Topic;
+use projections::{AnyProjection, registry};
+use sqlx::PgPool;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Endpoint;
+use workers::admin::{self, Admin};
+use workers::apply::Applier;
+use workers::http::{self, Health};
+use workers::push::{self, OidcConfig, Push, Verifier};
+use workers::resolve::Resolver;
+use workers::worker::{BATCH, Worker};
+use workers::{Metrics, fence, retry};
+
+use crate::bus_choice::Pull;
+use crate::{cli, serve};
+
+/// Google's keys.
+const JWKS: &str = "https://www.googleapis.com/oauth2/v3/certs";
+
+#[derive(Debug, Args)]
+pub struct Options {
+    /// The topic whose events are applied.
+    #[arg(long, env = "FLEET_TOPIC", value_parser = parse_topic)]
+    pub topic: &'static Topic,
+    #[command(flatten)]
+    pub database: cli::Database,
+    #[command(flatten)]
+    pub pubsub: cli::PubSub,
+    #[command(flatten)]
+    pub http: cli::Http,
+    #[command(flatten)]
+    pub log: cli::Log,
+    /// host:port (or URL) of the event store's gRPC, for adopting foreign events.
+    #[arg(long, env = "FLEET_GRPC", default_value = "127.0.0.1:50051")]
+    pub grpc: String,
+    /// Pull from the subscription, or take what it pushes to POST /push.
+    #[arg(long, env = "FLEET_DELIVERY", value_enum, default_value_t = DeliveryMode::Pull)]
+    pub delivery: DeliveryMode,
+    /// Pulls side by side. The real service needs 1 to 4, the emulator 8.
+    #[arg(long, env = "FLEET_STREAMS", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub streams: u32,
+    /// Unsettled messages of each pull at most.
+    #[arg(long, env = "FLEET_MAX_OUTSTANDING", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub max_outstanding: u32,
+    /// Seconds that the bus has to deliver an event before the sweep takes it from the store.
+    #[arg(long, env = "FLEET_SWEEP_GRACE", default_value_t = 10.0, value_parser = parse_seconds)]
+    pub sweep_grace: f64,
+    /// The audience that pushed tokens must have: the URL of this service as the subscription knows it.
+    #[arg(long, env = "FLEET_PUSH_AUDIENCE")]
+    pub push_audience: Option<String>,
+    /// The service account that pushed tokens must be of.
+    #[arg(long, env = "FLEET_PUSH_SERVICE_ACCOUNT")]
+    pub push_service_account: Option<String>,
+    /// Where the issuer of pushed tokens publishes its keys.
+    #[arg(long, env = "FLEET_PUSH_JWKS_URL", default_value = JWKS)]
+    pub push_jwks_url: String,
+    /// Take pushes without a token. Only on a loopback address, for the emulator, which sends none.
+    #[arg(long, env = "FLEET_PUSH_UNAUTHENTICATED")]
+    pub push_unauthenticated: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DeliveryMode {
+    Pull,
+    Push,
+}
+
+fn parse_topic(name: &str) -> Result<&'static Topic, String> {
+    Topic::named(name).ok_or_else(|| {
+        let names: Vec<_> = events::TOPICS.iter().map(|topic| topic.name).collect();
+        format!("there is no topic {name:?}, only {}", names.join(", "))
+    })
+}
+
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=86_400.0).contains(&seconds) => Ok(seconds),
+        _ => Err("must be seconds, from 0 to 86400".to_owned()),
+    }
+}
+
+pub async fn run(options: Options, stop: CancellationToken) -> Result<()> {
+    let topic = options.topic;
+    let url = &options.database.database_url;
+    let connections = options.database.max_connections;
+    let pool = super::pool(url, connections / 2)?;
+    let registry = super::registry("worker")?;
+    let metrics = Metrics::register(&registry).context("registering metrics")?;
+    let (listener, address) = serve::bind(&options.http.listen, "--http").await?;
+    let verifier = verifier(&options, address)?;
+
+    let projections: Vec<_> = registry::of_topic(topic).collect();
+    let (sender, deliveries) = mpsc::channel(BATCH);
+    let health = Health { pool: pool.clone(), registry, lag: None };
+    let mut router = http::router(health)
+        .merge(admin::router(Admin { pool: pool.clone(), projections: projections.clone() }));
+    if options.delivery == DeliveryMode::Push {
+        let push = Push { topic, deliveries: sender.clone(), verifier, metrics: metrics.clone() };
+        router = router.merge(push::router(push));
+    }
+    let mut parts = JoinSet::new();
+    parts.spawn(serve::http(listener, router, stop.clone()));
+
+    let head = Head::default();
+    let listening = head.clone().listen(pool, stop.clone());
+    parts.spawn(async { Ok(listening.await) });
+    let subscription = match options.delivery {
+        DeliveryMode::Push => None,
+        DeliveryMode::Pull => {
+            let pull =
+                Pull { streams: options.streams as usize, max_outstanding: options.max_outstanding.into() };
+            Some(options.pubsub.bus().subscription(topic, pull))
+        }
+    };
+    let applying = super::applying_pool(url, connections - connections / 2)?;
+    let part = TopicWorker {
+        topic,
+        projections,
+        pool: applying,
+        head,
+        metrics,
+        event_store: &options.grpc,
+        sweep_grace: Duration::from_secs_f64(options.sweep_grace),
+    };
+    part.spawn(subscription, sender, deliveries, &mut parts, &stop)?;
+
+    tracing::info!(topic = topic.name, http = %address, delivery = ?options.delivery, "worker: working");
+    super::wait(parts, stop).await
+}
+
+/// The parts of a worker, for its own process or for `fleet dev`.
+pub struct TopicWorker<'a> {
+    pub topic: &'static Topic,
+    pub projections: Vec<&'static dyn AnyProjection>,
+    pub pool: PgPool,
+    pub head: Head,
+    pub metrics: Metrics,
+    /// host:port of the event store's gRPC.
+    pub event_store: &'a str,
+    pub sweep_grace: Duration,
+}
+
+impl TopicWorker<'_> {
+    pub fn spawn(
+        self,
+        subscription: Option<Arc<dyn Subscription>>,
+        sender: mpsc::Sender<Delivery>,
+        deliveries: mpsc::Receiver<Delivery>,
+        parts: &mut JoinSet<Result<()>>,
+        stop: &CancellationToken,
+    ) -> Result<()> {
+        let Self { topic, projections, pool, head, metrics, event_store, sweep_grace } = self;
+        let channel = endpoint(event_store)?.connect_lazy();
+        let resolver = Resolver {
+            topic,
+            projections: projections.clone(),
+            pool: pool.clone(),
+            store: EventStoreClient::new(channel),
+            metrics: metrics.clone(),
+        };
+        let applier = |projection| Applier { projection, pool: pool.clone(), metrics: metrics.clone() };
+        let appliers = projections.iter().copied().map(applier).collect();
+        let worker = Worker { resolver, appliers, head, sweep_grace };
+        let stop = stop.clone();
+        parts.spawn(async move {
+            for projection in projections {
+                // Also waits for the migration, when everything starts at once.
+                let established =
+                    retry::until_done("establishing a projection", &stop, || fence::establish(&pool, projection));
+                if established.await.is_none() {
+                    return Ok(());
+                }
+            }
+            worker.run(subscription, deliveries, sender, stop).await;
+            Ok(())
+        });
+        Ok(())
+    }
+}
+
+/// The gRPC endpoint at `host:port` or at a URL.
+pub fn endpoint(address: &str) -> Result<Endpoint> {
+    let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
+    let endpoint = Endpoint::from_shared(url).with_context(|| format!("FLEET_GRPC: {address:?} is not host:port"))?;
+    Ok(endpoint.connect_timeout(Duration::from_secs(5)).tcp_nodelay(true))
+}
+
+fn verifier(options: &Options, address: SocketAddr) -> Result<Option<Arc<Verifier>>> {
+    if options.delivery == DeliveryMode::Pull {
+        return Ok(None);
+    }
+    match (&options.push_audience, &options.push_service_account) {
+        (Some(audience), Some(service_account)) => {
+            let config = OidcConfig {
+                audience: audience.clone(),
+                service_account: service_account.clone(),
+                jwks_url: options.push_jwks_url.clone(),
+            };
+            Ok(Some(Arc::new(Verifier::new(config).context("building the token verifier")?)))
+        }
+        (None, None) if options.push_unauthenticated && address.ip().is_loopback() => Ok(None),
+        (None, None) if options.push_unauthenticated => {
+            bail!("FLEET_PUSH_UNAUTHENTICATED needs a loopback address, not {address}: anybody could push")
+        }
+        _ => bail!(
+            "push delivery needs FLEET_PUSH_AUDIENCE and FLEET_PUSH_SERVICE_ACCOUNT, so that only the subscription can push"
+        ),
+    }
+}

@@ -1,0 +1,24 @@
+//! Logs. Never a payload, never a secret.
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::Log;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Text,
+    Json,
+}
+
+pub fn init(log: &Log) -> Result<()> {
+    let filter = EnvFilter::try_new(&log.log)
+        .with_context(|| format!("FLEET_LOG: {:?} is not a log filter such as info or info,workers=debug", log.log))?;
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match log.log_format {
+        Format::Text => subscriber.with_target(false).init(),
+        Format::Json => subscriber.json().flatten_event(true).init(),
+    }
+    Ok(())
+}

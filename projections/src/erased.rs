@@ -1,0 +1,94 @@
+//! Projections of different types in one list.
+
+use std::any::type_name;
+use std::fmt;
+use std::marker::PhantomData;
+
+use events::{DecodeError, EventSet, Payload, Recorded, Topic};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use sqlx::PgConnection;
+
+use crate::{Error, Projection};
+
+/// A [`Projection`] whose type has been forgotten.
+pub trait AnyProjection: Send + Sync + fmt::Debug {
+    fn name(&self) -> &'static str;
+    fn version(&self) -> u32;
+    fn tables(&self) -> &'static str;
+    fn topic(&self) -> &'static Topic;
+    /// A fold that has seen nothing yet.
+    fn begin(&self) -> Box<dyn Pending>;
+}
+
+/// A fold under way: changes that are not written yet.
+pub trait Pending: Send {
+    /// Decodes one event and folds it.
+    ///
+    /// # Errors
+    /// The event is poison; the changes are as before.
+    fn fold(&mut self, event: &Recorded<Payload>) -> Result<Folded, DecodeError>;
+
+    fn write<'a>(self: Box<Self>, db: &'a mut PgConnection) -> BoxFuture<'a, Result<(), Error>>;
+}
+
+/// What became of an event in a fold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Folded {
+    Applied,
+    /// The projection does not know the type.
+    Skipped,
+}
+
+/// The line of `P` in the registry.
+pub(crate) struct Of<P>(PhantomData<fn() -> P>);
+
+impl<P> Of<P> {
+    pub(crate) const NEW: Self = Self(PhantomData);
+}
+
+impl<P> fmt::Debug for Of<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(type_name::<P>())
+    }
+}
+
+impl<P: Projection> AnyProjection for Of<P> {
+    fn name(&self) -> &'static str {
+        P::NAME
+    }
+
+    fn version(&self) -> u32 {
+        P::VERSION
+    }
+
+    fn tables(&self) -> &'static str {
+        P::TABLES
+    }
+
+    fn topic(&self) -> &'static Topic {
+        <P::Event as EventSet>::TOPIC
+    }
+
+    fn begin(&self) -> Box<dyn Pending> {
+        Box::new(Changes::<P>(P::Changes::default()))
+    }
+}
+
+struct Changes<P: Projection>(P::Changes);
+
+impl<P: Projection> Pending for Changes<P> {
+    fn fold(&mut self, event: &Recorded<Payload>) -> Result<Folded, DecodeError> {
+        match event.decode::<P::Event>()? {
+            Some(event) => {
+                P::fold(&mut self.0, &event);
+                Ok(Folded::Applied)
+            }
+            None => Ok(Folded::Skipped),
+        }
+    }
+
+    fn write<'a>(self: Box<Self>, db: &'a mut PgConnection) -> BoxFuture<'a, Result<(), Error>> {
+        P::write(self.0, db).boxed()
+    }
+}

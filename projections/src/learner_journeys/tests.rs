@@ -1,0 +1,105 @@
+//! The fold of `learner_journeys`, without a database.
+
+use events::progress::{CorrectnessJudged, SessionAbandoned, SessionCompleted, SessionStarted};
+
+use super::*;
+use crate::testing::{folded, history};
+
+const SESSION: Uuid = Uuid::from_u128(1);
+const USER: Uuid = Uuid::from_u128(2);
+const AT: &str = "2026-01-05T08:00:00Z";
+
+fn started(strategy: &str) -> ProgressEvent {
+    let strategy = strategy.to_owned();
+    ProgressEvent::SessionStarted(SessionStarted {
+        session_id: SESSION,
+        user_id: USER,
+        item_count: 3,
+        strategy,
+    })
+}
+
+fn judged(judgment: Judgment) -> ProgressEvent {
+    ProgressEvent::CorrectnessJudged(CorrectnessJudged {
+        session_id: SESSION,
+        item_id: Uuid::from_u128(3),
+        judgment,
+        response_time_ms: 900,
+    })
+}
+
+fn abandoned() -> ProgressEvent {
+    ProgressEvent::SessionAbandoned(SessionAbandoned {
+        session_id: SESSION,
+        reason: "timeout".to_owned(),
+    })
+}
+
+fn journey(events: impl IntoIterator<Item = ProgressEvent>) -> Journey {
+    let events = history(SESSION, events.into_iter().map(|event| (AT, event)));
+    let Changes(mut journeys) = folded::<LearnerJourneys>(&events);
+    journeys
+        .remove(&SESSION)
+        .expect("every event is of this session")
+}
+
+#[test]
+fn the_steps_are_in_the_order_of_the_session() {
+    let completed = ProgressEvent::SessionCompleted(SessionCompleted {
+        session_id: SESSION,
+        duration_seconds: 60,
+        reason: "all_items_completed".to_owned(),
+    });
+    let journey = journey([
+        started("mixed"),
+        judged(Judgment::UserConfirmedIncorrect),
+        judged(Judgment::AutoConfirmed),
+        judged(Judgment::UserConfirmedCorrect),
+        completed,
+    ]);
+    assert_eq!(journey.user_id, Some(USER));
+    assert_eq!(
+        journey.steps,
+        [
+            "started:mixed",
+            "incorrect",
+            "auto",
+            "correct",
+            "completed:all_items_completed"
+        ]
+    );
+    assert_eq!(journey.outcome, Some("completed"));
+}
+
+#[test]
+fn a_journey_that_began_in_another_batch_only_gains_steps() {
+    let journey = journey([judged(Judgment::AutoConfirmed), abandoned()]);
+    assert_eq!(journey.user_id, None);
+    assert_eq!(journey.steps, ["auto", "abandoned:timeout"]);
+    assert_eq!(journey.outcome, Some("abandoned"));
+}
+
+#[test]
+fn a_journey_that_goes_on_has_no_outcome() {
+    assert_eq!(
+        journey([started("mixed"), judged(Judgment::AutoConfirmed)]).outcome,
+        None
+    );
+}
+
+#[test]
+fn what_comes_before_the_start_leaves_no_trace() {
+    let journey = journey([abandoned(), started("mixed")]);
+    assert_eq!(journey.steps, ["started:mixed"]);
+    assert_eq!(journey.outcome, None);
+}
+
+#[test]
+fn a_session_starts_once() {
+    let journey = journey([
+        started("mixed"),
+        judged(Judgment::AutoConfirmed),
+        started("due_first"),
+    ]);
+    assert_eq!(journey.steps, ["started:mixed", "auto"]);
+}

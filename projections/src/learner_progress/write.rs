@@ -1,0 +1,154 @@
+//! The statements of `learner_progress`, a table each. Every one but the start asks `learning_sessions` for something,
+//! and is planned anew each time for the reason given at [`column`](crate::column).
+
+use std::collections::BTreeMap;
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::Session;
+use crate::{Error, column};
+
+type Sessions = BTreeMap<Uuid, Session>;
+
+/// Adds to the sessions that are stored. Those that start in this batch are not, and take no part.
+pub(super) async fn sessions_continued(
+    sessions: &Sessions,
+    db: &mut PgConnection,
+) -> Result<(), Error> {
+    sqlx::query_file!(
+        "src/learner_progress/sessions_continued.sql",
+        &column(sessions, |(id, _)| *id),
+        &column(sessions, |(_, session)| session.total.answers),
+        &column(sessions, |(_, session)| session.total.correct),
+        &column(sessions, |(_, session)| session
+            .ended
+            .as_ref()
+            .map(|ended| ended.status)) as _,
+        &column(sessions, |(_, session)| session
+            .ended
+            .as_ref()
+            .map(|ended| ended.at)) as _,
+        &column(sessions, |(_, session)| session
+            .ended
+            .as_ref()?
+            .duration_seconds) as _,
+    )
+    .persistent(false)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Stores the sessions that start in this batch, with all that has become of them in it.
+pub(super) async fn sessions_started(
+    sessions: &Sessions,
+    db: &mut PgConnection,
+) -> Result<(), Error> {
+    let started = sessions
+        .iter()
+        .filter_map(|(id, session)| Some((id, session, session.started.as_ref()?)));
+    let started: Vec<_> = started
+        .map(|(id, session, (start, at))| (*id, session, start, *at))
+        .collect();
+    if started.is_empty() {
+        return Ok(());
+    }
+    sqlx::query_file!(
+        "src/learner_progress/sessions_started.sql",
+        &column(&started, |(id, ..)| *id),
+        &column(&started, |(_, _, start, _)| start.user_id),
+        &column(&started, |(_, _, start, _)| start.strategy.as_str()) as _,
+        &column(&started, |(_, _, start, _)| start.item_count),
+        &column(&started, |(_, session, ..)| session.total.answers),
+        &column(&started, |(_, session, ..)| session.total.correct),
+        &column(&started, |(_, session, ..)| session
+            .ended
+            .as_ref()
+            .map_or("started", |ended| ended.status)) as _,
+        &column(&started, |(_, _, _, at)| *at),
+        &column(&started, |(_, session, ..)| session
+            .ended
+            .as_ref()
+            .map(|ended| ended.at)) as _,
+        &column(&started, |(_, session, ..)| session
+            .ended
+            .as_ref()?
+            .duration_seconds) as _,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn item_mastery(sessions: &Sessions, db: &mut PgConnection) -> Result<(), Error> {
+    let attempts = sessions
+        .iter()
+        .flat_map(|(id, session)| session.attempts.iter().map(move |row| (*id, row)));
+    let attempts: Vec<_> = attempts
+        .map(|(id, (item_id, attempts))| (id, *item_id, attempts))
+        .collect();
+    if attempts.is_empty() {
+        return Ok(());
+    }
+    sqlx::query_file!(
+        "src/learner_progress/item_mastery.sql",
+        &column(&attempts, |(session_id, ..)| *session_id),
+        &column(&attempts, |(_, item_id, _)| *item_id),
+        &column(&attempts, |(.., attempts)| attempts.count),
+        &column(&attempts, |(.., attempts)| attempts.correct),
+        &column(&attempts, |(.., attempts)| attempts.total_response_ms),
+        &column(&attempts, |(.., attempts)| attempts.last_judgment.as_str()) as _,
+        &column(&attempts, |(.., attempts)| attempts.last.0),
+        &column(&attempts, |(.., attempts)| attempts.last.1.0),
+    )
+    .persistent(false)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn daily_progress(
+    sessions: &Sessions,
+    db: &mut PgConnection,
+) -> Result<(), Error> {
+    let days = sessions
+        .iter()
+        .flat_map(|(id, session)| session.days.iter().map(move |row| (*id, row)));
+    let days: Vec<_> = days.map(|(id, (date, tally))| (id, *date, tally)).collect();
+    if days.is_empty() {
+        return Ok(());
+    }
+    sqlx::query_file!(
+        "src/learner_progress/daily_progress.sql",
+        &column(&days, |(session_id, ..)| *session_id),
+        &column(&days, |(_, date, _)| *date),
+        &column(&days, |(.., tally)| tally.completed),
+        &column(&days, |(.., tally)| tally.abandoned),
+        &column(&days, |(.., tally)| tally.answers),
+        &column(&days, |(.., tally)| tally.correct),
+        &column(&days, |(.., tally)| tally.study_seconds),
+    )
+    .persistent(false)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn user_progress(sessions: &Sessions, db: &mut PgConnection) -> Result<(), Error> {
+    sqlx::query_file!(
+        "src/learner_progress/user_progress.sql",
+        &column(sessions, |(session_id, _)| *session_id),
+        &column(sessions, |(_, session)| session.total.started),
+        &column(sessions, |(_, session)| session.total.completed),
+        &column(sessions, |(_, session)| session.total.abandoned),
+        &column(sessions, |(_, session)| session.total.answers),
+        &column(sessions, |(_, session)| session.total.correct),
+        &column(sessions, |(_, session)| session.total.study_seconds),
+        &column(sessions, |(_, session)| session.last_studied_at) as _,
+    )
+    .persistent(false)
+    .execute(db)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,43 @@
+//! The one extension point of the fleet.
+
+use std::future::Future;
+
+use events::{EventSet, Recorded};
+use sqlx::PgConnection;
+
+/// A read model, kept equal to the fold of the store.
+///
+/// The runtime promises: the events of one aggregate come in version order, none missing, each once as far as the
+/// database can see; events of different aggregates come in any order, also from other processes at the same time.
+/// `write` runs inside the transaction that also records which events were applied; after an error nothing of it is
+/// kept, and the same events may come again, alone or in other company.
+///
+/// The author promises: the outcome does not depend on the order between aggregates; only `db` is touched; no clock,
+/// no randomness, no network, or a rebuild would differ; rows are written in the order of their keys, or two workers
+/// would deadlock.
+pub trait Projection: Send + Sync + 'static {
+    /// Also the Postgres schema in which consumers read the tables.
+    const NAME: &'static str;
+    /// Raised when fold, write or tables change meaning: old and new generations never mix.
+    const VERSION: u32;
+    /// `schema.sql`: the tables, with unqualified names, created anew for each generation.
+    const TABLES: &'static str;
+    /// What it listens to: topic, decoding, upcasts.
+    type Event: EventSet;
+    /// Everything that some events change, at most one entry a row.
+    type Changes: Default + Send;
+
+    fn fold(changes: &mut Self::Changes, event: &Recorded<Self::Event>);
+
+    /// Writes `changes` to the tables, whose unqualified names resolve to the projection's current generation.
+    fn write(
+        changes: Self::Changes,
+        db: &mut PgConnection,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{0}")]
+    Database(#[from] sqlx::Error),
+}

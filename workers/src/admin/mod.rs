@@ -1,0 +1,44 @@
+//! The admin API: `/admin/v1`.
+
+mod problem;
+mod projections;
+mod replays;
+
+use ::projections::AnyProjection;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use sqlx::PgPool;
+
+pub use problem::Problem;
+
+const MAX_BODY: usize = 256 << 10;
+
+/// What the handlers need. An admin knows all projections, a worker those of its topic.
+#[derive(Clone)]
+pub struct Admin {
+    pub pool: PgPool,
+    pub projections: Vec<&'static dyn AnyProjection>,
+}
+
+pub fn router(admin: Admin) -> Router {
+    Router::new()
+        .route("/admin/v1/projections", get(projections::list))
+        .route("/admin/v1/projections/{name}", get(projections::show))
+        .route("/admin/v1/replays", post(replays::create))
+        .route("/admin/v1/operations", get(replays::list))
+        .route("/admin/v1/operations/{id}", get(replays::show))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(admin)
+}
+
+impl Admin {
+    fn projection(&self, name: &str) -> Option<&'static dyn AnyProjection> {
+        self.projections.iter().copied().find(|projection| projection.name() == name)
+    }
+
+    fn names(&self) -> String {
+        let names: Vec<_> = self.projections.iter().map(|projection| projection.name()).collect();
+        names.join(", ")
+    }
+}

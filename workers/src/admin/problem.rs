@@ -1,0 +1,105 @@
+//! Errors as `application/problem+json` (RFC 9457): the only way from an error to an HTTP answer here.
+
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use event_store::{database, read};
+use serde::Serialize;
+
+use crate::replay::Invalid;
+
+#[derive(Debug, Serialize)]
+pub struct Problem {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    title: &'static str,
+    #[serde(serialize_with = "code")]
+    status: StatusCode,
+    detail: String,
+    /// What is wrong with which field.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<FieldError>,
+}
+
+#[derive(Debug, Serialize)]
+struct FieldError {
+    field: String,
+    detail: String,
+}
+
+impl Problem {
+    pub fn invalid(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        let (field, detail) = (field.into(), problem.into());
+        Self {
+            kind: "urn:fleet:invalid-request",
+            title: "The request is not valid",
+            status: StatusCode::BAD_REQUEST,
+            detail: format!("{field}: {detail}"),
+            errors: vec![FieldError { field, detail }],
+        }
+    }
+
+    pub fn not_found(detail: String) -> Self {
+        Self {
+            kind: "urn:fleet:not-found",
+            title: "There is no such thing",
+            status: StatusCode::NOT_FOUND,
+            detail,
+            errors: Vec::new(),
+        }
+    }
+
+    fn unavailable(detail: String) -> Self {
+        Self {
+            kind: "urn:fleet:store-unavailable",
+            title: "The database does not answer; try again",
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            detail,
+            errors: Vec::new(),
+        }
+    }
+
+    fn internal(detail: String) -> Self {
+        tracing::error!(detail, "admin API: internal error");
+        Self {
+            kind: "urn:fleet:internal",
+            title: "Something is wrong on our side",
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            detail,
+            errors: Vec::new(),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = self.status;
+        let body = serde_json::to_vec(&self).expect("a problem holds only strings and a number");
+        (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
+    }
+}
+
+impl From<sqlx::Error> for Problem {
+    fn from(error: sqlx::Error) -> Self {
+        let detail = database::describe(&error);
+        if database::is_transient(&error) { Self::unavailable(detail) } else { Self::internal(detail) }
+    }
+}
+
+impl From<read::Error> for Problem {
+    fn from(error: read::Error) -> Self {
+        match error {
+            read::Error::Database(error) => error.into(),
+            gap @ read::Error::Gap { .. } => Self::internal(gap.to_string()),
+        }
+    }
+}
+
+impl From<Invalid> for Problem {
+    fn from(Invalid { field, problem }: Invalid) -> Self {
+        Self::invalid(field, problem)
+    }
+}
+
+fn code<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u16(status.as_u16())
+}

@@ -1,0 +1,113 @@
+//! How far the aggregates of a batch are applied: read under lock, moved in memory, recorded at the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use events::{AggregateId, Version};
+use sqlx::PgConnection;
+
+use crate::fence::Fence;
+use crate::verdict::{Applied, Event, Verdict};
+
+pub(super) struct Ledger {
+    projection: &'static str,
+    fence: Fence,
+    aggregates: BTreeMap<AggregateId, Applied>,
+    /// Those that had a row when they were locked.
+    known: BTreeSet<AggregateId>,
+    changed: BTreeSet<AggregateId>,
+    event_ids: Vec<uuid::Uuid>,
+    positions: Vec<i64>,
+}
+
+impl Ledger {
+    pub async fn lock(
+        db: &mut PgConnection,
+        projection: &'static str,
+        fence: Fence,
+        batch: &[Event],
+    ) -> sqlx::Result<Self> {
+        let ids: BTreeSet<_> = batch.iter().map(|event| event.aggregate_id).collect();
+        let wanted: Vec<_> = ids.iter().map(|id| id.0).collect();
+        let rows = sqlx::query_file!("src/apply/locked.sql", projection, fence.generation, &wanted)
+            .fetch_all(db)
+            .await?;
+        let aggregates: BTreeMap<_, _> = rows
+            .into_iter()
+            .map(|row| (AggregateId(row.aggregate_id), Applied { version: Version(row.version), held: row.held }))
+            .collect();
+        Ok(Self {
+            projection,
+            fence,
+            known: aggregates.keys().copied().collect(),
+            aggregates,
+            changed: BTreeSet::new(),
+            event_ids: Vec::new(),
+            positions: Vec::new(),
+        })
+    }
+
+    pub fn aggregates(&self) -> &BTreeMap<AggregateId, Applied> {
+        &self.aggregates
+    }
+
+    pub fn judge(&self, event: &Event) -> Verdict {
+        self.aggregates.get(&event.aggregate_id).copied().unwrap_or(Applied::NOTHING).judge(event.version)
+    }
+
+    pub fn applied(&mut self, event: &Event) {
+        self.aggregates.entry(event.aggregate_id).or_insert(Applied::NOTHING).version = event.version;
+        self.changed.insert(event.aggregate_id);
+        self.event_ids.push(event.event_id.0);
+        self.positions.push(event.position.0);
+    }
+
+    pub fn hold(&mut self, event: &Event) {
+        self.aggregates.entry(event.aggregate_id).or_insert(Applied::NOTHING).held = true;
+        self.changed.insert(event.aggregate_id);
+    }
+
+    pub fn is_changed(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
+    /// Writes it down. `false`: another worker was first with one of the aggregates, and nothing of this may be kept.
+    pub async fn record(self, db: &mut PgConnection) -> sqlx::Result<bool> {
+        let mut known = Columns::default();
+        let mut fresh = Columns::default();
+        for id in &self.changed {
+            let columns = if self.known.contains(id) { &mut known } else { &mut fresh };
+            columns.push(*id, self.aggregates[id]);
+        }
+        let inserted = sqlx::query_file_scalar!(
+            "src/apply/record.sql",
+            self.projection,
+            self.fence.generation,
+            &known.ids,
+            &known.versions,
+            &known.held,
+            &fresh.ids,
+            &fresh.versions,
+            &fresh.held,
+            &self.event_ids,
+            &self.positions
+        )
+        .fetch_one(db)
+        .await?;
+        Ok(inserted == (fresh.ids.len() + self.event_ids.len()) as i64)
+    }
+}
+
+#[derive(Default)]
+struct Columns {
+    ids: Vec<uuid::Uuid>,
+    versions: Vec<i32>,
+    held: Vec<bool>,
+}
+
+impl Columns {
+    fn push(&mut self, id: AggregateId, applied: Applied) {
+        self.ids.push(id.0);
+        self.versions.push(applied.version.0);
+        self.held.push(applied.held);
+    }
+}

@@ -1,0 +1,29 @@
+-- Binds: projection, generation; ids, versions and held of aggregates that have a row; the same of those that have
+-- none; ids and positions of the events applied.
+-- Locks: the aggregates' rows, which are locked already if they exist. Returns how many rows were inserted: fewer than
+-- asked for means that another worker was first with an aggregate, and the batch must be judged anew.
+-- One statement, because ids and versions say the same thing and must never disagree.
+with ids as (
+    insert into processed_event_ids (projection, generation, event_id, position)
+    select $1, $2, applied.event_id, applied.position
+    from unnest($9::uuid[], $10::bigint[]) as applied (event_id, position)
+    on conflict do nothing
+    returning 1
+),
+updated as (
+    update projected_aggregates as aggregate
+    set version = changed.version, held = changed.held
+    from unnest($3::uuid[], $4::integer[], $5::boolean[]) as changed (aggregate_id, version, held)
+    where aggregate.projection = $1
+    and aggregate.generation = $2
+    and aggregate.aggregate_id = changed.aggregate_id
+),
+inserted as (
+    insert into projected_aggregates (projection, generation, aggregate_id, version, held)
+    select $1, $2, fresh.aggregate_id, fresh.version, fresh.held
+    from unnest($6::uuid[], $7::integer[], $8::boolean[]) as fresh (aggregate_id, version, held)
+    order by fresh.aggregate_id
+    on conflict do nothing
+    returning 1
+)
+select (select count(*) from ids) + (select count(*) from inserted) as "inserted!"

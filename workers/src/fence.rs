@@ -1,0 +1,79 @@
+//! Which generation of a projection is live, and who may write to it.
+//!
+//! The tables of a generation live in a schema of its own. A writer never keeps the schema's name: it reads the fence
+//! row, with a share lock, in the transaction in which it writes, so that a promote, which changes the row, comes
+//! before or after that transaction and never in the middle.
+
+use event_store::database;
+use projections::AnyProjection;
+use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{}", database::describe(.0))]
+    Database(#[from] sqlx::Error),
+    #[error(
+        "projection {projection} was built by version {live} of its code, this is version {ours}: rebuild it, or run \
+         the code that built it"
+    )]
+    Version { projection: &'static str, live: i32, ours: i32 },
+}
+
+/// The right to write to the live generation, as long as the transaction lasts.
+#[derive(Debug, Clone, Copy)]
+pub struct Fence {
+    pub generation: i32,
+}
+
+impl Fence {
+    /// Enters the live generation: unqualified table names mean its tables to the end of the transaction.
+    pub async fn enter(db: &mut PgConnection, projection: &dyn AnyProjection) -> Result<Self, Error> {
+        let row = sqlx::query!(
+            r#"select
+                   generation,
+                   version,
+                   set_config('search_path', quote_ident(schema_name) || ', public', true) as "search_path!"
+               from projections
+               where name = $1
+               for share"#,
+            projection.name()
+        )
+        .fetch_one(db)
+        .await?;
+        let ours = projection.version() as i32;
+        if row.version != ours {
+            return Err(Error::Version { projection: projection.name(), live: row.version, ours });
+        }
+        Ok(Self { generation: row.generation })
+    }
+}
+
+/// Makes sure that the projection has a live generation. Safe to call from many processes at once.
+pub async fn establish(pool: &PgPool, projection: &dyn AnyProjection) -> Result<(), Error> {
+    let name = projection.name();
+    let mut tx = pool.begin().await?;
+    let created = sqlx::query!(
+        "insert into projections (name, topic, version, schema_name) values ($1, $2, $3, $1) on conflict do nothing",
+        name,
+        projection.topic().name,
+        projection.version() as i32
+    )
+    .execute(&mut *tx)
+    .await?
+    .rows_affected();
+    if created == 1 {
+        sqlx::query!(
+            "insert into projection_progress (projection, generation) values ($1, 1)",
+            name
+        )
+        .execute(&mut *tx)
+        .await?;
+        // Name and tables come from the registry, which is code, never from outside.
+        let create = format!("create schema {name}; set local search_path to {name}, public; {}", projection.tables());
+        sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut *tx).await?;
+    } else {
+        Fence::enter(&mut tx, projection).await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}

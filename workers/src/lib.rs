@@ -1,0 +1,33 @@
+//! The workers: who keeps the read models up to date.
+//!
+//! In the order of an event's way: a [worker](worker) receives deliveries, [resolves](resolve) each message to an
+//! event of the store, and has each of the topic's projections [apply](apply) it: [verdict], heal from the store, fold,
+//! one transaction. Then it acknowledges. What the bus loses, a [sweep](sweep) finds in the store. What cannot be
+//! applied is [parked](park). A [replay](replay) sends a selection of the store the same way.
+//!
+//! The bus says *that* something happened, the store says *what*: correctness never rests on the bus.
+
+pub mod admin;
+pub mod apply;
+pub mod fence;
+pub mod http;
+pub mod lag;
+pub mod park;
+pub mod push;
+pub mod replay;
+pub mod resolve;
+pub mod retry;
+pub mod sweep;
+pub mod verdict;
+pub mod worker;
+
+mod metrics;
+
+pub use metrics::Metrics;
+
+/// The tables of the workers. Its versions are 1000 and up, so that it can share a database with the event store.
+pub fn migrations() -> sqlx::migrate::Migrator {
+    let mut migrator = sqlx::migrate!("./migrations");
+    migrator.set_ignore_missing(true);
+    migrator
+}

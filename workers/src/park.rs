@@ -1,0 +1,136 @@
+//! Setting aside what cannot be applied, with its bytes and its error, for a person to decide.
+//!
+//! A parked event of the store holds its aggregate in that one projection: the events after it wait in the store until
+//! it is redriven. A parked message that is no event of the store holds nothing: the fold of the store does not miss it.
+
+use std::collections::BTreeMap;
+
+use bus::{Delivery, Message};
+use events::{AggregateId, Payload, Recorded, Topic, wire};
+use sqlx::types::Json;
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+/// Why something is parked; the database has the same list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// Not JSON, not UTF-8, no event id.
+    Undecodable,
+    /// A known event type whose data does not fit.
+    WrongData,
+    /// The store does not know the event, and the topic does not adopt.
+    UnknownEvent,
+    /// A foreign event with a version that the store has given to another.
+    VersionClash,
+    /// Postgres refuses what the projection writes.
+    WriteFailed,
+    /// The store lacks versions before it.
+    MissingVersions,
+}
+
+impl Reason {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Undecodable => "undecodable",
+            Self::WrongData => "wrong_data",
+            Self::UnknownEvent => "unknown_event",
+            Self::VersionClash => "version_clash",
+            Self::WriteFailed => "write_failed",
+            Self::MissingVersions => "missing_versions",
+        }
+    }
+}
+
+/// Parks an event of the store for one projection. Belongs into the transaction that holds its aggregate.
+pub async fn event(
+    db: &mut PgConnection,
+    projection: &str,
+    topic: &Topic,
+    event: &Recorded<Payload>,
+    reason: Reason,
+    error: &str,
+) -> sqlx::Result<()> {
+    let (payload, attributes) = wire::encode(event);
+    let attributes: BTreeMap<_, _> = attributes.into_iter().collect();
+    sqlx::query!(
+        "insert into parked_events as parked (
+             id, topic, projection, reason, error, event_id, aggregate_id, event_version, position, payload, attributes
+         )
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+         on conflict (projection, event_id) where projection is not null do update
+         set attempts = parked.attempts + 1, last_parked_at = clock_timestamp(),
+             reason = excluded.reason, error = excluded.error",
+        Uuid::now_v7(),
+        topic.name,
+        projection,
+        reason.as_str(),
+        error,
+        event.event_id.0,
+        event.aggregate_id.0,
+        event.version.0,
+        event.position.0,
+        payload,
+        Json(attributes) as _
+    )
+    .execute(db)
+    .await?;
+    tracing::error!(
+        projection,
+        topic = topic.name,
+        event_id = %event.event_id,
+        aggregate_id = %event.aggregate_id,
+        position = event.position.0,
+        reason = reason.as_str(),
+        error,
+        "parked; its aggregate is held"
+    );
+    Ok(())
+}
+
+/// Parks a message that is no event of the store, as it came.
+pub async fn message(
+    pool: &PgPool,
+    topic: &Topic,
+    delivery: &Delivery,
+    reason: Reason,
+    error: &str,
+) -> sqlx::Result<()> {
+    let Message { data, attributes } = &delivery.message;
+    let identity = wire::identify(data).ok();
+    let event_id = identity.as_ref().map(|identity| identity.event_id.0);
+    let aggregate_id = identity.and_then(|identity| identity.aggregate_id).map(|AggregateId(id)| id);
+    sqlx::query!(
+        "insert into parked_events as parked (
+             id, topic, reason, error, event_id, aggregate_id, message_id, payload, attributes
+         )
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+         on conflict (topic, message_id) where projection is null do update
+         set attempts = parked.attempts + 1, last_parked_at = clock_timestamp(),
+             reason = excluded.reason, error = excluded.error",
+        Uuid::now_v7(),
+        topic.name,
+        reason.as_str(),
+        error,
+        event_id,
+        aggregate_id,
+        delivery.message_id,
+        &data[..],
+        Json(without_nul(attributes)) as _
+    )
+    .execute(pool)
+    .await?;
+    tracing::error!(
+        topic = topic.name,
+        message_id = delivery.message_id,
+        reason = reason.as_str(),
+        error,
+        "parked a message that is no event of the store"
+    );
+    Ok(())
+}
+
+/// Attributes come from anybody, and jsonb refuses NUL; the data, which is authoritative, is kept as bytes.
+fn without_nul(attributes: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let clean = |text: &str| text.replace('\0', "\u{fffd}");
+    attributes.iter().map(|(name, value)| (clean(name), clean(value))).collect()
+}

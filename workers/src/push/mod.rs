@@ -1,0 +1,168 @@
+//! `POST /push`: deliveries that Pub/Sub brings instead of being asked.
+//!
+//! A pushed delivery goes through the very same worker as a pulled one; the answer is its receipt. 2xx only after the
+//! commit; anything else makes Pub/Sub bring it again.
+
+mod oidc;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use axum::{Router, body::Bytes};
+use base64::prelude::{BASE64_STANDARD, Engine};
+use bus::{Delivery, Message, Receipt, Settle};
+use chrono::{DateTime, Utc};
+use events::Topic;
+use serde::Deserialize;
+use tokio::sync::{mpsc, oneshot};
+
+pub use oidc::{Config as OidcConfig, Verifier};
+
+use crate::Metrics;
+
+/// A 10 MB message is 13.4 MB in base64.
+const MAX_BODY: usize = 16 << 20;
+
+/// Below Pub/Sub's ack deadline, so that the answer is ours.
+const ANSWER: Duration = Duration::from_secs(50);
+
+#[derive(Clone)]
+pub struct Push {
+    pub topic: &'static Topic,
+    pub deliveries: mpsc::Sender<Delivery>,
+    /// `None` only where nobody else can reach the port.
+    pub verifier: Option<Arc<Verifier>>,
+    pub metrics: Metrics,
+}
+
+pub fn router(push: Push) -> Router {
+    Router::new().route("/push", post(receive)).layer(DefaultBodyLimit::max(MAX_BODY)).with_state(push)
+}
+
+/// What Pub/Sub posts, as far as it is needed.
+#[derive(Debug, Deserialize)]
+struct Envelope {
+    message: PushedMessage,
+    subscription: String,
+    #[serde(default, rename = "deliveryAttempt")]
+    delivery_attempt: Option<u32>,
+}
+
+#[derive(Debug, Deserialize)]
+struct PushedMessage {
+    #[serde(default)]
+    data: String,
+    #[serde(default)]
+    attributes: Option<BTreeMap<String, String>>,
+    #[serde(rename = "messageId")]
+    message_id: String,
+    #[serde(default, rename = "publishTime")]
+    publish_time: Option<DateTime<Utc>>,
+}
+
+async fn receive(State(push): State<Push>, headers: HeaderMap, body: Bytes) -> (StatusCode, String) {
+    let (outcome, status, detail) = match push.handle(&headers, &body).await {
+        Ok(()) => ("acked", StatusCode::NO_CONTENT, String::new()),
+        Err((outcome, status, detail)) => (outcome, status, detail),
+    };
+    push.metrics.push_requests.with_label_values(&[push.topic.name, outcome]).inc();
+    (status, detail)
+}
+
+type Refusal = (&'static str, StatusCode, String);
+
+impl Push {
+    async fn handle(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), Refusal> {
+        if let Some(verifier) = &self.verifier {
+            verifier.verify(headers).await.map_err(|error| {
+                self.metrics.push_auth_failures.with_label_values(&[error.reason()]).inc();
+                ("refused", error.status(), error.to_string())
+            })?;
+        }
+        let (answer, answered) = oneshot::channel();
+        let delivery = delivery(self.topic, body, answer)?;
+        let nacked = |detail: &str| ("nacked", StatusCode::SERVICE_UNAVAILABLE, detail.to_owned());
+        self.deliveries.send(delivery).await.map_err(|_| nacked("this worker is stopping"))?;
+        match tokio::time::timeout(ANSWER, answered).await {
+            Ok(Ok(true)) => Ok(()),
+            Ok(_) => Err(nacked("not settled; it shall come again")),
+            Err(_) => Err(nacked("not settled in time; it shall come again")),
+        }
+    }
+}
+
+fn delivery(topic: &Topic, body: &[u8], answer: oneshot::Sender<bool>) -> Result<Delivery, Refusal> {
+    let malformed = |detail: String| ("malformed", StatusCode::BAD_REQUEST, detail);
+    let envelope: Envelope = serde_json::from_slice(body)
+        .map_err(|error| malformed(format!("this is not a Pub/Sub push request: {error}")))?;
+    let subscription = envelope.subscription.rsplit('/').next().unwrap_or_default();
+    if subscription != topic.subscription {
+        return Err(malformed(format!("this worker serves {}, not {subscription}", topic.subscription)));
+    }
+    let data = BASE64_STANDARD
+        .decode(&envelope.message.data)
+        .map_err(|error| malformed(format!("message.data is not base64: {error}")))?;
+    Ok(Delivery {
+        message: Message { data: data.into(), attributes: envelope.message.attributes.unwrap_or_default() },
+        message_id: envelope.message.message_id,
+        published_at: envelope.message.publish_time,
+        attempt: envelope.delivery_attempt,
+        receipt: Receipt::new(Answer(answer)),
+    })
+}
+
+/// The receipt of a pushed delivery: the status of the HTTP answer.
+struct Answer(oneshot::Sender<bool>);
+
+impl Settle for Answer {
+    fn ack(self: Box<Self>) {
+        let _ = self.0.send(true);
+    }
+
+    fn nack(self: Box<Self>) {
+        let _ = self.0.send(false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(body: &str) -> Refusal {
+        let (answer, _) = oneshot::channel();
+        delivery(events::TOPICS[0], body.as_bytes(), answer).expect_err(body)
+    }
+
+    #[test]
+    fn a_body_that_pubsub_never_sends_is_refused_with_a_reason() {
+        for (body, reason) in [
+            ("", "not a Pub/Sub push request"),
+            ("{}", "missing field `message`"),
+            (r#"{"message":{"data":"","messageId":"1"}}"#, "missing field `subscription`"),
+            (r#"{"message":{"data":"","messageId":"1"},"subscription":"projects/p/subscriptions/other"}"#, "not other"),
+            (
+                r#"{"message":{"data":"*","messageId":"1"},"subscription":"projects/p/subscriptions/vocabulary-projection"}"#,
+                "not base64",
+            ),
+        ] {
+            let (outcome, status, detail) = refused(body);
+            assert_eq!((outcome, status), ("malformed", StatusCode::BAD_REQUEST));
+            assert!(detail.contains(reason), "{body}: {detail}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_dropped_delivery_is_answered_as_not_settled() {
+        let body = r#"{"message":{"data":"eyJ9","messageId":"1","attributes":null},
+            "subscription":"projects/p/subscriptions/vocabulary-projection","deliveryAttempt":3}"#;
+        let (answer, answered) = oneshot::channel();
+        let delivery = delivery(events::TOPICS[0], body.as_bytes(), answer).expect("a proper request");
+        assert_eq!(delivery.attempt, Some(3));
+        drop(delivery);
+        assert_eq!(answered.await, Ok(false));
+    }
+}

@@ -1,0 +1,28 @@
+-- Binds: runner, projections it can run, seconds of silence after which a running operation is taken over.
+-- Locks: the row that is claimed; rows that others are claiming are passed by.
+-- One statement, because finding and taking must not be two.
+update operations
+set
+    state = 'running',
+    runner = $1,
+    started_at = coalesce(started_at, clock_timestamp()),
+    heartbeat_at = clock_timestamp()
+where id = (
+    select id
+    from operations
+    where projection = any($2::text[])
+    and (
+        state = 'pending'
+        or (state = 'running' and heartbeat_at < clock_timestamp() - make_interval(secs => $3))
+        or (state = 'running' and runner = $1)
+    )
+    order by created_at
+    limit 1
+    for update skip locked
+)
+returning
+    id,
+    projection,
+    selection as "selection: sqlx::types::Json<Selection>",
+    position,
+    upto

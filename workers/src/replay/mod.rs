@@ -1,0 +1,112 @@
+//! Replay of kind repair: sends a selection of the store through [`apply`](crate::apply) once more.
+//!
+//! The gate makes settled events no-ops, so that a repair can be repeated, overlap with another, be killed, and run
+//! beside live traffic. The API only writes the intention, a row of `operations`; a worker of the projection's topic
+//! makes it true, page by page, and another goes on where it stopped if it dies.
+
+mod selection;
+mod store;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use event_store::read;
+use events::Position;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+pub use selection::{Invalid, Range, Selection};
+pub use store::{NewReplay, Operation, Plan, create, get, list, plan};
+
+use crate::apply::{self, Applier, Mode, Tally};
+use crate::retry;
+use crate::verdict::Event;
+use store::Claim;
+
+/// Positions read at a time.
+const WINDOW: i64 = 5000;
+
+/// How often a worker looks for operations to run.
+const POLL: Duration = Duration::from_millis(500);
+
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Read(#[from] read::Error),
+    #[error(transparent)]
+    Apply(#[from] apply::Error),
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Read(error.into())
+    }
+}
+
+/// Runs the replays of some projections, one at a time.
+pub struct Replays {
+    appliers: Vec<Applier>,
+    runner: Uuid,
+}
+
+impl Replays {
+    pub fn of(appliers: &[Applier]) -> Self {
+        Self { appliers: appliers.to_vec(), runner: Uuid::now_v7() }
+    }
+
+    pub async fn run(self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let ran = retry::until_done("running a replay", &stop, || self.run_one(&stop)).await;
+            if ran == Some(false) {
+                stop.run_until_cancelled(tokio::time::sleep(POLL)).await;
+            }
+        }
+    }
+
+    /// Runs the oldest replay that nobody runs; `false` if there is none.
+    async fn run_one(&self, stop: &CancellationToken) -> Result<bool, Error> {
+        let Some(first) = self.appliers.first() else { return Ok(false) };
+        let names: Vec<_> = self.appliers.iter().map(|applier| applier.projection.name()).collect();
+        let Some(claim) = store::claim(&first.pool, self.runner, &names).await? else { return Ok(false) };
+        let Some(applier) = self.appliers.iter().find(|applier| applier.projection.name() == claim.projection) else {
+            return Ok(false);
+        };
+        tracing::info!(operation = %claim.id, projection = claim.projection, "replay: running");
+        let mut position = claim.position;
+        while position < claim.upto {
+            if stop.is_cancelled() {
+                // Another worker, or this one after its restart, goes on from the last page.
+                store::release(&applier.pool, claim.id, self.runner).await?;
+                return Ok(true);
+            }
+            let (next, seen, tally) = self.page(applier, &claim, position).await?;
+            position = next;
+            if !store::progress(&applier.pool, claim.id, self.runner, position, seen, tally).await? {
+                tracing::warn!(operation = %claim.id, "replay: another worker took it over");
+                return Ok(true);
+            }
+        }
+        store::succeed(&applier.pool, claim.id, self.runner).await?;
+        tracing::info!(operation = %claim.id, projection = claim.projection, "replay: succeeded");
+        Ok(true)
+    }
+
+    async fn page(
+        &self,
+        applier: &Applier,
+        claim: &Claim,
+        after: Position,
+    ) -> Result<(Position, u64, Tally), Error> {
+        let filter = claim.selection.filter(applier.projection.topic());
+        let page = read::page(&applier.pool, after, claim.upto, WINDOW, &filter).await?;
+        let events: Vec<Event> = page
+            .events
+            .into_iter()
+            .filter(|event| claim.selection.includes(event.occurred_at))
+            .map(Arc::new)
+            .collect();
+        let seen = events.len() as u64;
+        let tally = if events.is_empty() { Tally::default() } else { applier.apply(&events, Mode::Replay).await? };
+        Ok((page.upto, seen, tally))
+    }
+}

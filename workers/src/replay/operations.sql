@@ -1,0 +1,26 @@
+-- Binds: the id of the one operation wanted, or null for all; most rows.
+-- Locks: none.
+-- One statement for one and for many, so that both show the same columns.
+select
+    id,
+    kind,
+    projection,
+    selection as "selection: _",
+    state,
+    reason,
+    actor,
+    position,
+    upto as last_position,
+    selected,
+    seen,
+    applied,
+    parked,
+    error,
+    created_at,
+    started_at,
+    heartbeat_at,
+    finished_at
+from operations
+where $1::uuid is null or id = $1
+order by created_at desc
+limit $2

@@ -1,0 +1,21 @@
+-- Binds: projection, position before the range, last position, aggregate types, event types, aggregate ids, times.
+-- Locks: none.
+-- One statement, because both counts must be of the same moment.
+select
+    count(*) as "selected!",
+    count(*) filter (
+        where event.event_version > coalesce(aggregate.version, 0) and not coalesce(aggregate.held, false)
+    ) as "unsettled!"
+from events as event
+join projections as live on live.name = $1
+left join projected_aggregates as aggregate
+    on aggregate.projection = live.name
+    and aggregate.generation = live.generation
+    and aggregate.aggregate_id = event.aggregate_id
+where event.position > $2
+and event.position <= $3
+and event.aggregate_type = any($4::text[])
+and (cardinality($5::text[]) = 0 or event.event_type = any($5))
+and (cardinality($6::uuid[]) = 0 or event.aggregate_id = any($6))
+and ($7::timestamptz is null or event.occurred_at >= $7)
+and ($8::timestamptz is null or event.occurred_at < $8)

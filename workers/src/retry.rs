@@ -1,0 +1,56 @@
+//! Whether to try again, and when. Deciding is pure; [`until_done`] is the loop around it.
+
+use std::fmt::Display;
+use std::future::Future;
+use std::time::Duration;
+
+use rand::Rng;
+use tokio_util::sync::CancellationToken;
+
+/// The wait before try number `attempt` (from 0): doubling from 50 ms to 5 s, the upper half of it at random, so that
+/// workers that failed together do not come back together.
+pub fn backoff(attempt: u32, random: f64) -> Duration {
+    let ceiling = Duration::from_millis(50 * 2_u64.pow(attempt.min(7))).min(Duration::from_secs(5));
+    ceiling.mul_f64(0.5 + random / 2.0)
+}
+
+/// Runs `work` until it succeeds or `stop` is cancelled; `None` if stopped. Whatever it fails with is taken to be
+/// transient: Postgres is away, and while it is, this caller takes nothing new and burns no delivery attempt.
+pub async fn until_done<T, E: Display, F>(
+    doing: &str,
+    stop: &CancellationToken,
+    mut work: impl FnMut() -> F,
+) -> Option<T>
+where
+    F: Future<Output = Result<T, E>>,
+{
+    let mut attempt = 0;
+    loop {
+        match work().await {
+            Ok(done) => {
+                if attempt > 0 {
+                    tracing::info!(doing, attempts = attempt + 1, "succeeded again");
+                }
+                return Some(done);
+            }
+            Err(error) if attempt == 0 => tracing::warn!(doing, %error, "failed; trying again until it succeeds"),
+            Err(error) => tracing::debug!(doing, %error, attempt, "failed again"),
+        }
+        let wait = backoff(attempt, rand::rng().random());
+        attempt += 1;
+        stop.run_until_cancelled(tokio::time::sleep(wait)).await?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_grows_to_its_ceiling_and_no_further() {
+        assert_eq!(backoff(0, 0.0), Duration::from_millis(25));
+        assert_eq!(backoff(0, 1.0), Duration::from_millis(50));
+        assert_eq!(backoff(3, 1.0), Duration::from_millis(400));
+        assert_eq!(backoff(40, 1.0), Duration::from_secs(5));
+    }
+}
