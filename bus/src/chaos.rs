@@ -45,14 +45,7 @@ pub struct Faults {
 
 impl Chaos {
     pub fn new(seed: u64) -> Self {
-        Self {
-            seed,
-            duplicate: 0,
-            shuffle: 0,
-            lose: 0.0,
-            lose_acks: 0.0,
-            faults: Arc::default(),
-        }
+        Self { seed, duplicate: 0, shuffle: 0, lose: 0.0, lose_acks: 0.0, faults: Arc::default() }
     }
 
     pub fn publisher<P: Publisher>(&self, inner: P) -> ChaosPublisher<P> {

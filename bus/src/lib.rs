@@ -42,11 +42,7 @@ pub trait Subscription: Send + Sync + 'static {
     ///
     /// # Errors
     /// The subscription cannot be read at all (it does not exist, access is denied). Outages are waited out inside.
-    fn receive(
-        &self,
-        deliveries: mpsc::Sender<Delivery>,
-        stop: CancellationToken,
-    ) -> BoxFuture<'_, Result<(), Error>>;
+    fn receive(&self, deliveries: mpsc::Sender<Delivery>, stop: CancellationToken) -> BoxFuture<'_, Result<(), Error>>;
 }
 
 #[derive(Debug, thiserror::Error)]

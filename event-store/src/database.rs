@@ -1,12 +1,16 @@
 //! What Postgres says, sorted: who is to blame and whether to try again.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
+use log::LevelFilter;
+use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
 
 /// Options of every connection of the fleet: times in UTC, and no statement that hangs for ever.
 pub fn options(url: &str) -> sqlx::Result<PgConnectOptions> {
     let options: PgConnectOptions = url.parse()?;
+    let options = options.log_slow_statements(LevelFilter::Warn, Duration::from_secs(5));
     Ok(options.application_name("fleet").options([
         ("TimeZone", "UTC"),
         ("statement_timeout", "60s"),

@@ -89,9 +89,8 @@ pub async fn aggregate(
     to: Version,
     limit: i64,
 ) -> sqlx::Result<Vec<Recorded<Payload>>> {
-    let rows = sqlx::query_file_as!(Row, "src/read/aggregate.sql", aggregate_id.0, from.0, to.0, limit)
-        .fetch_all(db)
-        .await?;
+    let rows =
+        sqlx::query_file_as!(Row, "src/read/aggregate.sql", aggregate_id.0, from.0, to.0, limit).fetch_all(db).await?;
     Ok(rows.into_iter().map(Into::into).collect())
 }
 
@@ -104,8 +103,7 @@ pub async fn ranges(
 ) -> sqlx::Result<Vec<Recorded<Payload>>> {
     let ids: Vec<_> = wanted.iter().map(|(id, _, _)| id.0).collect();
     let from: Vec<_> = wanted.iter().map(|(_, from, _)| from.0).collect();
-    let to: Vec<_> =
-        wanted.iter().map(|(_, from, to)| to.0.min(from.0.saturating_add(limit - 1))).collect();
+    let to: Vec<_> = wanted.iter().map(|(_, from, to)| to.0.min(from.0.saturating_add(limit - 1))).collect();
     let rows = sqlx::query_file_as!(Row, "src/read/ranges.sql", &ids, &from, &to).fetch_all(db).await?;
     Ok(rows.into_iter().map(Into::into).collect())
 }

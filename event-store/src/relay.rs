@@ -204,4 +204,3 @@ enum Step {
     /// Another relay has the lease.
     NotOurs,
 }
-

@@ -198,7 +198,8 @@ mod tests {
 
     #[test]
     fn depth_is_limited_to_what_readers_can_read() {
-        let nested = |levels: usize| format!("{}{}", r#"{"a":"#.repeat(levels), format_args!("1{}", "}".repeat(levels)));
+        let nested =
+            |levels: usize| format!("{}{}", r#"{"a":"#.repeat(levels), format_args!("1{}", "}".repeat(levels)));
         let deepest = nested(MAX_DEPTH - 1);
         json_object(&deepest).expect("deep, but not too deep");
         serde_json::from_str::<serde_json::Value>(&deepest).expect("readable again");
@@ -209,8 +210,10 @@ mod tests {
 
     #[test]
     fn ordinary_objects_pass() {
-        json_object(r#"{"a":[1,2.5,"\ud83d\ude00",null,true,{"b":{}}],"a":"again","big":123456789012345678901234567890}"#)
-            .expect("JSON that jsonb takes");
+        json_object(
+            r#"{"a":[1,2.5,"\ud83d\ude00",null,true,{"b":{}}],"a":"again","big":123456789012345678901234567890}"#,
+        )
+        .expect("JSON that jsonb takes");
     }
 
     #[test]

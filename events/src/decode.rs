@@ -31,10 +31,7 @@ pub fn payload<T: DeserializeOwned>(payload: &Payload) -> Result<T, DecodeError>
 }
 
 /// As [`payload`], for an event of an older schema: its JSON goes through the steps of `upcast` first.
-pub(crate) fn upcasted<T: DeserializeOwned>(
-    payload: &Payload,
-    upcast: &Upcast,
-) -> Result<T, DecodeError> {
+pub(crate) fn upcasted<T: DeserializeOwned>(payload: &Payload, upcast: &Upcast) -> Result<T, DecodeError> {
     let data = serde_json::from_str(payload.event_data.get()).map_err(|error| wrong(payload, &error))?;
     let data = upcast.apply(data, payload.metadata.schema_version());
     serde_json::from_value(serde_json::Value::Object(data)).map_err(|error| wrong(payload, &error))

@@ -39,13 +39,10 @@ pub async fn grpc(listener: TcpListener, service: Service, stop: CancellationTok
         .add_service(health_service)
         .add_service(reflection)
         .add_service(service.into_server())
-        .serve_with_incoming_shutdown(
-            TcpListenerStream::new(listener),
-            async move {
-                stop.cancelled().await;
-                health.set_not_serving::<EventStoreServer<Service>>().await;
-            },
-        )
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
+            stop.cancelled().await;
+            health.set_not_serving::<EventStoreServer<Service>>().await;
+        })
         .await
         .context("serving gRPC")
 }

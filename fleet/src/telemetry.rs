@@ -1,5 +1,7 @@
 //! Logs. Never a payload, never a secret.
 
+use std::io::IsTerminal;
+
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
@@ -15,7 +17,10 @@ pub enum Format {
 pub fn init(log: &Log) -> Result<()> {
     let filter = EnvFilter::try_new(&log.log)
         .with_context(|| format!("FLEET_LOG: {:?} is not a log filter such as info or info,workers=debug", log.log))?;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match log.log_format {
         Format::Text => subscriber.with_target(false).init(),
         Format::Json => subscriber.json().flatten_event(true).init(),

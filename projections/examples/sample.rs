@@ -32,25 +32,12 @@ async fn main() -> Result<()> {
         history,
         expected: arguments.next().context(usage)?.into(),
         database: std::env::var("DATABASE_URL").context("DATABASE_URL")?,
-        seed: arguments
-            .next()
-            .map_or(Ok(rand::random()), |seed| seed.parse())?,
+        seed: arguments.next().map_or(Ok(rand::random()), |seed| seed.parse())?,
     };
     println!("{} events, seed {}", sample.history.len(), sample.seed);
-    sample
-        .check::<Vocabulary>(&["vocabulary_entries", "vocabulary_items"])
-        .await?;
-    sample
-        .check::<LearnerProgress>(&[
-            "learning_sessions",
-            "item_mastery",
-            "daily_progress",
-            "user_progress",
-        ])
-        .await?;
-    sample
-        .check::<LearnerJourneys>(&["learner_journeys"])
-        .await?;
+    sample.check::<Vocabulary>(&["vocabulary_entries", "vocabulary_items"]).await?;
+    sample.check::<LearnerProgress>(&["learning_sessions", "item_mastery", "daily_progress", "user_progress"]).await?;
+    sample.check::<LearnerJourneys>(&["learner_journeys"]).await?;
     sample.check::<UserDirectory>(&["users"]).await
 }
 
@@ -72,42 +59,28 @@ impl Sample {
 
         let generation = Generation::<P>::create(&mut db).await?;
         generation.apply(&mut db, &events, 1000).await?;
-        self.compare("in order", generation, tables, &mut db)
-            .await?;
+        self.compare("in order", generation, tables, &mut db).await?;
 
         let generation = Generation::<P>::create(&mut db).await?;
         let shuffled = between_aggregates(&events, &mut random);
         deliver(&generation, &mut db, &shuffled, random.random()).await?;
-        self.compare("shuffled", generation, tables, &mut db)
-            .await?;
+        self.compare("shuffled", generation, tables, &mut db).await?;
 
         let generation = Generation::<P>::create(&mut db).await?;
-        let sides: HashMap<_, bool> = events
-            .iter()
-            .map(|event| (event.aggregate_id, random.random()))
-            .collect();
+        let sides: HashMap<_, bool> = events.iter().map(|event| (event.aggregate_id, random.random())).collect();
         let shuffled = between_aggregates(&events, &mut random);
-        let (left, right): (Vec<_>, Vec<_>) = shuffled
-            .into_iter()
-            .partition(|event| sides[&event.aggregate_id]);
+        let (left, right): (Vec<_>, Vec<_>) = shuffled.into_iter().partition(|event| sides[&event.aggregate_id]);
         let mut other = PgConnection::connect(&self.database).await?;
         tokio::try_join!(
             deliver(&generation, &mut db, &left, random.random()),
             deliver(&generation, &mut other, &right, random.random()),
         )?;
-        self.compare("two at once", generation, tables, &mut db)
-            .await
+        self.compare("two at once", generation, tables, &mut db).await
     }
 
     fn of<E: EventSet>(&self) -> Result<Vec<Recorded<E>>> {
-        let ours = self.history.iter().filter(|event| {
-            E::TOPIC
-                .aggregate_types
-                .contains(&&*event.data.aggregate_type)
-        });
-        ours.filter_map(|event| event.decode().transpose())
-            .map(|event| Ok(event?))
-            .collect()
+        let ours = self.history.iter().filter(|event| E::TOPIC.aggregate_types.contains(&&*event.data.aggregate_type));
+        ours.filter_map(|event| event.decode().transpose()).map(|event| Ok(event?)).collect()
     }
 
     async fn compare<P: Projection>(
@@ -121,16 +94,9 @@ impl Sample {
             let rows = generation.rows(db, table).await?;
             let expected: Vec<BTreeMap<String, Value>> =
                 lines(&self.expected.join(format!("{table}.ndjson.gz")))?.collect::<Result<_>>()?;
-            ensure!(
-                rows.len() == expected.len(),
-                "{table}: {} rows, expected {}",
-                rows.len(),
-                expected.len()
-            );
+            ensure!(rows.len() == expected.len(), "{table}: {} rows, expected {}", rows.len(), expected.len());
             for (row, expected) in rows.iter().zip(&expected) {
-                let same = expected
-                    .iter()
-                    .all(|(column, value)| row.get(column) == Some(value));
+                let same = expected.iter().all(|(column, value)| row.get(column) == Some(value));
                 ensure!(same, "{table}, {delivery}:\n{row}\nexpected\n{expected:?}");
             }
             println!("{}.{table}, {delivery}: {} rows equal", P::NAME, rows.len());
@@ -161,15 +127,9 @@ fn between_aggregates<E: Clone>(events: &[Recorded<E>], random: &mut StdRng) -> 
     turns.shuffle(random);
     let mut waiting: HashMap<_, VecDeque<_>> = HashMap::new();
     for event in events {
-        waiting
-            .entry(event.aggregate_id)
-            .or_default()
-            .push_back(event);
+        waiting.entry(event.aggregate_id).or_default().push_back(event);
     }
-    turns
-        .iter()
-        .filter_map(|aggregate| waiting.get_mut(aggregate)?.pop_front().cloned())
-        .collect()
+    turns.iter().filter_map(|aggregate| waiting.get_mut(aggregate)?.pop_front().cloned()).collect()
 }
 
 fn read_history(path: &Path) -> Result<Vec<Recorded<Payload>>> {

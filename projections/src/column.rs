@@ -2,9 +2,9 @@
 
 /// One value of each row, as the array of one `unnest` argument.
 ///
-/// A statement that joins such arrays with a table wants `.persistent(false)`. A statement that is kept may keep the
-/// plan that was good for an empty generation and ten rows, and then reads the whole table for each of the ten
-/// thousand; one that is not is planned with the sizes it has.
+/// A statement that joins such arrays with a table must be planned with the sizes they have: the runtime's connections
+/// have `plan_cache_mode = force_custom_plan`, because a plan kept from an empty generation and ten rows would later read
+/// the whole table for each of ten thousand.
 ///
 /// ```
 /// # use std::collections::BTreeMap;

@@ -30,10 +30,7 @@ pub trait Projection: Send + Sync + 'static {
     fn fold(changes: &mut Self::Changes, event: &Recorded<Self::Event>);
 
     /// Writes `changes` to the tables, whose unqualified names resolve to the projection's current generation.
-    fn write(
-        changes: Self::Changes,
-        db: &mut PgConnection,
-    ) -> impl Future<Output = Result<(), Error>> + Send;
+    fn write(changes: Self::Changes, db: &mut PgConnection) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
 #[derive(Debug, thiserror::Error)]

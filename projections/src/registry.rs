@@ -9,12 +9,8 @@ use crate::user_directory::UserDirectory;
 use crate::vocabulary::Vocabulary;
 use crate::{AnyProjection, Projection};
 
-static ALL: [&dyn AnyProjection; 4] = [
-    &Of::<Vocabulary>::NEW,
-    &Of::<LearnerProgress>::NEW,
-    &Of::<LearnerJourneys>::NEW,
-    &Of::<UserDirectory>::NEW,
-];
+static ALL: [&dyn AnyProjection; 4] =
+    [&Of::<Vocabulary>::NEW, &Of::<LearnerProgress>::NEW, &Of::<LearnerJourneys>::NEW, &Of::<UserDirectory>::NEW];
 
 pub fn all() -> &'static [&'static dyn AnyProjection] {
     &ALL
@@ -26,8 +22,7 @@ pub fn named(name: &str) -> Option<&'static dyn AnyProjection> {
 
 /// The projections that listen to `topic`.
 pub fn of_topic(topic: &Topic) -> impl Iterator<Item = &'static dyn AnyProjection> {
-    ALL.into_iter()
-        .filter(move |projection| projection.topic() == topic)
+    ALL.into_iter().filter(move |projection| projection.topic() == topic)
 }
 
 /// The line of a projection of the author's own, for a registry elsewhere (tests, examples).

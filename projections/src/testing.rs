@@ -34,20 +34,13 @@ pub fn recorded<E>(aggregate_id: Uuid, version: i32, occurred_at: &str, data: E)
 ///
 /// # Panics
 /// If a time is not RFC 3339.
-pub fn history<E>(
-    aggregate_id: Uuid,
-    events: impl IntoIterator<Item = (&'static str, E)>,
-) -> Vec<Recorded<E>> {
+pub fn history<E>(aggregate_id: Uuid, events: impl IntoIterator<Item = (&'static str, E)>) -> Vec<Recorded<E>> {
     let numbered = (1..).zip(events);
-    numbered
-        .map(|(version, (occurred_at, data))| recorded(aggregate_id, version, occurred_at, data))
-        .collect()
+    numbered.map(|(version, (occurred_at, data))| recorded(aggregate_id, version, occurred_at, data)).collect()
 }
 
 /// What `P` makes of these events, as one batch.
-pub fn folded<'a, P: Projection>(
-    events: impl IntoIterator<Item = &'a Recorded<P::Event>>,
-) -> P::Changes
+pub fn folded<'a, P: Projection>(events: impl IntoIterator<Item = &'a Recorded<P::Event>>) -> P::Changes
 where
     P::Event: 'a,
 {
@@ -70,17 +63,9 @@ impl<P: Projection> Generation<P> {
     /// `P::TABLES` is not SQL, or the connection may not create schemas.
     pub async fn create(db: &mut PgConnection) -> Result<Self, Error> {
         let schema = format!("{}_{}", P::NAME, Uuid::now_v7().simple());
-        let generation = Self {
-            schema,
-            projection: PhantomData,
-        };
+        let generation = Self { schema, projection: PhantomData };
         let mut db = db.begin().await?;
-        sqlx::raw_sql(AssertSqlSafe(format!(
-            "create schema {}",
-            generation.schema
-        )))
-        .execute(&mut *db)
-        .await?;
+        sqlx::raw_sql(AssertSqlSafe(format!("create schema {}", generation.schema))).execute(&mut *db).await?;
         generation.enter(&mut db).await?;
         sqlx::raw_sql(P::TABLES).execute(&mut *db).await?;
         db.commit().await?;
@@ -91,12 +76,7 @@ impl<P: Projection> Generation<P> {
     ///
     /// # Errors
     /// A write failed; the batches before it stay.
-    pub async fn apply(
-        &self,
-        db: &mut PgConnection,
-        events: &[Recorded<P::Event>],
-        batch: usize,
-    ) -> Result<(), Error> {
+    pub async fn apply(&self, db: &mut PgConnection, events: &[Recorded<P::Event>], batch: usize) -> Result<(), Error> {
         for events in events.chunks(batch.max(1)) {
             let mut db = db.begin().await?;
             self.enter(&mut db).await?;
@@ -113,9 +93,7 @@ impl<P: Projection> Generation<P> {
     pub async fn rows(&self, db: &mut PgConnection, table: &str) -> Result<Vec<Value>, Error> {
         let mut db = db.begin().await?;
         self.enter(&mut db).await?;
-        sqlx::query("select set_config('timezone', 'UTC', true)")
-            .execute(&mut *db)
-            .await?;
+        sqlx::query("select set_config('timezone', 'UTC', true)").execute(&mut *db).await?;
         let rows = AssertSqlSafe(format!("select to_jsonb(t) from {table} as t order by t"));
         Ok(sqlx::query_scalar(rows).fetch_all(&mut *db).await?)
     }
@@ -125,21 +103,13 @@ impl<P: Projection> Generation<P> {
     /// # Errors
     /// Somebody else is still in it.
     pub async fn drop(self, db: &mut PgConnection) -> Result<(), Error> {
-        sqlx::raw_sql(AssertSqlSafe(format!(
-            "drop schema {} cascade",
-            self.schema
-        )))
-        .execute(db)
-        .await?;
+        sqlx::raw_sql(AssertSqlSafe(format!("drop schema {} cascade", self.schema))).execute(db).await?;
         Ok(())
     }
 
     /// Unqualified names mean this generation's tables, until the transaction ends: as in the worker.
     async fn enter(&self, db: &mut PgConnection) -> Result<(), Error> {
-        sqlx::query("select set_config('search_path', $1 || ', public', true)")
-            .bind(&self.schema)
-            .execute(db)
-            .await?;
+        sqlx::query("select set_config('search_path', $1 || ', public', true)").bind(&self.schema).execute(db).await?;
         Ok(())
     }
 }

@@ -62,12 +62,9 @@ pub async fn establish(pool: &PgPool, projection: &dyn AnyProjection) -> Result<
     .await?
     .rows_affected();
     if created == 1 {
-        sqlx::query!(
-            "insert into projection_progress (projection, generation) values ($1, 1)",
-            name
-        )
-        .execute(&mut *tx)
-        .await?;
+        sqlx::query!("insert into projection_progress (projection, generation) values ($1, 1)", name)
+            .execute(&mut *tx)
+            .await?;
         // Name and tables come from the registry, which is code, never from outside.
         let create = format!("create schema {name}; set local search_path to {name}, public; {}", projection.tables());
         sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut *tx).await?;

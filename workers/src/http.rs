@@ -5,8 +5,8 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use prometheus::{Registry, TextEncoder};
 use projections::AnyProjection;
+use prometheus::{Registry, TextEncoder};
 use sqlx::PgPool;
 
 use crate::{Metrics, lag};

@@ -118,7 +118,10 @@ impl Resolver {
     async fn adopt(&self, event: &wire::Event<'_>, delivery: &Delivery) -> Result<Adoption, Error> {
         let refused = |reason, error: String| Ok(Adoption::Refused(reason, error));
         if !self.topic.adopts_foreign_events {
-            return refused(Reason::UnknownEvent, "the store does not know the event, and this topic adopts none".into());
+            return refused(
+                Reason::UnknownEvent,
+                "the store does not know the event, and this topic adopts none".into(),
+            );
         }
         if !self.topic.aggregate_types.contains(&&*event.aggregate_type) {
             return refused(Reason::WrongData, "its aggregate type does not belong to this topic".into());
@@ -137,14 +140,17 @@ impl Resolver {
             // Another worker, or this one before a lost answer, was first.
             Err(status) if status.code() == Code::AlreadyExists => Ok(Adoption::Adopted),
             Err(status) if status.code() == Code::Aborted => {
-                let waited = delivery.published_at.map_or(PATIENCE, |published| {
-                    (Utc::now() - published).to_std().unwrap_or_default()
-                });
+                let waited = delivery
+                    .published_at
+                    .map_or(PATIENCE, |published| (Utc::now() - published).to_std().unwrap_or_default());
                 let head = self.version(event).await?;
                 if head >= event.event_version.0 {
                     refused(Reason::VersionClash, format!("the aggregate is at version {head} already"))
                 } else if waited >= PATIENCE {
-                    refused(Reason::VersionClash, format!("the aggregate is at version {head}; its predecessors never came"))
+                    refused(
+                        Reason::VersionClash,
+                        format!("the aggregate is at version {head}; its predecessors never came"),
+                    )
                 } else {
                     Ok(Adoption::TooEarly)
                 }

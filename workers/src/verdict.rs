@@ -45,10 +45,7 @@ impl Applied {
 
 /// The versions that are missing before the early events of `events`, which are in order of aggregate and version:
 /// a range for each hole.
-pub fn missing(
-    events: &[Event],
-    applied: &BTreeMap<AggregateId, Applied>,
-) -> Vec<(AggregateId, Version, Version)> {
+pub fn missing(events: &[Event], applied: &BTreeMap<AggregateId, Applied>) -> Vec<(AggregateId, Version, Version)> {
     let mut missing = Vec::new();
     for of_one in events.chunk_by(|a, b| a.aggregate_id == b.aggregate_id) {
         let aggregate_id = of_one[0].aggregate_id;
@@ -120,11 +117,8 @@ pub(crate) mod tests {
         assert_eq!(events.len(), 5);
         let id = |id| AggregateId(Uuid::from_u128(id));
         let applied = BTreeMap::from([(id(1), Applied { version: Version(1), held: false })]);
-        let expected = [
-            (id(1), Version(2), Version(3)),
-            (id(1), Version(5), Version(6)),
-            (id(3), Version(1), Version(1)),
-        ];
+        let expected =
+            [(id(1), Version(2), Version(3)), (id(1), Version(5), Version(6)), (id(3), Version(1), Version(1))];
         assert_eq!(missing(&events, &applied), expected);
     }
 

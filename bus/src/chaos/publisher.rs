@@ -19,19 +19,12 @@ pub struct ChaosPublisher<P> {
 
 impl<P: Publisher> ChaosPublisher<P> {
     pub(super) fn new(chaos: Chaos, inner: P) -> Self {
-        Self {
-            rng: Mutex::new(chaos.rng()),
-            chaos,
-            inner,
-        }
+        Self { rng: Mutex::new(chaos.rng()), chaos, inner }
     }
 
     /// Which message of the page goes to which place, by index.
     fn disorder(&self, messages: usize) -> Vec<usize> {
-        let mut rng = self
-            .rng
-            .lock()
-            .expect("nothing panics while it holds this lock");
+        let mut rng = self.rng.lock().expect("nothing panics while it holds this lock");
         let mut order = Vec::with_capacity(messages);
         for message in 0..messages {
             for _ in 0..self.chaos.copies(&mut rng) {
@@ -53,17 +46,11 @@ impl<P: Publisher> ChaosPublisher<P> {
 
     async fn send(&self, messages: Vec<Message>) -> Result<(), PublishError> {
         let order = self.disorder(messages.len());
-        let page = order
-            .iter()
-            .map(|&message| messages[message].clone())
-            .collect();
+        let page = order.iter().map(|&message| messages[message].clone()).collect();
         self.inner.publish(page).await.map_err(|error| {
             // The caller counts in its own order: up to the first message of which a copy is missing.
             let missing = order.iter().skip(error.confirmed).min();
-            PublishError {
-                confirmed: missing.copied().unwrap_or(messages.len()),
-                ..error
-            }
+            PublishError { confirmed: missing.copied().unwrap_or(messages.len()), ..error }
         })
     }
 }

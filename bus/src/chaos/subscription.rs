@@ -28,11 +28,7 @@ impl<S: Subscription> ChaosSubscription<S> {
         Self { chaos, inner }
     }
 
-    async fn run(
-        &self,
-        deliveries: mpsc::Sender<Delivery>,
-        stop: CancellationToken,
-    ) -> Result<(), Error> {
+    async fn run(&self, deliveries: mpsc::Sender<Delivery>, stop: CancellationToken) -> Result<(), Error> {
         let (inner, arriving) = mpsc::channel(1);
         // The pump ends first when it is stopped or the consumer is gone, and drops its end of the channel; that, and the
         // deliveries it drops with it, ends the other.
@@ -73,13 +69,7 @@ impl<S: Subscription> ChaosSubscription<S> {
 
     fn hold(&self, delivery: Delivery, held: &mut Vec<Delivery>, rng: &mut StdRng) {
         let copies = self.chaos.copies(rng);
-        let Delivery {
-            message,
-            message_id,
-            published_at,
-            attempt,
-            receipt,
-        } = delivery;
+        let Delivery { message, message_id, published_at, attempt, receipt } = delivery;
         if copies == 0 {
             return receipt.ack();
         }
@@ -109,11 +99,7 @@ impl<S: Subscription> ChaosSubscription<S> {
 }
 
 impl<S: Subscription> Subscription for ChaosSubscription<S> {
-    fn receive(
-        &self,
-        deliveries: mpsc::Sender<Delivery>,
-        stop: CancellationToken,
-    ) -> BoxFuture<'_, Result<(), Error>> {
+    fn receive(&self, deliveries: mpsc::Sender<Delivery>, stop: CancellationToken) -> BoxFuture<'_, Result<(), Error>> {
         self.run(deliveries, stop).boxed()
     }
 }
@@ -135,10 +121,7 @@ struct Original {
 
 impl Original {
     fn take(&self) -> Option<Receipt> {
-        self.receipt
-            .lock()
-            .expect("nothing panics while it holds this lock")
-            .take()
+        self.receipt.lock().expect("nothing panics while it holds this lock").take()
     }
 }
 

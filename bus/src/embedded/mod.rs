@@ -44,34 +44,22 @@ impl Embedded {
     /// # Errors
     /// The topic or the dead-letter topic does not exist, or `spec` asks for push, which this bus cannot do.
     pub fn ensure_subscription(&self, spec: Spec) -> Result<(), Error> {
-        let refused = |reason| Error {
-            doing: format!("creating the embedded subscription {}", spec.name),
-            reason,
-        };
+        let refused = |reason| Error { doing: format!("creating the embedded subscription {}", spec.name), reason };
         let mut registry = self.registry();
         if registry.subscriptions.contains_key(&spec.name) {
             return Ok(());
         }
         if spec.push_endpoint.is_some() {
-            return Err(refused(
-                "the embedded bus cannot push: use Google's emulator".to_owned(),
-            ));
+            return Err(refused("the embedded bus cannot push: use Google's emulator".to_owned()));
         }
-        for topic in [Some(&spec.topic), spec.dead_letter_topic.as_ref()]
-            .into_iter()
-            .flatten()
-        {
+        for topic in [Some(&spec.topic), spec.dead_letter_topic.as_ref()].into_iter().flatten() {
             if !registry.topics.contains_key(topic) {
                 return Err(refused(no_topic(topic)));
             }
         }
         let (name, topic) = (spec.name.clone(), spec.topic.clone());
         let queue = Arc::new(Queue::new(spec, self));
-        registry
-            .topics
-            .entry(topic)
-            .or_default()
-            .push(Arc::clone(&queue));
+        registry.topics.entry(topic).or_default().push(Arc::clone(&queue));
         registry.subscriptions.insert(name, queue);
         Ok(())
     }
@@ -86,11 +74,7 @@ impl Embedded {
 
     /// The queues of the subscriptions of `topic`, or why there are none.
     fn queues_of(&self, topic: &str) -> Result<Vec<Arc<Queue>>, String> {
-        self.registry()
-            .topics
-            .get(topic)
-            .cloned()
-            .ok_or_else(|| no_topic(topic))
+        self.registry().topics.get(topic).cloned().ok_or_else(|| no_topic(topic))
     }
 
     fn queue(&self, subscription: &str) -> Option<Arc<Queue>> {
@@ -98,9 +82,7 @@ impl Embedded {
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {
-        self.0
-            .lock()
-            .expect("nothing panics while it holds this lock")
+        self.0.lock().expect("nothing panics while it holds this lock")
     }
 }
 

@@ -24,10 +24,7 @@ impl EmbeddedPublisher {
     async fn send(&self, messages: Vec<Message>) -> Result<(), PublishError> {
         let queues = self.bus.queues_of(&self.topic).map_err(|reason| {
             let doing = format!("publishing to the embedded topic {}", self.topic);
-            PublishError {
-                confirmed: 0,
-                source: Error { doing, reason },
-            }
+            PublishError { confirmed: 0, source: Error { doing, reason } }
         })?;
         for queue in &queues {
             queue.room().await;

@@ -32,10 +32,7 @@ impl Published {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let count = u64::try_from(messages.len()).expect("a page has fewer than 2^64 messages");
         let first = NEXT.fetch_add(count, Ordering::Relaxed);
-        (first..)
-            .zip(messages)
-            .map(|(id, message)| Arc::new(Self { id, at, message }))
-            .collect()
+        (first..).zip(messages).map(|(id, message)| Arc::new(Self { id, at, message })).collect()
     }
 }
 
@@ -68,13 +65,7 @@ struct State {
 impl Queue {
     pub(super) fn new(spec: Spec, bus: &Embedded) -> Self {
         let bus = Arc::downgrade(&bus.0);
-        Self {
-            spec,
-            bus,
-            state: Mutex::default(),
-            changed: Notify::new(),
-            emptied: Notify::new(),
-        }
+        Self { spec, bus, state: Mutex::default(), changed: Notify::new(), emptied: Notify::new() }
     }
 
     /// Waits until a page may be pushed.
@@ -92,10 +83,7 @@ impl Queue {
     pub(super) fn push(&self, page: impl ExactSizeIterator<Item = Arc<Published>>) {
         let mut state = self.state();
         state.backlog += page.len();
-        state.ready.extend(page.map(|published| Queued {
-            published,
-            attempts: 0,
-        }));
+        state.ready.extend(page.map(|published| Queued { published, attempts: 0 }));
         drop(state);
         self.changed.notify_waiters();
     }
@@ -150,9 +138,7 @@ impl Queue {
             return self.settle();
         }
         let due = Instant::now() + self.backoff(queued.attempts);
-        self.state()
-            .later
-            .insert((due, queued.published.id), queued);
+        self.state().later.insert((due, queued.published.id), queued);
         self.changed.notify_waiters();
     }
 
@@ -166,22 +152,10 @@ impl Queue {
         let mut message = message.clone();
         message.attributes.extend(
             [
-                (
-                    "CloudPubSubDeadLetterSourceSubscription",
-                    self.spec.name.clone(),
-                ),
-                (
-                    "CloudPubSubDeadLetterSourceSubscriptionProject",
-                    "embedded".to_owned(),
-                ),
-                (
-                    "CloudPubSubDeadLetterSourceTopicPublishTime",
-                    at.to_rfc3339_opts(SecondsFormat::Millis, true),
-                ),
-                (
-                    "CloudPubSubDeadLetterSourceDeliveryCount",
-                    queued.attempts.to_string(),
-                ),
+                ("CloudPubSubDeadLetterSourceSubscription", self.spec.name.clone()),
+                ("CloudPubSubDeadLetterSourceSubscriptionProject", "embedded".to_owned()),
+                ("CloudPubSubDeadLetterSourceTopicPublishTime", at.to_rfc3339_opts(SecondsFormat::Millis, true)),
+                ("CloudPubSubDeadLetterSourceDeliveryCount", queued.attempts.to_string()),
             ]
             .map(|(name, value)| (name.to_owned(), value)),
         );
@@ -193,17 +167,11 @@ impl Queue {
 
     fn backoff(&self, attempts: u32) -> Duration {
         let doublings = attempts.saturating_sub(1).min(16);
-        self.spec
-            .min_backoff
-            .saturating_mul(1 << doublings)
-            .min(self.spec.max_backoff)
-            .max(SOON)
+        self.spec.min_backoff.saturating_mul(1 << doublings).min(self.spec.max_backoff).max(SOON)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state
-            .lock()
-            .expect("nothing panics while it holds this lock")
+        self.state.lock().expect("nothing panics while it holds this lock")
     }
 }
 
@@ -226,8 +194,6 @@ impl State {
 
 impl fmt::Debug for Queue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Queue")
-            .field("spec", &self.spec)
-            .finish_non_exhaustive()
+        f.debug_struct("Queue").field("spec", &self.spec).finish_non_exhaustive()
     }
 }

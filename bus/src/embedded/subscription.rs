@@ -23,27 +23,16 @@ impl EmbeddedSubscription {
     const MAX_OUTSTANDING: u32 = 8_000;
 
     pub(super) fn new(bus: Embedded, name: String) -> Self {
-        Self {
-            bus,
-            name,
-            max_outstanding: Self::MAX_OUTSTANDING,
-        }
+        Self { bus, name, max_outstanding: Self::MAX_OUTSTANDING }
     }
 
     /// The most deliveries that one receiver may hold unsettled.
     #[must_use]
     pub fn with_max_outstanding(self, max_outstanding: u32) -> Self {
-        Self {
-            max_outstanding,
-            ..self
-        }
+        Self { max_outstanding, ..self }
     }
 
-    async fn run(
-        &self,
-        deliveries: mpsc::Sender<Delivery>,
-        stop: CancellationToken,
-    ) -> Result<(), Error> {
+    async fn run(&self, deliveries: mpsc::Sender<Delivery>, stop: CancellationToken) -> Result<(), Error> {
         let queue = self.bus.queue(&self.name).ok_or_else(|| Error {
             doing: format!("receiving from the embedded subscription {}", self.name),
             reason: "it does not exist: create it first".to_owned(),
@@ -62,22 +51,14 @@ impl EmbeddedSubscription {
 }
 
 impl Subscription for EmbeddedSubscription {
-    fn receive(
-        &self,
-        deliveries: mpsc::Sender<Delivery>,
-        stop: CancellationToken,
-    ) -> BoxFuture<'_, Result<(), Error>> {
+    fn receive(&self, deliveries: mpsc::Sender<Delivery>, stop: CancellationToken) -> BoxFuture<'_, Result<(), Error>> {
         self.run(deliveries, stop).boxed()
     }
 }
 
 /// Forwards until the other end is dropped. Can be cancelled at any time: a message is popped only when nothing is left to
 /// wait for.
-async fn hand_over(
-    queue: &Arc<Queue>,
-    outstanding: &Arc<Semaphore>,
-    deliveries: &mpsc::Sender<Delivery>,
-) {
+async fn hand_over(queue: &Arc<Queue>, outstanding: &Arc<Semaphore>, deliveries: &mpsc::Sender<Delivery>) {
     loop {
         queue.filled().await;
         let Ok(permit) = Arc::clone(outstanding).acquire_owned().await else {
@@ -99,11 +80,7 @@ fn delivery(queue: &Arc<Queue>, permit: OwnedSemaphorePermit, queued: Queued) ->
         message_id: queued.published.id.to_string(),
         published_at: Some(queued.published.at),
         attempt: Some(queued.attempts),
-        receipt: Receipt::new(Lease {
-            queue: Arc::clone(queue),
-            queued,
-            _permit: permit,
-        }),
+        receipt: Receipt::new(Lease { queue: Arc::clone(queue), queued, _permit: permit }),
     }
 }
 
@@ -120,11 +97,7 @@ impl Settle for Lease {
     }
 
     fn nack(self: Box<Self>) {
-        let Self {
-            queue,
-            queued,
-            _permit,
-        } = *self;
+        let Self { queue, queued, _permit } = *self;
         queue.give_back(queued);
     }
 }

@@ -11,13 +11,7 @@ impl Google {
     /// The service refuses or cannot be reached. A topic that exists is no error.
     pub async fn ensure_topic(&self, name: &str) -> Result<(), Error> {
         let path = self.topic_path(name);
-        let created = self
-            .topics()
-            .await?
-            .create_topic()
-            .set_name(&path)
-            .send()
-            .await;
+        let created = self.topics().await?.create_topic().set_name(&path).send().await;
         self.tolerate("ALREADY_EXISTS", created, format!("creating {path}"))
     }
 
@@ -27,8 +21,7 @@ impl Google {
     pub async fn ensure_subscription(&self, spec: Spec) -> Result<(), Error> {
         let path = self.subscription_path(&spec.name);
         let doing = format!("creating {path}");
-        let ack_deadline = i32::try_from(spec.ack_deadline_seconds)
-            .map_err(|error| self.failure(&doing, error))?;
+        let ack_deadline = i32::try_from(spec.ack_deadline_seconds).map_err(|error| self.failure(&doing, error))?;
         let retry_policy = (!spec.max_backoff.is_zero()).then(|| {
             let mut policy = RetryPolicy::new();
             policy.minimum_backoff = spec.min_backoff.try_into().ok();
@@ -37,13 +30,9 @@ impl Google {
         });
         let dead_letter_policy = spec.dead_letter_topic.map(|topic| {
             let attempts = i32::try_from(spec.max_delivery_attempts).unwrap_or(i32::MAX);
-            DeadLetterPolicy::new()
-                .set_dead_letter_topic(self.topic_path(&topic))
-                .set_max_delivery_attempts(attempts)
+            DeadLetterPolicy::new().set_dead_letter_topic(self.topic_path(&topic)).set_max_delivery_attempts(attempts)
         });
-        let push_config = spec
-            .push_endpoint
-            .map(|endpoint| PushConfig::new().set_push_endpoint(endpoint));
+        let push_config = spec.push_endpoint.map(|endpoint| PushConfig::new().set_push_endpoint(endpoint));
 
         let created = self
             .subscriptions()
@@ -64,13 +53,7 @@ impl Google {
     /// As [`Self::ensure_topic`]; a topic that does not exist is no error.
     pub async fn delete_topic(&self, name: &str) -> Result<(), Error> {
         let path = self.topic_path(name);
-        let deleted = self
-            .topics()
-            .await?
-            .delete_topic()
-            .set_topic(&path)
-            .send()
-            .await;
+        let deleted = self.topics().await?.delete_topic().set_topic(&path).send().await;
         self.tolerate("NOT_FOUND", deleted, format!("deleting {path}"))
     }
 
@@ -78,13 +61,7 @@ impl Google {
     /// As [`Self::ensure_topic`]; a subscription that does not exist is no error.
     pub async fn delete_subscription(&self, name: &str) -> Result<(), Error> {
         let path = self.subscription_path(name);
-        let deleted = self
-            .subscriptions()
-            .await?
-            .delete_subscription()
-            .set_subscription(&path)
-            .send()
-            .await;
+        let deleted = self.subscriptions().await?.delete_subscription().set_subscription(&path).send().await;
         self.tolerate("NOT_FOUND", deleted, format!("deleting {path}"))
     }
 

@@ -38,9 +38,7 @@ macro_rules! connect {
     ($google:expr, $builder:expr) => {
         match &$google.0.endpoint {
             // Default credentials would wait for a metadata server that is not there.
-            Some(endpoint) => $builder
-                .with_endpoint(endpoint)
-                .with_credentials(anonymous::Builder::new().build()),
+            Some(endpoint) => $builder.with_endpoint(endpoint).with_credentials(anonymous::Builder::new().build()),
             None => $builder,
         }
         .build()
@@ -55,11 +53,7 @@ impl Google {
     pub fn new(project: impl Into<String>, emulator_host: Option<String>) -> Self {
         let endpoint = emulator_host
             .as_deref()
-            .map(|host| {
-                host.trim()
-                    .trim_start_matches("http://")
-                    .trim_end_matches('/')
-            })
+            .map(|host| host.trim().trim_start_matches("http://").trim_end_matches('/'))
             .filter(|host| !host.is_empty())
             .map(|host| format!("http://{host}"));
         Self(Arc::new(Connection {
@@ -77,18 +71,8 @@ impl Google {
 
     /// `streams` pulls side by side, each with at most `max_outstanding` unsettled messages. The emulator paces a stream
     /// to about 2,000 messages/s, so give it 8; the real service needs 1 to 4.
-    pub fn subscription(
-        &self,
-        name: &str,
-        streams: usize,
-        max_outstanding: i64,
-    ) -> GoogleSubscription {
-        GoogleSubscription::new(
-            self.clone(),
-            self.subscription_path(name),
-            streams,
-            max_outstanding,
-        )
+    pub fn subscription(&self, name: &str, streams: usize, max_outstanding: i64) -> GoogleSubscription {
+        GoogleSubscription::new(self.clone(), self.subscription_path(name), streams, max_outstanding)
     }
 
     fn topic_path(&self, topic: &str) -> String {
@@ -101,24 +85,15 @@ impl Google {
 
     /// One connection for every topic.
     async fn base_publisher(&self) -> Result<&BasePublisher, Error> {
-        self.0
-            .publisher
-            .get_or_try_init(async || connect!(self, BasePublisher::builder()))
-            .await
+        self.0.publisher.get_or_try_init(async || connect!(self, BasePublisher::builder())).await
     }
 
     async fn topics(&self) -> Result<&TopicAdmin, Error> {
-        self.0
-            .topics
-            .get_or_try_init(async || connect!(self, TopicAdmin::builder()))
-            .await
+        self.0.topics.get_or_try_init(async || connect!(self, TopicAdmin::builder())).await
     }
 
     async fn subscriptions(&self) -> Result<&SubscriptionAdmin, Error> {
-        self.0
-            .subscriptions
-            .get_or_try_init(async || connect!(self, SubscriptionAdmin::builder()))
-            .await
+        self.0.subscriptions.get_or_try_init(async || connect!(self, SubscriptionAdmin::builder())).await
     }
 
     /// A connection of its own for every receiver: leases must not queue behind another's.
@@ -128,10 +103,7 @@ impl Google {
 
     fn failure(&self, doing: impl Display, error: impl Display) -> Error {
         let place = self.0.endpoint.as_deref().unwrap_or("Google Cloud");
-        Error {
-            doing: format!("{doing} at {place}"),
-            reason: error.to_string(),
-        }
+        Error { doing: format!("{doing} at {place}"), reason: error.to_string() }
     }
 
     /// As [`Self::failure`], with what to do about it where the status says so.
@@ -142,9 +114,7 @@ impl Google {
                 "grant this service account roles/pubsub.subscriber or roles/pubsub.publisher on it"
             }
             Some("UNAUTHENTICATED") => "give this process credentials of Google Cloud",
-            Some("FAILED_PRECONDITION") => {
-                "it must be a pull subscription that is attached to its topic"
-            }
+            Some("FAILED_PRECONDITION") => "it must be a pull subscription that is attached to its topic",
             _ => return self.failure(doing, error),
         };
         self.failure(doing, format_args!("{error} ({remedy})"))

@@ -33,11 +33,7 @@ pub struct GooglePublisher {
 
 impl GooglePublisher {
     pub(super) fn new(google: Google, topic: String) -> Self {
-        Self {
-            google,
-            topic,
-            client: OnceCell::new(),
-        }
+        Self { google, topic, client: OnceCell::new() }
     }
 
     async fn client(&self) -> Result<&Client, Error> {
@@ -55,19 +51,13 @@ impl GooglePublisher {
 
     async fn send(&self, messages: Vec<Message>) -> Result<(), PublishError> {
         let deadline = Instant::now() + PATIENCE;
-        let none_confirmed = |source| PublishError {
-            confirmed: 0,
-            source,
-        };
+        let none_confirmed = |source| PublishError { confirmed: 0, source };
         let client = match timeout_at(deadline, self.client()).await {
             Ok(client) => client.map_err(none_confirmed)?,
             Err(_) => return Err(none_confirmed(self.silence())),
         };
 
-        let in_flight: Vec<_> = messages
-            .into_iter()
-            .map(|message| client.publish(to_client(message)))
-            .collect();
+        let in_flight: Vec<_> = messages.into_iter().map(|message| client.publish(to_client(message))).collect();
         for (confirmed, answer) in in_flight.into_iter().enumerate() {
             let source = match timeout_at(deadline, answer).await {
                 Ok(Ok(_message_id)) => continue,
@@ -87,8 +77,7 @@ impl GooglePublisher {
     }
 
     fn silence(&self) -> Error {
-        self.google
-            .failure(self.doing(), format_args!("no answer within {PATIENCE:?}"))
+        self.google.failure(self.doing(), format_args!("no answer within {PATIENCE:?}"))
     }
 
     fn doing(&self) -> String {
@@ -103,7 +92,5 @@ impl Publisher for GooglePublisher {
 }
 
 fn to_client(message: Message) -> ClientMessage {
-    ClientMessage::new()
-        .set_data(message.data)
-        .set_attributes(message.attributes)
+    ClientMessage::new().set_data(message.data).set_attributes(message.attributes)
 }

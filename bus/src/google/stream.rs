@@ -30,16 +30,10 @@ pub(super) async fn read(
         let (message, handler) = match stream.next().await {
             Some(Ok(next)) => next,
             Some(Err(error)) => {
-                return End {
-                    received,
-                    error: Some(error),
-                };
+                return End { received, error: Some(error) };
             }
             None => {
-                return End {
-                    received,
-                    error: None,
-                };
+                return End { received, error: None };
             }
         };
         received = true;
@@ -58,16 +52,11 @@ pub(super) async fn read(
 fn delivery(message: ClientMessage, handler: Handler) -> Delivery {
     Delivery {
         message_id: message.message_id,
-        published_at: message.publish_time.and_then(|at| {
-            DateTime::from_timestamp(at.seconds(), u32::try_from(at.nanos()).unwrap_or(0))
-        }),
-        attempt: handler
-            .delivery_attempt()
-            .and_then(|attempt| u32::try_from(attempt).ok()),
-        message: Message {
-            data: message.data,
-            attributes: message.attributes.into_iter().collect(),
-        },
+        published_at: message
+            .publish_time
+            .and_then(|at| DateTime::from_timestamp(at.seconds(), u32::try_from(at.nanos()).unwrap_or(0))),
+        attempt: handler.delivery_attempt().and_then(|attempt| u32::try_from(attempt).ok()),
+        message: Message { data: message.data, attributes: message.attributes.into_iter().collect() },
         receipt: Receipt::new(Lease(handler)),
     }
 }

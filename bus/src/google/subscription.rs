@@ -21,14 +21,8 @@ use crate::{Delivery, Error, Subscription};
 const LEASE: Duration = Duration::from_secs(60);
 
 /// The gRPC codes that will not go away by trying again.
-const REFUSALS: [&str; 6] = [
-    "NOT_FOUND",
-    "PERMISSION_DENIED",
-    "UNAUTHENTICATED",
-    "FAILED_PRECONDITION",
-    "INVALID_ARGUMENT",
-    "UNIMPLEMENTED",
-];
+const REFUSALS: [&str; 6] =
+    ["NOT_FOUND", "PERMISSION_DENIED", "UNAUTHENTICATED", "FAILED_PRECONDITION", "INVALID_ARGUMENT", "UNIMPLEMENTED"];
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -43,19 +37,10 @@ pub struct GoogleSubscription {
 
 impl GoogleSubscription {
     pub(super) fn new(google: Google, path: String, streams: usize, max_outstanding: i64) -> Self {
-        Self {
-            google,
-            path,
-            streams: streams.max(1),
-            max_outstanding,
-        }
+        Self { google, path, streams: streams.max(1), max_outstanding }
     }
 
-    async fn run(
-        &self,
-        deliveries: mpsc::Sender<Delivery>,
-        stop: CancellationToken,
-    ) -> Result<(), Error> {
+    async fn run(&self, deliveries: mpsc::Sender<Delivery>, stop: CancellationToken) -> Result<(), Error> {
         let stop = stop.child_token();
         let subscriber = self.google.subscriber().await?;
 
@@ -63,11 +48,7 @@ impl GoogleSubscription {
         // handed over remains under lease until it is settled.
         let mut streams = JoinSet::new();
         for _ in 0..self.streams {
-            streams.spawn(self.clone().streams(
-                subscriber.clone(),
-                deliveries.clone(),
-                stop.clone(),
-            ));
+            streams.spawn(self.clone().streams(subscriber.clone(), deliveries.clone(), stop.clone()));
         }
         streams.spawn(async move {
             tokio::select! {
@@ -151,30 +132,20 @@ impl GoogleSubscription {
         }
         if failures == 0 {
             let error = error.as_ref().map(tracing::field::display);
-            tracing::warn!(
-                error,
-                subscription = self.path,
-                "a stream ended; reopening it"
-            );
+            tracing::warn!(error, subscription = self.path, "a stream ended; reopening it");
         }
         Ok(())
     }
 }
 
 impl Subscription for GoogleSubscription {
-    fn receive(
-        &self,
-        deliveries: mpsc::Sender<Delivery>,
-        stop: CancellationToken,
-    ) -> BoxFuture<'_, Result<(), Error>> {
+    fn receive(&self, deliveries: mpsc::Sender<Delivery>, stop: CancellationToken) -> BoxFuture<'_, Result<(), Error>> {
         self.run(deliveries, stop).boxed()
     }
 }
 
 /// Doubling, with half of it by chance, lest all streams come back in the same instant.
 fn pause(failures: u32) -> Duration {
-    let longest = FIRST_PAUSE
-        .saturating_mul(1 << failures.min(16))
-        .min(LONGEST_PAUSE);
+    let longest = FIRST_PAUSE.saturating_mul(1 << failures.min(16)).min(LONGEST_PAUSE);
     longest.mul_f64(rand::random_range(0.5..1.0))
 }

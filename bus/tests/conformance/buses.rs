@@ -28,10 +28,7 @@ impl Buses {
     pub async fn ensure_topic(&self, name: &str) {
         match self {
             Self::Embedded(bus) => bus.ensure_topic(name),
-            Self::Google(bus) => bus
-                .ensure_topic(name)
-                .await
-                .expect("the emulator creates topics"),
+            Self::Google(bus) => bus.ensure_topic(name).await.expect("the emulator creates topics"),
         }
     }
 
@@ -45,9 +42,7 @@ impl Buses {
     pub async fn subscribe(&self, topic: &str) -> String {
         let spec = Spec::new(unique("subscription"), topic);
         let name = spec.name.clone();
-        self.ensure_subscription(spec)
-            .await
-            .expect("the topic exists");
+        self.ensure_subscription(spec).await.expect("the topic exists");
         name
     }
 
@@ -68,9 +63,7 @@ impl Buses {
     /// One that may hold no more than `max_outstanding` messages.
     pub fn narrow_subscription(&self, name: &str, max_outstanding: u32) -> Box<dyn Subscription> {
         match self {
-            Self::Embedded(bus) => {
-                Box::new(bus.subscription(name).with_max_outstanding(max_outstanding))
-            }
+            Self::Embedded(bus) => Box::new(bus.subscription(name).with_max_outstanding(max_outstanding)),
             Self::Google(bus) => Box::new(bus.subscription(name, 1, max_outstanding.into())),
         }
     }

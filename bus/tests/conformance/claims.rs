@@ -15,11 +15,7 @@ async fn published(buses: &Buses, count: usize) -> (String, String, Vec<String>)
     let all = messages(0..count);
     let expected = texts(&all);
     for page in all.chunks(1_000) {
-        buses
-            .publisher(&topic)
-            .publish(page.to_vec())
-            .await
-            .expect("the topic exists");
+        buses.publisher(&topic).publish(page.to_vec()).await.expect("the topic exists");
     }
     (topic, subscription, expected)
 }
@@ -39,11 +35,7 @@ pub async fn attributes_and_binary_data_survive(buses: Buses) {
         data: (0..=255).collect::<Vec<u8>>().into(),
         attributes: attributes.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
     };
-    buses
-        .publisher(&topic)
-        .publish(vec![sent.clone()])
-        .await
-        .expect("the topic exists");
+    buses.publisher(&topic).publish(vec![sent.clone()]).await.expect("the topic exists");
 
     let mut receiver = Receiver::start(buses.subscription(&subscription));
     let delivery = receiver.next().await;
@@ -90,17 +82,10 @@ pub async fn two_receivers_share_a_subscription(buses: Buses) {
     let mut one = Receiver::start(buses.narrow_subscription(&subscription, 10));
     let mut other = Receiver::start(buses.narrow_subscription(&subscription, 10));
     let halves = [one.take(10).await, other.take(10).await];
-    let mut seen: Vec<_> = halves
-        .iter()
-        .flatten()
-        .map(|delivery| text(&delivery.message))
-        .collect();
+    let mut seen: Vec<_> = halves.iter().flatten().map(|delivery| text(&delivery.message)).collect();
     seen.sort();
     assert_eq!(seen, expected);
-    halves
-        .into_iter()
-        .flatten()
-        .for_each(|delivery| delivery.receipt.ack());
+    halves.into_iter().flatten().for_each(|delivery| delivery.receipt.ack());
     one.stop().await;
     other.stop().await;
 }
@@ -109,11 +94,7 @@ pub async fn every_subscription_gets_every_message(buses: Buses) {
     let topic = buses.topic().await;
     let subscriptions = [buses.subscribe(&topic).await, buses.subscribe(&topic).await];
     let sent = messages(0..500);
-    buses
-        .publisher(&topic)
-        .publish(sent.clone())
-        .await
-        .expect("the topic exists");
+    buses.publisher(&topic).publish(sent.clone()).await.expect("the topic exists");
     for subscription in subscriptions {
         let mut receiver = Receiver::start(buses.subscription(&subscription));
         assert_eq!(receiver.ack_distinct(500).await, texts(&sent));
@@ -132,10 +113,7 @@ pub async fn a_full_channel_stops_nothing_but_itself(buses: Buses) {
 
     let mut next = Receiver::start(buses.subscription(&subscription));
     let rest = next.ack_distinct(299).await;
-    assert!(
-        rest.iter()
-            .all(|message| expected.contains(message) && *message != text(&held.message))
-    );
+    assert!(rest.iter().all(|message| expected.contains(message) && *message != text(&held.message)));
     next.stop().await;
 }
 
@@ -155,10 +133,7 @@ pub async fn stop_gives_back_what_was_not_settled(buses: Buses) {
     let mut second = Receiver::start(buses.subscription(&subscription));
     let rest = second.ack_distinct(expected.len() - acked.len()).await;
     second.stop().await;
-    let unacked: Vec<_> = expected
-        .into_iter()
-        .filter(|message| !acked.contains(message))
-        .collect();
+    let unacked: Vec<_> = expected.into_iter().filter(|message| !acked.contains(message)).collect();
     assert_eq!(rest, unacked);
     assert_only_the_marker_is_left(&buses, &topic, &subscription).await;
 }
@@ -168,15 +143,9 @@ pub async fn stop_waits_for_what_was_handed_over(buses: Buses) {
     let mut receiver = Receiver::start(buses.subscription(&subscription));
     let held = receiver.take(10).await;
     receiver.ask_to_stop();
-    assert!(
-        receiver.rest().await.is_empty(),
-        "the channel ends although deliveries are unsettled"
-    );
+    assert!(receiver.rest().await.is_empty(), "the channel ends although deliveries are unsettled");
     let early = timeout(Duration::from_millis(300), receiver.running()).await;
-    assert!(
-        early.is_err(),
-        "receive returned before its deliveries were settled: {early:?}"
-    );
+    assert!(early.is_err(), "receive returned before its deliveries were settled: {early:?}");
     held.into_iter().for_each(|delivery| delivery.receipt.ack());
     receiver.stop().await;
     assert_only_the_marker_is_left(&buses, &topic, &subscription).await;
@@ -185,9 +154,7 @@ pub async fn stop_waits_for_what_was_handed_over(buses: Buses) {
 pub async fn stop_on_an_idle_subscription_returns(buses: Buses) {
     let (topic, subscription, _) = published(&buses, 0).await;
     let idle = Receiver::start(buses.subscription(&subscription));
-    timeout(Duration::from_secs(5), idle.stop())
-        .await
-        .expect("nothing is left to wait for");
+    timeout(Duration::from_secs(5), idle.stop()).await.expect("nothing is left to wait for");
     assert_only_the_marker_is_left(&buses, &topic, &subscription).await;
 }
 
@@ -204,24 +171,14 @@ pub async fn a_receiver_that_goes_away_stops_the_subscription(buses: Buses) {
 
 pub async fn a_missing_subscription_is_an_error(buses: Buses) {
     let mut receiver = Receiver::start(buses.subscription("nobody-made-this"));
-    let ended = soon("end of receive", receiver.running())
-        .await
-        .expect("no panic");
-    let error = ended
-        .expect_err("there is nothing to receive from")
-        .to_string();
-    assert!(
-        error.contains("nobody-made-this") && error.contains("create it"),
-        "{error}"
-    );
+    let ended = soon("end of receive", receiver.running()).await.expect("no panic");
+    let error = ended.expect_err("there is nothing to receive from").to_string();
+    assert!(error.contains("nobody-made-this") && error.contains("create it"), "{error}");
 }
 
 pub async fn a_missing_topic_confirms_nothing(buses: Buses) {
     let publisher = buses.publisher("nobody-made-this");
-    let error = publisher
-        .publish(messages(0..3))
-        .await
-        .expect_err("there is nothing to publish to");
+    let error = publisher.publish(messages(0..3)).await.expect_err("there is nothing to publish to");
     assert_eq!(error.confirmed, 0);
     assert!(error.to_string().contains("nobody-made-this"), "{error}");
 }
@@ -230,23 +187,10 @@ pub async fn the_fifth_failure_goes_to_the_dead_letters(buses: Buses) {
     let (topic, dead_letters) = (buses.topic().await, buses.topic().await);
     let dead = buses.subscribe(&dead_letters).await;
     let name = unique("subscription");
-    let spec = Spec {
-        dead_letter_topic: Some(dead_letters),
-        ..Spec::new(&name, &topic)
-    };
-    buses
-        .ensure_subscription(spec)
-        .await
-        .expect("both topics exist");
-    let sent = Message {
-        attributes: [("kept".to_owned(), "yes".to_owned())].into(),
-        ..message("poison")
-    };
-    buses
-        .publisher(&topic)
-        .publish(vec![sent])
-        .await
-        .expect("the topic exists");
+    let spec = Spec { dead_letter_topic: Some(dead_letters), ..Spec::new(&name, &topic) };
+    buses.ensure_subscription(spec).await.expect("both topics exist");
+    let sent = Message { attributes: [("kept".to_owned(), "yes".to_owned())].into(), ..message("poison") };
+    buses.publisher(&topic).publish(vec![sent]).await.expect("the topic exists");
 
     let mut receiver = Receiver::start(buses.subscription(&name));
     for attempt in 1..=5 {
@@ -259,14 +203,8 @@ pub async fn the_fifth_failure_goes_to_the_dead_letters(buses: Buses) {
     assert_eq!(text(&buried.message), "poison");
     let attribute = |name: &str| buried.message.attributes.get(name).map(String::as_str);
     assert_eq!(attribute("kept"), Some("yes"));
-    assert_eq!(
-        attribute("CloudPubSubDeadLetterSourceDeliveryCount"),
-        Some("5")
-    );
-    assert_eq!(
-        attribute("CloudPubSubDeadLetterSourceSubscription"),
-        Some(name.as_str())
-    );
+    assert_eq!(attribute("CloudPubSubDeadLetterSourceDeliveryCount"), Some("5"));
+    assert_eq!(attribute("CloudPubSubDeadLetterSourceSubscription"), Some(name.as_str()));
     buried.receipt.ack();
     receiver.stop().await;
     undertaker.stop().await;
@@ -276,28 +214,18 @@ pub async fn the_fifth_failure_goes_to_the_dead_letters(buses: Buses) {
 pub async fn setting_up_twice_changes_nothing(buses: Buses) {
     let (topic, subscription, expected) = published(&buses, 3).await;
     buses.ensure_topic(&topic).await;
-    buses
-        .ensure_subscription(Spec::new(&subscription, &topic))
-        .await
-        .expect("it exists, which is no error");
+    buses.ensure_subscription(Spec::new(&subscription, &topic)).await.expect("it exists, which is no error");
     let mut receiver = Receiver::start(buses.subscription(&subscription));
     assert_eq!(receiver.ack_distinct(3).await, expected);
     receiver.stop().await;
 
     let orphan = Spec::new(unique("subscription"), "nobody-made-this");
-    buses
-        .ensure_subscription(orphan)
-        .await
-        .expect_err("its topic does not exist");
+    buses.ensure_subscription(orphan).await.expect_err("its topic does not exist");
 }
 
 /// Neither bus promises an order, but both send what is overdue before what is new.
 async fn assert_only_the_marker_is_left(buses: &Buses, topic: &str, subscription: &str) {
-    buses
-        .publisher(topic)
-        .publish(vec![message("marker")])
-        .await
-        .expect("the topic exists");
+    buses.publisher(topic).publish(vec![message("marker")]).await.expect("the topic exists");
     let mut receiver = Receiver::start(buses.subscription(subscription));
     let delivery = receiver.next().await;
     assert_eq!(text(&delivery.message), "marker");

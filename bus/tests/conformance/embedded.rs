@@ -18,16 +18,9 @@ fn bus_with(spec: Spec) -> Embedded {
 async fn what_nobody_subscribes_to_is_dropped() {
     let bus = Embedded::new();
     bus.ensure_topic("topic");
-    bus.publisher("topic")
-        .publish(messages(0..10))
-        .await
-        .expect("the topic exists");
-    bus.ensure_subscription(Spec::new("late", "topic"))
-        .expect("the topic exists");
-    bus.publisher("topic")
-        .publish(messages(10..20))
-        .await
-        .expect("the topic exists");
+    bus.publisher("topic").publish(messages(0..10)).await.expect("the topic exists");
+    bus.ensure_subscription(Spec::new("late", "topic")).expect("the topic exists");
+    bus.publisher("topic").publish(messages(10..20)).await.expect("the topic exists");
     let mut receiver = Receiver::start(Box::new(bus.subscription("late")));
     assert_eq!(receiver.ack_distinct(10).await, texts(&messages(10..20)));
     receiver.stop().await;
@@ -37,35 +30,21 @@ async fn what_nobody_subscribes_to_is_dropped() {
 async fn a_full_subscription_holds_publishers_back_until_it_is_read() {
     let bus = bus_with(Spec::new("slow", "topic"));
     let publisher = bus.publisher("topic");
-    publisher
-        .publish(messages(0..Embedded::BACKLOG))
-        .await
-        .expect("the topic exists");
+    publisher.publish(messages(0..Embedded::BACKLOG)).await.expect("the topic exists");
     let mut held_back = publisher.publish(messages(0..1));
-    timeout(Duration::from_millis(50), &mut held_back)
-        .await
-        .expect_err("the backlog is full");
+    timeout(Duration::from_millis(50), &mut held_back).await.expect_err("the backlog is full");
 
     let mut receiver = Receiver::start(Box::new(bus.subscription("slow")));
     receiver.next().await.receipt.ack();
-    crate::receiver::soon("room", held_back)
-        .await
-        .expect("the topic exists");
+    crate::receiver::soon("room", held_back).await.expect("the topic exists");
     receiver.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_nack_waits_twice_as_long_each_time() {
-    let backoff = |spec| Spec {
-        min_backoff: Duration::from_secs(10),
-        max_backoff: Duration::from_secs(30),
-        ..spec
-    };
+    let backoff = |spec| Spec { min_backoff: Duration::from_secs(10), max_backoff: Duration::from_secs(30), ..spec };
     let bus = bus_with(backoff(Spec::new("patient", "topic")));
-    bus.publisher("topic")
-        .publish(messages(0..1))
-        .await
-        .expect("the topic exists");
+    bus.publisher("topic").publish(messages(0..1)).await.expect("the topic exists");
     let mut receiver = Receiver::start(Box::new(bus.subscription("patient")));
     let mut waits = Vec::new();
     for _ in 0..4 {
@@ -85,10 +64,7 @@ async fn it_carries_a_hundred_thousand_messages_in_seconds() {
     let publisher = bus.publisher("topic");
     let publishing = tokio::spawn(async move {
         for page in messages(0..100_000).chunks(1_000) {
-            publisher
-                .publish(page.to_vec())
-                .await
-                .expect("the topic exists");
+            publisher.publish(page.to_vec()).await.expect("the topic exists");
         }
     });
     let mut receiver = Receiver::with_channel(Box::new(bus.subscription("fast")), 1_000);

@@ -18,14 +18,9 @@ static EMULATOR: LazyLock<Option<Emulator>> = LazyLock::new(|| {
     }
     let started = find().and_then(start);
     if started.is_none() {
-        eprintln!(
-            "\n*** SKIPPED: Google's half of the suite. No Pub/Sub emulator: install Java and the Google Cloud"
-        );
+        eprintln!("\n*** SKIPPED: Google's half of the suite. No Pub/Sub emulator: install Java and the Google Cloud");
         eprintln!("*** SDK's pubsub-emulator component, or set PUBSUB_EMULATOR_HOST.\n");
-        assert!(
-            env::var("CI").as_deref() != Ok("true"),
-            "CI runs the whole suite"
-        );
+        assert!(env::var("CI").as_deref() != Ok("true"), "CI runs the whole suite");
     }
     started
 });
@@ -44,24 +39,17 @@ pub fn host() -> Option<&'static str> {
 /// The emulator's jar, in the installation that `gcloud` belongs to or in the usual ones.
 fn find() -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
-    let gcloud =
-        env::split_paths(&path).find_map(|directory| directory.join("gcloud").canonicalize().ok());
+    let gcloud = env::split_paths(&path).find_map(|directory| directory.join("gcloud").canonicalize().ok());
     let beside_gcloud = gcloud.and_then(|gcloud| Some(gcloud.parent()?.parent()?.to_owned()));
     let usual = ["/usr/lib/google-cloud-sdk", "/google-cloud-sdk"].map(PathBuf::from);
     beside_gcloud.into_iter().chain(usual).find_map(|sdk| {
         let files = sdk.join("platform/pubsub-emulator/lib").read_dir().ok()?;
-        files
-            .flatten()
-            .map(|file| file.path())
-            .find(|file| file.extension().is_some_and(|it| it == "jar"))
+        files.flatten().map(|file| file.path()).find(|file| file.extension().is_some_and(|it| it == "jar"))
     })
 }
 
 fn start(jar: PathBuf) -> Option<Emulator> {
-    let port = TcpListener::bind("127.0.0.1:0")
-        .and_then(|free| free.local_addr())
-        .expect("a port is free")
-        .port();
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port is free").port();
     let mut child = Command::new("sh")
         .args(["-c", LEASH, "sh", "java", "-jar"])
         .arg(jar)
@@ -82,11 +70,6 @@ fn start(jar: PathBuf) -> Option<Emulator> {
             }
         }
     });
-    let started = started
-        .recv_timeout(Duration::from_secs(60))
-        .expect("the emulator starts or says why not");
-    started.then(|| Emulator {
-        host: format!("127.0.0.1:{port}"),
-        _leash: Some(child),
-    })
+    let started = started.recv_timeout(Duration::from_secs(60)).expect("the emulator starts or says why not");
+    started.then(|| Emulator { host: format!("127.0.0.1:{port}"), _leash: Some(child) })
 }

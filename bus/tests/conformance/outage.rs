@@ -15,8 +15,6 @@ async fn an_unreachable_service_is_an_error_within_twenty_seconds() {
     let host = mute.local_addr().expect("it is bound").to_string();
     let publisher = Google::new("conformance", Some(host)).publisher("topic");
     let answer = timeout(Duration::from_secs(20), publisher.publish(messages(0..10))).await;
-    let error = answer
-        .expect("it gives up by itself")
-        .expect_err("nobody answered");
+    let error = answer.expect("it gives up by itself").expect_err("nobody answered");
     assert_eq!(error.confirmed, 0);
 }

@@ -27,17 +27,11 @@ impl Receiver {
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let running = tokio::spawn(async move { subscription.receive(sender, stopped).await });
-        Self {
-            deliveries,
-            stop,
-            running,
-        }
+        Self { deliveries, stop, running }
     }
 
     pub async fn next(&mut self) -> Delivery {
-        soon("a delivery", self.deliveries.recv())
-            .await
-            .expect("the subscription goes on")
+        soon("a delivery", self.deliveries.recv()).await.expect("the subscription goes on")
     }
 
     pub async fn take(&mut self, count: usize) -> Vec<Delivery> {
@@ -82,10 +76,7 @@ impl Receiver {
     /// Drops the receiving end without a word.
     pub async fn go_away(self) {
         drop(self.deliveries);
-        soon("the end of receive", self.running)
-            .await
-            .expect("no panic")
-            .expect("no error");
+        soon("the end of receive", self.running).await.expect("no panic").expect("no error");
     }
 
     pub fn running(&mut self) -> &mut JoinHandle<Result<(), Error>> {
@@ -105,10 +96,7 @@ pub fn messages(range: std::ops::Range<usize>) -> Vec<Message> {
 }
 
 pub fn message(text: &str) -> Message {
-    Message {
-        data: text.to_owned().into(),
-        ..Message::default()
-    }
+    Message { data: text.to_owned().into(), ..Message::default() }
 }
 
 pub fn text(message: &Message) -> String {

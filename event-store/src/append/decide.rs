@@ -130,10 +130,7 @@ mod tests {
 
     #[test]
     fn a_batch_may_hold_a_chain_of_appends_to_one_aggregate() {
-        let known = Known {
-            heads: HashMap::from([(AggregateId(Uuid::from_u128(1)), Version(4))]),
-            ..Known::default()
-        };
+        let known = Known { heads: HashMap::from([(AggregateId(Uuid::from_u128(1)), Version(4))]), ..Known::default() };
         let decisions = decided(&[append(1, Some(4)), append(2, Some(0)), append(1, Some(5)), append(1, None)], &known);
         let expected = [5, 1, 6, 7].map(|version| Decision::Write(Version(version)));
         assert_eq!(decisions, expected);
@@ -165,7 +162,8 @@ mod tests {
     #[test]
     fn a_repetition_within_the_batch_waits_for_the_outcome_of_the_first() {
         let first = Append { idempotency_key: Some("k".into()), ..append(1, Some(0)) };
-        let same_event = Append { idempotency_key: None, aggregate_id: AggregateId(Uuid::from_u128(2)), ..first.clone() };
+        let same_event =
+            Append { idempotency_key: None, aggregate_id: AggregateId(Uuid::from_u128(2)), ..first.clone() };
         let decisions = decided(&[first.clone(), first, same_event], &Known::default());
         assert_eq!(decisions, [Decision::Write(Version(1)), Decision::Later, Decision::Later]);
     }
@@ -173,8 +171,7 @@ mod tests {
     #[test]
     fn an_unknown_commit_that_happened_is_a_success_and_somebody_elses_event_is_not() {
         let request = append(1, Some(0));
-        let appended =
-            Appended { event_id: request.events[0].event_id, version: Version(1), position: Position(3) };
+        let appended = Appended { event_id: request.events[0].event_id, version: Version(1), position: Position(3) };
         let known = Known {
             heads: HashMap::from([(request.aggregate_id, Version(1))]),
             events: HashMap::from([(appended.event_id, (request.aggregate_id, appended))]),

@@ -102,10 +102,7 @@ impl Appender {
     }
 
     /// Puts the request into the queue and returns the way to its answer. Requests are written in queue order.
-    pub async fn enqueue(
-        &self,
-        append: Append,
-    ) -> Result<oneshot::Receiver<Result<Vec<Appended>, Error>>, Error> {
+    pub async fn enqueue(&self, append: Append) -> Result<oneshot::Receiver<Result<Vec<Appended>, Error>>, Error> {
         let (answer, result) = oneshot::channel();
         let queued = Queued { append, attempted: false, answer };
         self.queue.send(queued).await.map_err(|_| stopped())?;

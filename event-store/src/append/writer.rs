@@ -56,15 +56,8 @@ impl Config {
 }
 
 pub(super) async fn run(config: Config, mut requests: mpsc::Receiver<Queued>, head: Head, metrics: Metrics) {
-    let mut writer = Writer {
-        heads: Heads::new(config.heads),
-        db: None,
-        epoch: None,
-        away_since: None,
-        head,
-        metrics,
-        config,
-    };
+    let mut writer =
+        Writer { heads: Heads::new(config.heads), db: None, epoch: None, away_since: None, head, metrics, config };
     let mut last = 0;
     while let Some(first) = requests.recv().await {
         let batch = gather(&writer.config, first, &mut requests, last).await;
@@ -75,12 +68,7 @@ pub(super) async fn run(config: Config, mut requests: mpsc::Receiver<Queued>, he
 
 /// Takes what is queued. Under load it waits a little for the callers of the last batch to come back, or they would
 /// split into two cohorts that take turns; the wait is a yield loop, because tokio's timer cannot express 100 µs.
-async fn gather(
-    config: &Config,
-    first: Queued,
-    requests: &mut mpsc::Receiver<Queued>,
-    last: usize,
-) -> Vec<Queued> {
+async fn gather(config: &Config, first: Queued, requests: &mut mpsc::Receiver<Queued>, last: usize) -> Vec<Queued> {
     let started = Instant::now();
     let mut bytes = first.append.bytes();
     let mut batch = vec![first];
@@ -196,8 +184,7 @@ impl Writer {
         let mut aggregates: Vec<_> = batch.iter().map(|queued| queued.append.aggregate_id).collect();
         aggregates.sort_unstable();
         aggregates.dedup();
-        let keys: Vec<&str> =
-            batch.iter().filter_map(|queued| queued.append.idempotency_key.as_deref()).collect();
+        let keys: Vec<&str> = batch.iter().filter_map(|queued| queued.append.idempotency_key.as_deref()).collect();
         let event_ids: Vec<_> =
             batch.iter().flat_map(|queued| &queued.append.events).map(|event| event.event_id.0).collect();
 

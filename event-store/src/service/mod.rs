@@ -18,8 +18,8 @@ use crate::append::{self, Appended, Appender};
 use crate::proto::event_store_server::{EventStore, EventStoreServer};
 use crate::proto::{
     self, AppendEventStreamResponse, AppendEventsRequest, AppendEventsResponse, GetHeadRequest, GetHeadResponse,
-    GetSnapshotRequest, GetSnapshotResponse, ReadAggregateRequest, ReadAllRequest, RecordedEvent,
-    SaveSnapshotRequest, SaveSnapshotResponse, append_event_stream_response::Outcome,
+    GetSnapshotRequest, GetSnapshotResponse, ReadAggregateRequest, ReadAllRequest, RecordedEvent, SaveSnapshotRequest,
+    SaveSnapshotResponse, append_event_stream_response::Outcome,
 };
 use crate::tail::Head;
 use crate::validate::{self, Violation, Violations};
@@ -60,8 +60,7 @@ impl EventStore for Service {
         Ok(Response::new(response(appended)))
     }
 
-    type AppendEventStreamStream =
-        Pin<Box<dyn Stream<Item = Result<AppendEventStreamResponse, Status>> + Send>>;
+    type AppendEventStreamStream = Pin<Box<dyn Stream<Item = Result<AppendEventStreamResponse, Status>> + Send>>;
 
     async fn append_event_stream(
         &self,
@@ -212,7 +211,8 @@ fn invalid(violations: &[Violation]) -> Status {
     for Violation { field, problem } in violations {
         details.add_bad_request_violation(field, problem);
     }
-    let all: Vec<_> = violations.iter().map(|violation| format!("{}: {}", violation.field, violation.problem)).collect();
+    let all: Vec<_> =
+        violations.iter().map(|violation| format!("{}: {}", violation.field, violation.problem)).collect();
     Status::with_error_details(tonic::Code::InvalidArgument, all.join("; "), details)
 }
 

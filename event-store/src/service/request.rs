@@ -69,11 +69,7 @@ pub(super) fn append(request: AppendEventsRequest, traceparent: Option<String>) 
     })
 }
 
-fn said_event<'a>(
-    event: &'a proto::NewEvent,
-    field: impl Fn(&str) -> String,
-    violations: &mut Violations,
-) -> Said<'a> {
+fn said_event<'a>(event: &'a proto::NewEvent, field: impl Fn(&str) -> String, violations: &mut Violations) -> Said<'a> {
     let event_id = event
         .event_id
         .as_deref()
@@ -197,16 +193,19 @@ mod tests {
         };
         let violations = append(request, None).expect_err("all of it is wrong");
         let fields: Vec<_> = violations.iter().map(|violation| violation.field.as_str()).collect();
-        assert_eq!(fields, [
-            "aggregate_id",
-            "aggregate_type",
-            "idempotency_key",
-            "expected_version",
-            "events[0].event_id",
-            "events[0].event_type",
-            "events[0].event_data",
-            "events[0].metadata",
-            "events[0].occurred_at",
-        ]);
+        assert_eq!(
+            fields,
+            [
+                "aggregate_id",
+                "aggregate_type",
+                "idempotency_key",
+                "expected_version",
+                "events[0].event_id",
+                "events[0].event_type",
+                "events[0].event_data",
+                "events[0].metadata",
+                "events[0].occurred_at",
+            ]
+        );
     }
 }

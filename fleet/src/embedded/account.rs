@@ -23,16 +23,10 @@ impl Account {
         if id(&["-u"]) != Some(0) {
             return Ok(None);
         }
-        let found = CANDIDATES.into_iter().find_map(|name| {
-            Some(Self {
-                name,
-                uid: id(&["-u", name])?,
-                gid: id(&["-g", name])?,
-            })
-        });
-        found.map(Some).ok_or_else(|| Error::NoAccount {
-            candidates: CANDIDATES.join(", "),
-        })
+        let found = CANDIDATES
+            .into_iter()
+            .find_map(|name| Some(Self { name, uid: id(&["-u", name])?, gid: id(&["-g", name])? }));
+        found.map(Some).ok_or_else(|| Error::NoAccount { candidates: CANDIDATES.join(", ") })
     }
 
     /// Lets `command` run as this user; the standard library drops root's supplementary groups with it.
@@ -41,8 +35,7 @@ impl Account {
     }
 
     pub fn own(&self, path: &Path) -> Result<(), Error> {
-        chown(path, Some(self.uid), Some(self.gid))
-            .map_err(Error::file("change the owner of", path))
+        chown(path, Some(self.uid), Some(self.gid)).map_err(Error::file("change the owner of", path))
     }
 
     pub fn is(&self, uid: u32) -> bool {
@@ -54,11 +47,7 @@ impl Account {
         let mut probe = Command::new("sh");
         probe.args(["-c", "cd -- \"$1\"", "sh"]).arg(folder);
         self.assume(&mut probe);
-        probe
-            .current_dir("/")
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success())
+        probe.current_dir("/").stderr(Stdio::null()).status().is_ok_and(|status| status.success())
     }
 }
 

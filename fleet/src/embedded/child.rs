@@ -61,22 +61,14 @@ impl Program<'_> {
         if let Some(account) = self.account {
             account.assume(&mut command);
         }
-        let watchdog = command
-            .spawn()
-            .map_err(Error::file("start", self.command))?;
-        Ok(Child {
-            name: self.name,
-            watchdog,
-            log: self.log,
-        })
+        let watchdog = command.spawn().map_err(Error::file("start", self.command))?;
+        Ok(Child { name: self.name, watchdog, log: self.log })
     }
 }
 
 impl Child {
     pub fn exited(&mut self) -> Result<Option<ExitStatus>, Error> {
-        self.watchdog
-            .try_wait()
-            .map_err(Error::file("wait for the program that writes", &self.log))
+        self.watchdog.try_wait().map_err(Error::file("wait for the program that writes", &self.log))
     }
 
     /// `None`: it is still running after `limit`.
@@ -95,11 +87,7 @@ impl Child {
         drop(self.watchdog.stdin.take());
         match self.exit(STOP_LIMIT).await? {
             Some(_) => Ok(()),
-            None => Err(Error::Stop {
-                program: self.name,
-                process: self.watchdog.id(),
-                seconds: STOP_LIMIT.as_secs(),
-            }),
+            None => Err(Error::Stop { program: self.name, process: self.watchdog.id(), seconds: STOP_LIMIT.as_secs() }),
         }
     }
 
@@ -142,22 +130,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let rubbish = folder.path().join("rubbish");
         fs::create_dir(&rubbish).expect("the folder is ours");
-        let mut child = shell(
-            "echo no disk; exit 3",
-            &folder.path().join("log"),
-            Some(&rubbish),
-        );
-        let status = child
-            .exit(Duration::from_secs(10))
-            .await
-            .expect("it can be waited for");
+        let mut child = shell("echo no disk; exit 3", &folder.path().join("log"), Some(&rubbish));
+        let status = child.exit(Duration::from_secs(10)).await.expect("it can be waited for");
         assert_eq!(status.and_then(|status| status.code()), Some(3));
-        assert!(
-            child
-                .failure("gave up".into())
-                .to_string()
-                .ends_with("no disk")
-        );
+        assert!(child.failure("gave up".into()).to_string().ends_with("no disk"));
         assert!(rubbish.exists(), "we are still here to look into it");
     }
 

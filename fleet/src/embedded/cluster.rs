@@ -38,8 +38,7 @@ pub(super) async fn start(installed: &Installed, home: &Home) -> Result<(Child, 
     }
     postmaster::end_leftover(&folder).await?;
     let password_file = home.file("postgres.password");
-    let password =
-        fs::read_to_string(&password_file).map_err(Error::file("read", &password_file))?;
+    let password = fs::read_to_string(&password_file).map_err(Error::file("read", &password_file))?;
 
     let compression = has_lz4(installed, home, &folder).then_some("wal_compression=lz4");
     let memory = home.file("postgres.port");
@@ -88,14 +87,8 @@ async fn initialize(installed: &Installed, home: &Home, folder: &Path) -> Result
     let password = write_password(home)?;
 
     // Over a throwaway's URL the password itself may go: a client without optimisation needs a long time for SCRAM.
-    let auth = if home.is_temporary() {
-        "password"
-    } else {
-        "scram-sha-256"
-    };
-    let mut arguments: Vec<OsString> = ["--username=fleet", "--encoding=UTF8", "--locale=C"]
-        .map(Into::into)
-        .into();
+    let auth = if home.is_temporary() { "password" } else { "scram-sha-256" };
+    let mut arguments: Vec<OsString> = ["--username=fleet", "--encoding=UTF8", "--locale=C"].map(Into::into).into();
     arguments.extend(["--auth".into(), auth.into()]);
     arguments.extend(["--pwfile".into(), password.into()]);
     arguments.extend(["--pgdata".into(), unfinished.path().into()]);
@@ -107,14 +100,13 @@ async fn initialize(installed: &Installed, home: &Home, folder: &Path) -> Result
         stop_signal: "TERM",
         log: home.file("postgres.log"),
         account: home.account(),
-        rubbish: home
-            .rubbish()
-            .or_else(|| Some(unfinished.path().to_path_buf())),
+        rubbish: home.rubbish().or_else(|| Some(unfinished.path().to_path_buf())),
     }
     .start()?;
     match initdb.exit(INITDB_LIMIT).await? {
-        Some(status) if status.success() => fs::rename(&unfinished, folder)
-            .map_err(Error::file("rename to its final place", unfinished.path())),
+        Some(status) if status.success() => {
+            fs::rename(&unfinished, folder).map_err(Error::file("rename to its final place", unfinished.path()))
+        }
         Some(status) => Err(initdb.failure(format!("failed ({status})"))),
         None => Err(initdb.failure(format!("is not done after {} s", INITDB_LIMIT.as_secs()))),
     }
@@ -122,19 +114,10 @@ async fn initialize(installed: &Installed, home: &Home, folder: &Path) -> Result
 
 fn write_password(home: &Home) -> Result<PathBuf, Error> {
     let path = home.file("postgres.password");
-    let password: String = rand::rng()
-        .sample_iter(Alphanumeric)
-        .take(32)
-        .map(char::from)
-        .collect();
+    let password: String = rand::rng().sample_iter(Alphanumeric).take(32).map(char::from).collect();
     let write = |path: &Path| -> std::io::Result<()> {
         let mut options = File::options();
-        let mut file = options
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(path)?;
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
         file.write_all(password.as_bytes())
     };
     write(&path).map_err(Error::file("write", &path))?;
@@ -142,12 +125,7 @@ fn write_password(home: &Home) -> Result<PathBuf, Error> {
     Ok(path)
 }
 
-fn arguments(
-    folder: &Path,
-    port: u16,
-    throwaway: bool,
-    compression: Option<&str>,
-) -> Vec<OsString> {
+fn arguments(folder: &Path, port: u16, throwaway: bool, compression: Option<&str>) -> Vec<OsString> {
     let mut settings = vec![
         "listen_addresses=127.0.0.1",
         "unix_socket_directories=",
@@ -163,12 +141,7 @@ fn arguments(
         // believe, which is what tests are about.
         settings.extend(["fsync=off", "full_page_writes=off"]);
     }
-    let mut arguments: Vec<OsString> = vec![
-        "-D".into(),
-        folder.into(),
-        "-p".into(),
-        port.to_string().into(),
-    ];
+    let mut arguments: Vec<OsString> = vec!["-D".into(), folder.into(), "-p".into(), port.to_string().into()];
     for setting in settings {
         arguments.extend(["-c".into(), setting.into()]);
     }

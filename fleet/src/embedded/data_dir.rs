@@ -30,9 +30,7 @@ impl DataDir {
     /// [`Error::InUse`] names the process that holds it.
     pub fn lock(path: &Path) -> Result<Self, Error> {
         fs::create_dir_all(path).map_err(Error::file("create", path))?;
-        let path = path
-            .canonicalize()
-            .map_err(Error::file("find the full path of", path))?;
+        let path = path.canonicalize().map_err(Error::file("find the full path of", path))?;
         let lock_path = path.join("lock");
         // Not truncated when opened: until the lock is ours, what it says is the holder's.
         let mut lock = File::options()
@@ -46,12 +44,8 @@ impl DataDir {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
-                lock.read_to_string(&mut holder)
-                    .map_err(Error::file("read", &lock_path))?;
-                return Err(Error::InUse {
-                    folder: path,
-                    process: holder.trim().to_owned(),
-                });
+                lock.read_to_string(&mut holder).map_err(Error::file("read", &lock_path))?;
+                return Err(Error::InUse { folder: path, process: holder.trim().to_owned() });
             }
             Err(TryLockError::Error(cause)) => {
                 return Err(Error::file("lock", &lock_path)(cause));

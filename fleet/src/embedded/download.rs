@@ -27,18 +27,13 @@ pub(super) async fn download(home: &Home, major: Option<u32>) -> Result<Installe
         reason,
     };
     let major = major.unwrap_or(NEWEST);
-    let version =
-        VersionReq::parse(&format!("={major}")).map_err(|error| failed(error.to_string()))?;
+    let version = VersionReq::parse(&format!("={major}")).map_err(|error| failed(error.to_string()))?;
 
     // The crate installs only as the first half of a setup. It leaves out the second half, an initdb that root may not
     // run, where it sees a configuration file.
     let mut settings = Settings::new();
-    File::create(settings.data_dir.join("postgresql.conf"))
-        .map_err(|error| failed(error.to_string()))?;
-    let made_by_new = [
-        Some(settings.data_dir.clone()),
-        settings.password_file.parent().map(Path::to_path_buf),
-    ];
+    File::create(settings.data_dir.join("postgresql.conf")).map_err(|error| failed(error.to_string()))?;
+    let made_by_new = [Some(settings.data_dir.clone()), settings.password_file.parent().map(Path::to_path_buf)];
     settings.version = version;
     settings.installation_dir = home.file("postgres-binaries");
 

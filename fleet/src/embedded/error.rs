@@ -13,11 +13,7 @@ pub enum Error {
     InUse { folder: PathBuf, process: String },
 
     #[error("cannot {doing} {}: {cause}", path.display())]
-    File {
-        doing: &'static str,
-        path: PathBuf,
-        cause: io::Error,
-    },
+    File { doing: &'static str, path: PathBuf, cause: io::Error },
 
     #[error(
         "PostgreSQL refuses to run as root, and none of the users {candidates} exists to run it instead: \
@@ -32,37 +28,18 @@ pub enum Error {
     Download { needed: String, reason: String },
 
     #[error("{program} {happened}; the end of {}:\n{tail}", log.display())]
-    Start {
-        program: &'static str,
-        happened: String,
-        log: PathBuf,
-        tail: String,
-    },
+    Start { program: &'static str, happened: String, log: PathBuf, tail: String },
 
-    #[error(
-        "{program} (process {process}) is still running {seconds} s after it was told to stop: end it by hand"
-    )]
-    Stop {
-        program: &'static str,
-        process: u32,
-        seconds: u64,
-    },
+    #[error("{program} (process {process}) is still running {seconds} s after it was told to stop: end it by hand")]
+    Stop { program: &'static str, process: u32, seconds: u64 },
 
     #[error("Postgres at {server}: cannot {doing}: {cause}")]
-    Database {
-        server: String,
-        doing: String,
-        cause: sqlx::Error,
-    },
+    Database { server: String, doing: String, cause: sqlx::Error },
 }
 
 impl Error {
     /// For `map_err`: what was being done to which file.
     pub(super) fn file(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |cause| Self::File {
-            doing,
-            path: path.to_path_buf(),
-            cause,
-        }
+        move |cause| Self::File { doing, path: path.to_path_buf(), cause }
     }
 }

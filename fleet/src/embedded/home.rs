@@ -31,23 +31,14 @@ impl Home {
     }
 
     fn lasting(data_dir: &Path, account: Option<Account>) -> Result<Self, Error> {
-        let open = |path: PathBuf, note| Self {
-            path,
-            account: account.clone(),
-            note,
-            temporary: None,
-        };
+        let open = |path: PathBuf, note| Self { path, account: account.clone(), note, temporary: None };
         let Some(account) = &account else {
             return Ok(open(data_dir.to_path_buf(), None));
         };
         if account.can_enter(data_dir) {
             return Ok(open(data_dir.to_path_buf(), None));
         }
-        let note = format!(
-            "the user {} cannot enter {}",
-            account.name,
-            data_dir.display()
-        );
+        let note = format!("the user {} cannot enter {}", account.name, data_dir.display());
         let [first, second] = fallbacks(data_dir);
         match private(&first, account) {
             Ok(()) => Ok(open(first, Some(note))),
@@ -67,18 +58,10 @@ impl Home {
             Ok(folder)
         };
         let mut folder = create(&std::env::temp_dir())?;
-        if account
-            .as_ref()
-            .is_some_and(|account| !account.can_enter(folder.path()))
-        {
+        if account.as_ref().is_some_and(|account| !account.can_enter(folder.path())) {
             folder = create(Path::new("/var/tmp"))?;
         }
-        Ok(Self {
-            path: folder.path().to_path_buf(),
-            account,
-            note: None,
-            temporary: Some(folder),
-        })
+        Ok(Self { path: folder.path().to_path_buf(), account, note: None, temporary: Some(folder) })
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
@@ -91,11 +74,7 @@ impl Home {
 
     /// `private cluster in .../postgres, run by the user postgres`
     pub fn describe(&self, what: &str, file: &str) -> String {
-        let kind = if self.is_temporary() {
-            "throwaway"
-        } else {
-            "private"
-        };
+        let kind = if self.is_temporary() { "throwaway" } else { "private" };
         let mut sentence = format!("{kind} {what} in {}", self.file(file).display());
         if let Some(account) = &self.account {
             sentence += &format!(", run by the user {}", account.name);
@@ -128,20 +107,14 @@ impl Home {
 
     /// Gives `path` to the user the server runs as.
     pub fn own(&self, path: &Path) -> Result<(), Error> {
-        self.account
-            .as_ref()
-            .map_or(Ok(()), |account| account.own(path))
+        self.account.as_ref().map_or(Ok(()), |account| account.own(path))
     }
 }
 
 /// Where the server's files go when its user cannot reach `data_dir`: the same two for the same folder, in order.
 fn fallbacks(data_dir: &Path) -> [PathBuf; 2] {
     let digest = Sha256::digest(data_dir.as_os_str().as_encoded_bytes());
-    let hash: String = digest
-        .iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hash: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
     ["/var/lib", "/var/tmp"].map(|parent| Path::new(parent).join(format!("fleet-{hash}")))
 }
 
@@ -153,12 +126,9 @@ fn private(folder: &Path, account: &Account) -> Result<(), Error> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let metadata = fs::symlink_metadata(folder).map_err(Error::file("look at", folder))?;
             if !metadata.is_dir() || !account.is(metadata.uid()) {
-                return Err(Error::file("use", folder)(io::Error::other(
-                    "it belongs to somebody else",
-                )));
+                return Err(Error::file("use", folder)(io::Error::other("it belongs to somebody else")));
             }
-            fs::set_permissions(folder, Permissions::from_mode(0o700))
-                .map_err(Error::file("protect", folder))
+            fs::set_permissions(folder, Permissions::from_mode(0o700)).map_err(Error::file("protect", folder))
         }
         Err(error) => Err(Error::file("create", folder)(error)),
     }
@@ -170,8 +140,7 @@ mod tests {
 
     #[test]
     fn a_data_folder_has_its_own_lasting_fallback() {
-        let [one, other] =
-            ["/root/a/.fleet", "/root/b/.fleet"].map(|path| fallbacks(Path::new(path)));
+        let [one, other] = ["/root/a/.fleet", "/root/b/.fleet"].map(|path| fallbacks(Path::new(path)));
         assert_ne!(one, other);
         assert_eq!(one, fallbacks(Path::new("/root/a/.fleet")));
         assert!(one[0].starts_with("/var/lib") && one[1].starts_with("/var/tmp"));

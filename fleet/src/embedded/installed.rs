@@ -28,10 +28,7 @@ impl Installed {
 
     pub fn at(bin: PathBuf) -> Result<Self, Error> {
         let server = bin.join("postgres");
-        let output = Command::new(&server)
-            .arg("--version")
-            .output()
-            .map_err(Error::file("run", &server))?;
+        let output = Command::new(&server).arg("--version").output().map_err(Error::file("run", &server))?;
         let version = version(&String::from_utf8_lossy(&output.stdout));
         Ok(Self { bin, version })
     }
@@ -41,13 +38,8 @@ impl Installed {
     }
 
     fn suits(&self, major: Option<u32>) -> bool {
-        let digits = self
-            .version
-            .split(|character: char| !character.is_ascii_digit())
-            .next();
-        let own: u32 = digits
-            .and_then(|digits| digits.parse().ok())
-            .unwrap_or_default();
+        let digits = self.version.split(|character: char| !character.is_ascii_digit()).next();
+        let own: u32 = digits.and_then(|digits| digits.parse().ok()).unwrap_or_default();
         major.map_or(own >= OLDEST, |major| own == major)
     }
 }
@@ -62,27 +54,19 @@ fn candidates() -> Vec<PathBuf> {
         ("/usr/local/opt", "postgresql"),
         ("/Applications/Postgres.app/Contents/Versions", ""),
     ];
-    let installed = families
-        .into_iter()
-        .flat_map(|(parent, prefix)| versions(parent, prefix))
-        .map(|version| version.join("bin"));
+    let installed =
+        families.into_iter().flat_map(|(parent, prefix)| versions(parent, prefix)).map(|version| version.join("bin"));
     path.into_iter().chain(installed).collect()
 }
 
 /// A package of the client alone has neither, one of the libraries may have one.
 fn is_complete(bin: &Path) -> bool {
-    ["initdb", "postgres"]
-        .iter()
-        .all(|program| bin.join(program).is_file())
+    ["initdb", "postgres"].iter().all(|program| bin.join(program).is_file())
 }
 
 /// `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)` is version `15.18`.
 fn version(printed: &str) -> String {
-    printed
-        .split_whitespace()
-        .nth(2)
-        .unwrap_or_default()
-        .to_owned()
+    printed.split_whitespace().nth(2).unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
@@ -100,10 +84,7 @@ mod tests {
 
     #[test]
     fn a_cluster_is_served_by_its_own_version_only() {
-        let of = |printed| Installed {
-            bin: PathBuf::new(),
-            version: version(printed),
-        };
+        let of = |printed| Installed { bin: PathBuf::new(), version: version(printed) };
         let fifteen = of("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)");
         assert_eq!(fifteen.version, "15.18");
         assert!(fifteen.suits(None) && fifteen.suits(Some(15)) && !fifteen.suits(Some(16)));

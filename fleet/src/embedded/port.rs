@@ -11,9 +11,7 @@ use super::Error;
 /// The port remembered in `memory` if it is free, else any free one. Free now: the caller must be ready to lose it to
 /// somebody else before its server has it.
 pub(super) fn pick(memory: &Path) -> Result<u16, Error> {
-    let remembered = fs::read_to_string(memory)
-        .ok()
-        .and_then(|text| text.trim().parse().ok());
+    let remembered = fs::read_to_string(memory).ok().and_then(|text| text.trim().parse().ok());
     remembered
         .and_then(|port| free(port).ok())
         .map_or_else(|| free(0), Ok)

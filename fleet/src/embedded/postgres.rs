@@ -51,11 +51,7 @@ impl Postgres {
             home.describe("cluster", "postgres"),
         );
         home.handed_over();
-        Ok(Self {
-            url,
-            choice,
-            server: Some(server),
-        })
+        Ok(Self { url, choice, server: Some(server) })
     }
 
     /// The database `fleet`, or whatever was given.
@@ -75,11 +71,7 @@ impl Postgres {
     ///
     /// # Errors
     /// The server refused, for instance because the database exists.
-    pub async fn create_database(
-        &self,
-        name: &str,
-        template: Option<&str>,
-    ) -> Result<String, Error> {
+    pub async fn create_database(&self, name: &str, template: Option<&str>) -> Result<String, Error> {
         create(&self.url, name, template).await?;
         Ok(with_database(&self.url, name))
     }
@@ -100,20 +92,18 @@ impl Postgres {
 pub(super) async fn ensure_database(url: &str) -> Result<(), Error> {
     let created = create(&with_database(url, "postgres"), "fleet", None).await;
     match created {
-        Err(Error::Database {
-            cause: sqlx::Error::Database(refusal),
-            ..
-        }) if refusal.code().as_deref() == Some(EXISTS) => Ok(()),
+        Err(Error::Database { cause: sqlx::Error::Database(refusal), .. })
+            if refusal.code().as_deref() == Some(EXISTS) =>
+        {
+            Ok(())
+        }
         other => other,
     }
 }
 
 async fn create(url: &str, name: &str, template: Option<&str>) -> Result<(), Error> {
-    let failed = |cause| Error::Database {
-        server: without_password(url),
-        doing: format!("create the database {name}"),
-        cause,
-    };
+    let failed =
+        |cause| Error::Database { server: without_password(url), doing: format!("create the database {name}"), cause };
     // Names cannot be bound in a CREATE DATABASE.
     let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
     let mut statement = format!("CREATE DATABASE {}", quoted(name));
@@ -124,10 +114,7 @@ async fn create(url: &str, name: &str, template: Option<&str>) -> Result<(), Err
         .await
         .map_err(|elapsed| failed(sqlx::Error::Io(elapsed.into())))?
         .map_err(failed)?;
-    connection
-        .execute(AssertSqlSafe(statement))
-        .await
-        .map_err(failed)?;
+    connection.execute(AssertSqlSafe(statement)).await.map_err(failed)?;
     connection.close().await.map_err(failed)
 }
 
@@ -135,9 +122,7 @@ async fn create(url: &str, name: &str, template: Option<&str>) -> Result<(), Err
 fn with_database(url: &str, database: &str) -> String {
     let (address, parameters) = url.split_at(url.find('?').unwrap_or(url.len()));
     let authority = address.find("://").map_or(0, |at| at + 3);
-    let end = address[authority..]
-        .find('/')
-        .map_or(address.len(), |at| authority + at);
+    let end = address[authority..].find('/').map_or(address.len(), |at| authority + at);
     format!("{}/{database}{parameters}", &address[..end])
 }
 
@@ -145,10 +130,7 @@ fn with_database(url: &str, database: &str) -> String {
 fn without_password(url: &str) -> String {
     let address = url.split('?').next().unwrap_or_default();
     let address = address.split_once("://").map_or(address, |(_, rest)| rest);
-    address
-        .rsplit_once('@')
-        .map_or(address, |(_, rest)| rest)
-        .to_owned()
+    address.rsplit_once('@').map_or(address, |(_, rest)| rest).to_owned()
 }
 
 #[cfg(test)]
@@ -160,22 +142,13 @@ mod tests {
     #[test]
     fn another_database_keeps_server_and_parameters() {
         let other = with_database(URL, "test_1");
-        assert_eq!(
-            other,
-            "postgres://fleet:secret@127.0.0.1:5432/test_1?sslmode=disable"
-        );
-        assert_eq!(
-            with_database("postgres://localhost", "test_1"),
-            "postgres://localhost/test_1"
-        );
+        assert_eq!(other, "postgres://fleet:secret@127.0.0.1:5432/test_1?sslmode=disable");
+        assert_eq!(with_database("postgres://localhost", "test_1"), "postgres://localhost/test_1");
     }
 
     #[test]
     fn what_is_shown_of_a_url_has_no_password() {
         assert_eq!(without_password(URL), "127.0.0.1:5432/fleet");
-        assert_eq!(
-            without_password("postgres:///fleet?host=/run&password=secret"),
-            "/fleet"
-        );
+        assert_eq!(without_password("postgres:///fleet?host=/run&password=secret"), "/fleet");
     }
 }

@@ -20,9 +20,7 @@ pub(super) fn is_ready(cluster: &Path) -> bool {
 }
 
 fn says_ready(text: &str) -> bool {
-    text.lines()
-        .nth(STATUS_LINE)
-        .is_some_and(|status| status.trim() == "ready")
+    text.lines().nth(STATUS_LINE).is_some_and(|status| status.trim() == "ready")
 }
 
 /// Stops the server that a killed fleet left behind in `cluster`. The caller holds the data folder's lock, so no living
@@ -40,19 +38,13 @@ pub(super) async fn end_leftover(cluster: &Path) -> Result<(), Error> {
     };
     if serves(process, cluster) {
         tracing::info!("waiting for the last run's Postgres (process {process}) to stop");
-        let _gone_already = Command::new("kill")
-            .args(["-s", "INT", &process.to_string()])
-            .stderr(Stdio::null())
-            .status();
+        let _gone_already =
+            Command::new("kill").args(["-s", "INT", &process.to_string()]).stderr(Stdio::null()).status();
     }
     let deadline = Instant::now() + LIMIT;
     while serves(process, cluster) {
         if Instant::now() > deadline {
-            return Err(Error::Stop {
-                program: "the last run's Postgres",
-                process,
-                seconds: LIMIT.as_secs(),
-            });
+            return Err(Error::Stop { program: "the last run's Postgres", process, seconds: LIMIT.as_secs() });
         }
         tokio::time::sleep(GLANCE).await;
     }
@@ -61,9 +53,7 @@ pub(super) async fn end_leftover(cluster: &Path) -> Result<(), Error> {
 
 fn remove(file: &Path) -> Result<(), Error> {
     match fs::remove_file(file) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Error::file("remove", file)(error))
-        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::file("remove", file)(error)),
         _ => Ok(()),
     }
 }
@@ -78,9 +68,7 @@ fn serves(process: u32, cluster: &Path) -> bool {
         if Path::new("/proc/self").exists() {
             return Err(error);
         }
-        let listing = Command::new("ps")
-            .args(["-ww", "-o", "args=", "-p", &process.to_string()])
-            .output()?;
+        let listing = Command::new("ps").args(["-ww", "-o", "args=", "-p", &process.to_string()]).output()?;
         Ok(listing.stdout)
     });
     let arguments = arguments.unwrap_or_default();
@@ -97,14 +85,8 @@ mod tests {
         let cluster = tempfile::tempdir().expect("a temporary folder");
         let file = cluster.path().join("postmaster.pid");
         let ourselves = std::process::id();
-        fs::write(
-            &file,
-            format!("{ourselves}\n{}\n", cluster.path().display()),
-        )
-        .expect("the folder is ours");
-        end_leftover(cluster.path())
-            .await
-            .expect("there is nothing to wait for");
+        fs::write(&file, format!("{ourselves}\n{}\n", cluster.path().display())).expect("the folder is ours");
+        end_leftover(cluster.path()).await.expect("there is nothing to wait for");
         assert!(!file.exists());
         assert!(!serves(ourselves, cluster.path()));
     }

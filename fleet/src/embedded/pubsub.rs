@@ -32,10 +32,7 @@ impl Emulator {
     ///
     /// # Errors
     /// The emulator is installed and does not start. Its last words are in the text.
-    pub async fn resolve(
-        emulator_host: Option<&str>,
-        place: Place<'_>,
-    ) -> Result<Option<Self>, Error> {
+    pub async fn resolve(emulator_host: Option<&str>, place: Place<'_>) -> Result<Option<Self>, Error> {
         if let Some(host) = emulator_host {
             return Ok(Some(Self {
                 host: host.to_owned(),
@@ -48,16 +45,9 @@ impl Emulator {
         };
         let home = Home::open(place, None)?;
         let (process, port) = start(&program, &home).await?;
-        let choice = format!(
-            "Google's Pub/Sub emulator (installed as {}), in memory",
-            program.display()
-        );
+        let choice = format!("Google's Pub/Sub emulator (installed as {}), in memory", program.display());
         home.handed_over();
-        Ok(Some(Self {
-            host: format!("127.0.0.1:{port}"),
-            choice,
-            process: Some(process),
-        }))
+        Ok(Some(Self { host: format!("127.0.0.1:{port}"), choice, process: Some(process) }))
     }
 
     /// Host and port, as in `PUBSUB_EMULATOR_HOST`.
@@ -90,42 +80,27 @@ fn installed() -> Option<PathBuf> {
 }
 
 fn cloud_sdks() -> Vec<PathBuf> {
-    let beside_gcloud =
-        on_path("gcloud").and_then(|gcloud| Some(gcloud.parent()?.parent()?.to_path_buf()));
+    let beside_gcloud = on_path("gcloud").and_then(|gcloud| Some(gcloud.parent()?.parent()?.to_path_buf()));
     let named = std::env::var_os("CLOUDSDK_ROOT_DIR").map(PathBuf::from);
     let usual = ["/usr/lib/google-cloud-sdk", "/google-cloud-sdk"].map(PathBuf::from);
     let own = std::env::home_dir().map(|home| home.join("google-cloud-sdk"));
     // Renamed from google-cloud-sdk to gcloud-cli; either has a folder for each version.
     let homebrew = ["/opt/homebrew/Caskroom", "/usr/local/Caskroom"]
         .into_iter()
-        .flat_map(|caskroom| {
-            [
-                format!("{caskroom}/gcloud-cli"),
-                format!("{caskroom}/google-cloud-sdk"),
-            ]
-        })
+        .flat_map(|caskroom| [format!("{caskroom}/gcloud-cli"), format!("{caskroom}/google-cloud-sdk")])
         .flat_map(|cask| versions(&cask, ""))
         .map(|version| version.join("google-cloud-sdk"));
-    beside_gcloud
-        .into_iter()
-        .chain(named)
-        .chain(usual)
-        .chain(own)
-        .chain(homebrew)
-        .collect()
+    beside_gcloud.into_iter().chain(named).chain(usual).chain(own).chain(homebrew).collect()
 }
 
 fn first_with_emulator(sdks: Vec<PathBuf>) -> Option<PathBuf> {
-    sdks.into_iter()
-        .map(|sdk| sdk.join(EMULATOR))
-        .find(|program| program.is_file())
+    sdks.into_iter().map(|sdk| sdk.join(EMULATOR)).find(|program| program.is_file())
 }
 
 /// Looking for the file is not enough: macOS has a `java` that only says where to get one. `JAVA_HOME` comes first, as
 /// in the emulator's start script.
 fn java_runs() -> bool {
-    let java = std::env::var_os("JAVA_HOME")
-        .map_or_else(|| "java".into(), |home| Path::new(&home).join("bin/java"));
+    let java = std::env::var_os("JAVA_HOME").map_or_else(|| "java".into(), |home| Path::new(&home).join("bin/java"));
     Command::new(java)
         .arg("-version")
         .stdout(Stdio::null())
@@ -153,9 +128,7 @@ async fn start(program: &Path, home: &Home) -> Result<(Child, u16), Error> {
             return Err(emulator.failure(format!("ended at once ({status})")));
         }
         if Instant::now() > deadline {
-            return Err(
-                emulator.failure(format!("does not answer after {} s", START_LIMIT.as_secs()))
-            );
+            return Err(emulator.failure(format!("does not answer after {} s", START_LIMIT.as_secs())));
         }
         tokio::time::sleep(RETRY).await;
     }
@@ -184,8 +157,7 @@ mod tests {
     fn a_cloud_sdk_without_the_emulator_is_passed_over() {
         let [bare, full] = [(); 2].map(|()| tempfile::tempdir().expect("a temporary folder"));
         let program = full.path().join(EMULATOR);
-        std::fs::create_dir_all(program.parent().expect("it is in a folder"))
-            .expect("the folder is ours");
+        std::fs::create_dir_all(program.parent().expect("it is in a folder")).expect("the folder is ours");
         std::fs::write(&program, "").expect("the folder is ours");
         let sdks = vec![bare.path().to_path_buf(), full.path().to_path_buf()];
         assert_eq!(first_with_emulator(sdks), Some(program));

@@ -6,11 +6,7 @@ use std::path::{Path, PathBuf};
 /// The first `program` on `PATH`, with symbolic links resolved: its neighbours are the installation.
 pub(super) fn on_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(program))
-        .find(|file| file.is_file())?
-        .canonicalize()
-        .ok()
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())?.canonicalize().ok()
 }
 
 /// The folders in `parent` whose name starts with `prefix`, highest version first.
@@ -26,16 +22,12 @@ pub(super) fn versions(parent: impl AsRef<Path>, prefix: &str) -> Vec<PathBuf> {
 }
 
 fn name(path: &Path) -> &str {
-    path.file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or_default()
+    path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
 /// `postgresql@9.6` is before `postgresql@16`: compared as numbers.
 fn numbers(name: &str) -> Vec<u32> {
-    name.split(|character: char| !character.is_ascii_digit())
-        .filter_map(|digits| digits.parse().ok())
-        .collect()
+    name.split(|character: char| !character.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
 }
 
 #[cfg(test)]

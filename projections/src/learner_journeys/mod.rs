@@ -39,10 +39,7 @@ impl Projection for LearnerJourneys {
                 let journey = changes.journey(started.session_id);
                 // A session starts once. Steps before its start had no journey to be a part of.
                 if journey.user_id.is_none() {
-                    *journey = Journey {
-                        user_id: Some(started.user_id),
-                        ..Journey::default()
-                    };
+                    *journey = Journey { user_id: Some(started.user_id), ..Journey::default() };
                     journey.steps.push(format!("started:{}", started.strategy));
                 }
             }
@@ -52,20 +49,13 @@ impl Projection for LearnerJourneys {
                     Judgment::UserConfirmedCorrect => "correct",
                     Judgment::UserConfirmedIncorrect => "incorrect",
                 };
-                changes
-                    .journey(judged.session_id)
-                    .steps
-                    .push(step.to_owned());
+                changes.journey(judged.session_id).steps.push(step.to_owned());
             }
             ProgressEvent::SessionCompleted(completed) => {
-                changes
-                    .journey(completed.session_id)
-                    .end("completed", &completed.reason);
+                changes.journey(completed.session_id).end("completed", &completed.reason);
             }
             ProgressEvent::SessionAbandoned(abandoned) => {
-                changes
-                    .journey(abandoned.session_id)
-                    .end("abandoned", &abandoned.reason);
+                changes.journey(abandoned.session_id).end("abandoned", &abandoned.reason);
             }
         }
     }
@@ -106,16 +96,13 @@ async fn continued(journeys: &BTreeMap<Uuid, Journey>, db: &mut PgConnection) ->
         &column(journeys, |(_, journey)| journey.steps()),
         &column(journeys, |(_, journey)| journey.outcome) as _,
     )
-    .persistent(false)
     .execute(db)
     .await?;
     Ok(())
 }
 
 async fn started(journeys: &BTreeMap<Uuid, Journey>, db: &mut PgConnection) -> Result<(), Error> {
-    let started = journeys
-        .iter()
-        .filter_map(|(id, journey)| Some((*id, journey.user_id?, journey)));
+    let started = journeys.iter().filter_map(|(id, journey)| Some((*id, journey.user_id?, journey)));
     let started: Vec<_> = started.collect();
     if started.is_empty() {
         return Ok(());

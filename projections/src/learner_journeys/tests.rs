@@ -11,12 +11,7 @@ const AT: &str = "2026-01-05T08:00:00Z";
 
 fn started(strategy: &str) -> ProgressEvent {
     let strategy = strategy.to_owned();
-    ProgressEvent::SessionStarted(SessionStarted {
-        session_id: SESSION,
-        user_id: USER,
-        item_count: 3,
-        strategy,
-    })
+    ProgressEvent::SessionStarted(SessionStarted { session_id: SESSION, user_id: USER, item_count: 3, strategy })
 }
 
 fn judged(judgment: Judgment) -> ProgressEvent {
@@ -29,18 +24,13 @@ fn judged(judgment: Judgment) -> ProgressEvent {
 }
 
 fn abandoned() -> ProgressEvent {
-    ProgressEvent::SessionAbandoned(SessionAbandoned {
-        session_id: SESSION,
-        reason: "timeout".to_owned(),
-    })
+    ProgressEvent::SessionAbandoned(SessionAbandoned { session_id: SESSION, reason: "timeout".to_owned() })
 }
 
 fn journey(events: impl IntoIterator<Item = ProgressEvent>) -> Journey {
     let events = history(SESSION, events.into_iter().map(|event| (AT, event)));
     let Changes(mut journeys) = folded::<LearnerJourneys>(&events);
-    journeys
-        .remove(&SESSION)
-        .expect("every event is of this session")
+    journeys.remove(&SESSION).expect("every event is of this session")
 }
 
 #[test]
@@ -58,16 +48,7 @@ fn the_steps_are_in_the_order_of_the_session() {
         completed,
     ]);
     assert_eq!(journey.user_id, Some(USER));
-    assert_eq!(
-        journey.steps,
-        [
-            "started:mixed",
-            "incorrect",
-            "auto",
-            "correct",
-            "completed:all_items_completed"
-        ]
-    );
+    assert_eq!(journey.steps, ["started:mixed", "incorrect", "auto", "correct", "completed:all_items_completed"]);
     assert_eq!(journey.outcome, Some("completed"));
 }
 
@@ -81,10 +62,7 @@ fn a_journey_that_began_in_another_batch_only_gains_steps() {
 
 #[test]
 fn a_journey_that_goes_on_has_no_outcome() {
-    assert_eq!(
-        journey([started("mixed"), judged(Judgment::AutoConfirmed)]).outcome,
-        None
-    );
+    assert_eq!(journey([started("mixed"), judged(Judgment::AutoConfirmed)]).outcome, None);
 }
 
 #[test]
@@ -96,10 +74,6 @@ fn what_comes_before_the_start_leaves_no_trace() {
 
 #[test]
 fn a_session_starts_once() {
-    let journey = journey([
-        started("mixed"),
-        judged(Judgment::AutoConfirmed),
-        started("due_first"),
-    ]);
+    let journey = journey([started("mixed"), judged(Judgment::AutoConfirmed), started("due_first")]);
     assert_eq!(journey.steps, ["started:mixed", "auto"]);
 }

@@ -81,23 +81,13 @@ impl Projection for LearnerProgress {
                 let seconds = completed.duration_seconds;
                 let session = changes.0.entry(completed.session_id).or_default();
                 session.end("completed", event.occurred_at, Some(seconds));
-                let gain = Tally {
-                    completed: 1,
-                    study_seconds: seconds.into(),
-                    ..Tally::default()
-                };
+                let gain = Tally { completed: 1, study_seconds: seconds.into(), ..Tally::default() };
                 session.add(event.occurred_at, gain);
             }
             ProgressEvent::SessionAbandoned(abandoned) => {
                 let session = changes.0.entry(abandoned.session_id).or_default();
                 session.end("abandoned", event.occurred_at, None);
-                session.add(
-                    event.occurred_at,
-                    Tally {
-                        abandoned: 1,
-                        ..Tally::default()
-                    },
-                );
+                session.add(event.occurred_at, Tally { abandoned: 1, ..Tally::default() });
             }
         }
     }
@@ -121,10 +111,7 @@ impl Changes {
     fn start(&mut self, started: &SessionStarted, at: DateTime<Utc>) {
         let session = self.0.entry(started.session_id).or_default();
         if session.started.is_none() {
-            *session = Session {
-                started: Some((started.clone(), at)),
-                ..Session::default()
-            };
+            *session = Session { started: Some((started.clone(), at)), ..Session::default() };
         }
         session.total.started += 1;
         session.last_studied_at = session.last_studied_at.max(Some(at));
@@ -134,14 +121,7 @@ impl Changes {
 impl Session {
     fn judge(&mut self, judged: &CorrectnessJudged, event: &Recorded<ProgressEvent>) {
         let correct = i32::from(judged.judgment.is_correct());
-        self.add(
-            event.occurred_at,
-            Tally {
-                answers: 1,
-                correct,
-                ..Tally::default()
-            },
-        );
+        self.add(event.occurred_at, Tally { answers: 1, correct, ..Tally::default() });
 
         // In microseconds, as the table has them: the last of one batch must be the last of two.
         let last = (event.occurred_at.trunc_subsecs(6), event.event_id);
@@ -154,9 +134,7 @@ impl Session {
         });
         item.count += 1;
         item.correct += correct;
-        item.total_response_ms = item
-            .total_response_ms
-            .saturating_add(judged.response_time_ms);
+        item.total_response_ms = item.total_response_ms.saturating_add(judged.response_time_ms);
         if last > item.last {
             item.last = last;
             item.last_judgment = judged.judgment;
@@ -164,11 +142,7 @@ impl Session {
     }
 
     fn end(&mut self, status: &'static str, at: DateTime<Utc>, duration_seconds: Option<i32>) {
-        self.ended = Some(Ended {
-            status,
-            at,
-            duration_seconds,
-        });
+        self.ended = Some(Ended { status, at, duration_seconds });
     }
 
     fn add(&mut self, at: DateTime<Utc>, gain: Tally) {

@@ -12,45 +12,25 @@ use crate::{Error, column};
 type Sessions = BTreeMap<Uuid, Session>;
 
 /// Adds to the sessions that are stored. Those that start in this batch are not, and take no part.
-pub(super) async fn sessions_continued(
-    sessions: &Sessions,
-    db: &mut PgConnection,
-) -> Result<(), Error> {
+pub(super) async fn sessions_continued(sessions: &Sessions, db: &mut PgConnection) -> Result<(), Error> {
     sqlx::query_file!(
         "src/learner_progress/sessions_continued.sql",
         &column(sessions, |(id, _)| *id),
         &column(sessions, |(_, session)| session.total.answers),
         &column(sessions, |(_, session)| session.total.correct),
-        &column(sessions, |(_, session)| session
-            .ended
-            .as_ref()
-            .map(|ended| ended.status)) as _,
-        &column(sessions, |(_, session)| session
-            .ended
-            .as_ref()
-            .map(|ended| ended.at)) as _,
-        &column(sessions, |(_, session)| session
-            .ended
-            .as_ref()?
-            .duration_seconds) as _,
+        &column(sessions, |(_, session)| session.ended.as_ref().map(|ended| ended.status)) as _,
+        &column(sessions, |(_, session)| session.ended.as_ref().map(|ended| ended.at)) as _,
+        &column(sessions, |(_, session)| session.ended.as_ref()?.duration_seconds) as _,
     )
-    .persistent(false)
     .execute(db)
     .await?;
     Ok(())
 }
 
 /// Stores the sessions that start in this batch, with all that has become of them in it.
-pub(super) async fn sessions_started(
-    sessions: &Sessions,
-    db: &mut PgConnection,
-) -> Result<(), Error> {
-    let started = sessions
-        .iter()
-        .filter_map(|(id, session)| Some((id, session, session.started.as_ref()?)));
-    let started: Vec<_> = started
-        .map(|(id, session, (start, at))| (*id, session, start, *at))
-        .collect();
+pub(super) async fn sessions_started(sessions: &Sessions, db: &mut PgConnection) -> Result<(), Error> {
+    let started = sessions.iter().filter_map(|(id, session)| Some((id, session, session.started.as_ref()?)));
+    let started: Vec<_> = started.map(|(id, session, (start, at))| (*id, session, start, *at)).collect();
     if started.is_empty() {
         return Ok(());
     }
@@ -62,19 +42,10 @@ pub(super) async fn sessions_started(
         &column(&started, |(_, _, start, _)| start.item_count),
         &column(&started, |(_, session, ..)| session.total.answers),
         &column(&started, |(_, session, ..)| session.total.correct),
-        &column(&started, |(_, session, ..)| session
-            .ended
-            .as_ref()
-            .map_or("started", |ended| ended.status)) as _,
+        &column(&started, |(_, session, ..)| session.ended.as_ref().map_or("started", |ended| ended.status)) as _,
         &column(&started, |(_, _, _, at)| *at),
-        &column(&started, |(_, session, ..)| session
-            .ended
-            .as_ref()
-            .map(|ended| ended.at)) as _,
-        &column(&started, |(_, session, ..)| session
-            .ended
-            .as_ref()?
-            .duration_seconds) as _,
+        &column(&started, |(_, session, ..)| session.ended.as_ref().map(|ended| ended.at)) as _,
+        &column(&started, |(_, session, ..)| session.ended.as_ref()?.duration_seconds) as _,
     )
     .execute(db)
     .await?;
@@ -82,12 +53,8 @@ pub(super) async fn sessions_started(
 }
 
 pub(super) async fn item_mastery(sessions: &Sessions, db: &mut PgConnection) -> Result<(), Error> {
-    let attempts = sessions
-        .iter()
-        .flat_map(|(id, session)| session.attempts.iter().map(move |row| (*id, row)));
-    let attempts: Vec<_> = attempts
-        .map(|(id, (item_id, attempts))| (id, *item_id, attempts))
-        .collect();
+    let attempts = sessions.iter().flat_map(|(id, session)| session.attempts.iter().map(move |row| (*id, row)));
+    let attempts: Vec<_> = attempts.map(|(id, (item_id, attempts))| (id, *item_id, attempts)).collect();
     if attempts.is_empty() {
         return Ok(());
     }
@@ -102,19 +69,13 @@ pub(super) async fn item_mastery(sessions: &Sessions, db: &mut PgConnection) -> 
         &column(&attempts, |(.., attempts)| attempts.last.0),
         &column(&attempts, |(.., attempts)| attempts.last.1.0),
     )
-    .persistent(false)
     .execute(db)
     .await?;
     Ok(())
 }
 
-pub(super) async fn daily_progress(
-    sessions: &Sessions,
-    db: &mut PgConnection,
-) -> Result<(), Error> {
-    let days = sessions
-        .iter()
-        .flat_map(|(id, session)| session.days.iter().map(move |row| (*id, row)));
+pub(super) async fn daily_progress(sessions: &Sessions, db: &mut PgConnection) -> Result<(), Error> {
+    let days = sessions.iter().flat_map(|(id, session)| session.days.iter().map(move |row| (*id, row)));
     let days: Vec<_> = days.map(|(id, (date, tally))| (id, *date, tally)).collect();
     if days.is_empty() {
         return Ok(());
@@ -129,7 +90,6 @@ pub(super) async fn daily_progress(
         &column(&days, |(.., tally)| tally.correct),
         &column(&days, |(.., tally)| tally.study_seconds),
     )
-    .persistent(false)
     .execute(db)
     .await?;
     Ok(())
@@ -147,7 +107,6 @@ pub(super) async fn user_progress(sessions: &Sessions, db: &mut PgConnection) ->
         &column(sessions, |(_, session)| session.total.study_seconds),
         &column(sessions, |(_, session)| session.last_studied_at) as _,
     )
-    .persistent(false)
     .execute(db)
     .await?;
     Ok(())

@@ -72,10 +72,8 @@ impl Projection for UserDirectory {
     }
 
     async fn write(changes: Changes, db: &mut PgConnection) -> Result<(), Error> {
-        let (signed_up, updated): (BTreeMap<_, _>, BTreeMap<_, _>) = changes
-            .0
-            .into_iter()
-            .partition(|(_, user)| user.signed_up_at.is_some());
+        let (signed_up, updated): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            changes.0.into_iter().partition(|(_, user)| user.signed_up_at.is_some());
         if !signed_up.is_empty() {
             insert(&signed_up, db).await?;
         }
@@ -104,11 +102,7 @@ async fn insert(users: &BTreeMap<Uuid, User>, db: &mut PgConnection) -> Result<(
         &column(users, |(_, user)| user.first_name.as_deref()) as _,
         &column(users, |(_, user)| user.last_name.as_deref()) as _,
         &column(users, |(_, user)| user.daily_goal) as _,
-        &column(users, |(_, user)| if user.deleted {
-            "deleted"
-        } else {
-            "active"
-        }) as _,
+        &column(users, |(_, user)| if user.deleted { "deleted" } else { "active" }) as _,
         &column(users, |(_, user)| user.signed_up_at) as _,
         &column(users, |(_, user)| user.updated_at),
         &column(users, |(_, user)| user.version),
@@ -130,7 +124,6 @@ async fn update(users: &BTreeMap<Uuid, User>, db: &mut PgConnection) -> Result<(
         &column(users, |(_, user)| user.updated_at),
         &column(users, |(_, user)| user.version),
     )
-    .persistent(false)
     .execute(db)
     .await?;
     Ok(())

@@ -1,8 +1,6 @@
 //! The fold of `user_directory`, without a database.
 
-use events::integration::{
-    LearningGoalSet, UserDeleted, UserEmailUpdated, UserProfileUpdated, UserSignedUp,
-};
+use events::integration::{LearningGoalSet, UserDeleted, UserEmailUpdated, UserProfileUpdated, UserSignedUp};
 
 use super::*;
 use crate::testing::{folded, history};
@@ -21,10 +19,7 @@ fn signed_up(email: &str) -> IntegrationEvent {
 }
 
 fn email(email: &str) -> IntegrationEvent {
-    IntegrationEvent::UserEmailUpdated(UserEmailUpdated {
-        user_id: USER,
-        email: email.to_owned(),
-    })
+    IntegrationEvent::UserEmailUpdated(UserEmailUpdated { user_id: USER, email: email.to_owned() })
 }
 
 fn deleted() -> IntegrationEvent {
@@ -44,62 +39,34 @@ fn the_last_word_on_each_value_counts() {
         first_name: "Ada".to_owned(),
         last_name: "Byron".to_owned(),
     });
-    let goal = IntegrationEvent::LearningGoalSet(LearningGoalSet {
-        user_id: USER,
-        daily_goal: 15,
-    });
-    let user = user([
-        (AT, signed_up("a@example.org")),
-        (AT, goal),
-        (AT, email("b@example.org")),
-        (LATER, profile),
-    ]);
+    let goal = IntegrationEvent::LearningGoalSet(LearningGoalSet { user_id: USER, daily_goal: 15 });
+    let user = user([(AT, signed_up("a@example.org")), (AT, goal), (AT, email("b@example.org")), (LATER, profile)]);
     assert_eq!(user.email.as_deref(), Some("b@example.org"));
     assert_eq!(user.last_name.as_deref(), Some("Byron"));
     assert_eq!(user.daily_goal, Some(15));
     assert_eq!(user.signed_up_at, AT.parse().ok());
-    assert_eq!(
-        (user.updated_at, user.version),
-        (LATER.parse().expect("a time"), 4)
-    );
+    assert_eq!((user.updated_at, user.version), (LATER.parse().expect("a time"), 4));
 }
 
 #[test]
 fn an_update_leaves_alone_what_it_does_not_name() {
     let user = user([(AT, email("b@example.org"))]);
-    assert_eq!(
-        (user.first_name, user.last_name, user.daily_goal),
-        (None, None, None)
-    );
+    assert_eq!((user.first_name, user.last_name, user.daily_goal), (None, None, None));
     assert_eq!((user.signed_up_at, user.deleted), (None, false));
 }
 
 #[test]
 fn a_deleted_user_keeps_the_goal_and_nothing_personal() {
-    let goal = IntegrationEvent::LearningGoalSet(LearningGoalSet {
-        user_id: USER,
-        daily_goal: 15,
-    });
-    let user = user([
-        (AT, signed_up("a@example.org")),
-        (AT, goal),
-        (LATER, deleted()),
-    ]);
+    let goal = IntegrationEvent::LearningGoalSet(LearningGoalSet { user_id: USER, daily_goal: 15 });
+    let user = user([(AT, signed_up("a@example.org")), (AT, goal), (LATER, deleted())]);
     assert!(user.deleted);
-    assert_eq!(
-        (user.email, user.first_name, user.last_name),
-        (None, None, None)
-    );
+    assert_eq!((user.email, user.first_name, user.last_name), (None, None, None));
     assert_eq!(user.daily_goal, Some(15));
 }
 
 #[test]
 fn who_signs_up_again_after_a_deletion_begins_anew() {
-    let user = user([
-        (AT, signed_up("a@example.org")),
-        (AT, deleted()),
-        (LATER, signed_up("b@example.org")),
-    ]);
+    let user = user([(AT, signed_up("a@example.org")), (AT, deleted()), (LATER, signed_up("b@example.org"))]);
     assert!(!user.deleted);
     assert_eq!(user.email.as_deref(), Some("b@example.org"));
     assert_eq!(user.signed_up_at, LATER.parse().ok());

@@ -56,13 +56,7 @@ impl Projection for Vocabulary {
         match &event.data {
             VocabularyEvent::EntryCreated(entry) => {
                 let spelling = entry.spelling.clone();
-                changes.entries.insert(
-                    entry.entry_id,
-                    Entry {
-                        spelling,
-                        created_at: at,
-                    },
-                );
+                changes.entries.insert(entry.entry_id, Entry { spelling, created_at: at });
             }
             VocabularyEvent::ItemCreated(created) => {
                 // Whatever the batch held of the item before had no row to change.
@@ -73,17 +67,12 @@ impl Projection for Vocabulary {
             }
             VocabularyEvent::FieldUpdated(update) => {
                 let value = Some(update.new_value.clone()).filter(|value| !value.is_null());
-                changes
-                    .item(update.item_id, event)
-                    .fields
-                    .insert(update.field_path.clone(), value);
+                changes.item(update.item_id, event).fields.insert(update.field_path.clone(), value);
             }
             VocabularyEvent::AIGenerationCompleted(generation) => {
                 let item = changes.item(generation.item_id, event);
                 let generated = generation.generated_content.iter();
-                item.fields.extend(
-                    generated.map(|(key, value)| (format!("ai.{key}"), Some(value.clone()))),
-                );
+                item.fields.extend(generated.map(|(key, value)| (format!("ai.{key}"), Some(value.clone()))));
                 item.ai_generations += 1;
             }
             VocabularyEvent::ItemPublished(published) => {
@@ -114,18 +103,10 @@ impl Projection for Vocabulary {
         sqlx::query_file!(
             "src/vocabulary/write.sql",
             &column(&items, |(id, _)| *id),
-            &column(&items, |(_, item)| item
-                .created()
-                .map(|created| created.entry_id)) as _,
-            &column(&items, |(_, item)| item
-                .created()
-                .map(|created| &created.spelling)) as _,
-            &column(&items, |(_, item)| item
-                .created()
-                .and_then(|created| created.disambiguation.as_ref())) as _,
-            &column(&items, |(_, item)| item
-                .created()
-                .map(|created| created.created_by)) as _,
+            &column(&items, |(_, item)| item.created().map(|created| created.entry_id)) as _,
+            &column(&items, |(_, item)| item.created().map(|created| &created.spelling)) as _,
+            &column(&items, |(_, item)| item.created().and_then(|created| created.disambiguation.as_ref())) as _,
+            &column(&items, |(_, item)| item.created().map(|created| created.created_by)) as _,
             &column(&items, |(_, item)| item.created.as_ref().map(|(_, at)| *at)) as _,
             &column(&items, |(_, item)| item.status) as _,
             &column(&items, |(_, item)| item.set_fields()),
@@ -138,7 +119,6 @@ impl Projection for Vocabulary {
             &column(&entries, |(_, entry)| entry.spelling.as_str()) as _,
             &column(&entries, |(_, entry)| entry.created_at),
         )
-        .persistent(false)
         .execute(db)
         .await?;
         Ok(())
@@ -161,18 +141,11 @@ impl Item {
     }
 
     fn set_fields(&self) -> Value {
-        let set = self
-            .fields
-            .iter()
-            .filter_map(|(path, value)| Some((path.clone(), value.clone()?)));
+        let set = self.fields.iter().filter_map(|(path, value)| Some((path.clone(), value.clone()?)));
         Value::Object(set.collect())
     }
 
     fn removed_fields(&self) -> Value {
-        self.fields
-            .iter()
-            .filter(|(_, value)| value.is_none())
-            .map(|(path, _)| path.as_str())
-            .collect()
+        self.fields.iter().filter(|(_, value)| value.is_none()).map(|(path, _)| path.as_str()).collect()
     }
 }

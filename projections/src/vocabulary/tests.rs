@@ -1,8 +1,7 @@
 //! The fold of `vocabulary`, without a database.
 
 use events::vocabulary::{
-    AIGenerationCompleted, AIGenerationRequested, EntryCreated, FieldUpdated, ItemDeleted,
-    ItemPublished,
+    AIGenerationCompleted, AIGenerationRequested, EntryCreated, FieldUpdated, ItemDeleted, ItemPublished,
 };
 use serde_json::json;
 
@@ -25,11 +24,7 @@ fn created() -> VocabularyEvent {
 }
 
 fn field(path: &str, new_value: Value) -> VocabularyEvent {
-    VocabularyEvent::FieldUpdated(FieldUpdated {
-        item_id: ITEM,
-        field_path: path.to_owned(),
-        new_value,
-    })
+    VocabularyEvent::FieldUpdated(FieldUpdated { item_id: ITEM, field_path: path.to_owned(), new_value })
 }
 
 fn item(events: impl IntoIterator<Item = (&'static str, VocabularyEvent)>) -> Item {
@@ -40,20 +35,14 @@ fn item(events: impl IntoIterator<Item = (&'static str, VocabularyEvent)>) -> It
 
 #[test]
 fn a_field_set_and_then_removed_in_one_batch_is_removed() {
-    let item = item([
-        (AT, field("note", json!("x"))),
-        (AT, field("note", Value::Null)),
-    ]);
+    let item = item([(AT, field("note", json!("x"))), (AT, field("note", Value::Null))]);
     assert_eq!(item.set_fields(), json!({}));
     assert_eq!(item.removed_fields(), json!(["note"]));
 }
 
 #[test]
 fn a_field_removed_and_then_set_in_one_batch_is_set() {
-    let item = item([
-        (AT, field("note", Value::Null)),
-        (AT, field("note", json!({"deep": null}))),
-    ]);
+    let item = item([(AT, field("note", Value::Null)), (AT, field("note", json!({"deep": null})))]);
     assert_eq!(item.set_fields(), json!({"note": {"deep": null}}));
     assert_eq!(item.removed_fields(), json!([]));
 }
@@ -66,10 +55,7 @@ fn what_ai_generated_is_set_under_ai_and_counted_even_if_it_is_null() {
         generated_content: content.as_object().expect("an object").clone(),
     });
     let item = item([(AT, generated.clone()), (AT, generated)]);
-    assert_eq!(
-        item.set_fields(),
-        json!({"ai.definition": "two", "ai.hint": null})
-    );
+    assert_eq!(item.set_fields(), json!({"ai.definition": "two", "ai.hint": null}));
     assert_eq!(item.ai_generations, 2);
 }
 
@@ -77,18 +63,9 @@ fn what_ai_generated_is_set_under_ai_and_counted_even_if_it_is_null() {
 fn every_event_of_an_item_sets_its_time_and_version() {
     let requested = VocabularyEvent::AIGenerationRequested(AIGenerationRequested { item_id: ITEM });
     let item = item([(AT, created()), (LATER, requested)]);
-    assert_eq!(
-        item.updated_at,
-        LATER.parse::<DateTime<Utc>>().expect("a time")
-    );
+    assert_eq!(item.updated_at, LATER.parse::<DateTime<Utc>>().expect("a time"));
     assert_eq!(item.version, 2);
-    assert_eq!(
-        item.created,
-        Some((
-            item.created().expect("created").clone(),
-            AT.parse().expect("a time")
-        ))
-    );
+    assert_eq!(item.created, Some((item.created().expect("created").clone(), AT.parse().expect("a time"))));
 }
 
 #[test]
@@ -96,10 +73,7 @@ fn an_item_is_a_draft_then_published_then_deleted_and_remembers_when_it_was_publ
     let published = VocabularyEvent::ItemPublished(ItemPublished { item_id: ITEM });
     let deleted = VocabularyEvent::ItemDeleted(ItemDeleted { item_id: ITEM });
     assert_eq!(item([(AT, created())]).status, Some("draft"));
-    assert_eq!(
-        item([(AT, created()), (AT, published.clone())]).status,
-        Some("published")
-    );
+    assert_eq!(item([(AT, created()), (AT, published.clone())]).status, Some("published"));
     let item = item([(AT, created()), (LATER, published), (LATER, deleted)]);
     assert_eq!(item.status, Some("deleted"));
     assert_eq!(item.published_at, LATER.parse().ok());
@@ -107,11 +81,7 @@ fn an_item_is_a_draft_then_published_then_deleted_and_remembers_when_it_was_publ
 
 #[test]
 fn what_comes_before_the_creation_of_an_item_leaves_no_trace() {
-    let item = item([
-        (AT, field("note", json!("lost"))),
-        (AT, created()),
-        (AT, field("kept", json!(1))),
-    ]);
+    let item = item([(AT, field("note", json!("lost"))), (AT, created()), (AT, field("kept", json!(1)))]);
     assert_eq!(item.set_fields(), json!({"kept": 1}));
     assert_eq!(item.version, 3);
 }
@@ -125,14 +95,8 @@ fn an_update_alone_creates_nothing() {
 
 #[test]
 fn an_entry_and_its_item_fold_to_the_same_in_either_order() {
-    let entry = VocabularyEvent::EntryCreated(EntryCreated {
-        entry_id: ENTRY,
-        spelling: "couple".to_owned(),
-    });
+    let entry = VocabularyEvent::EntryCreated(EntryCreated { entry_id: ENTRY, spelling: "couple".to_owned() });
     let entry = recorded(ENTRY, 1, AT, entry);
     let item = recorded(ITEM, 1, LATER, created());
-    assert_eq!(
-        folded::<Vocabulary>([&entry, &item]),
-        folded::<Vocabulary>([&item, &entry])
-    );
+    assert_eq!(folded::<Vocabulary>([&entry, &item]), folded::<Vocabulary>([&item, &entry]));
 }

@@ -49,11 +49,7 @@ struct DryRun {
     plan: Plan,
 }
 
-pub(super) async fn create(
-    State(admin): State<Admin>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, Problem> {
+pub(super) async fn create(State(admin): State<Admin>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
     let request: Request = parse(&body)?;
     let projection = admin.projection(&request.projection).ok_or_else(|| {
         let problem = format!("there is no projection {:?} here, only {}", request.projection, admin.names());
@@ -92,9 +88,7 @@ pub(super) async fn show(State(admin): State<Admin>, Path(id): Path<String>) -> 
 }
 
 async fn find(admin: &Admin, id: Uuid) -> Result<Operation, Problem> {
-    replay::get(&admin.pool, id)
-        .await?
-        .ok_or_else(|| Problem::not_found(format!("there is no operation {id}")))
+    replay::get(&admin.pool, id).await?.ok_or_else(|| Problem::not_found(format!("there is no operation {id}")))
 }
 
 /// Reads the body; what is wrong is named by its path.

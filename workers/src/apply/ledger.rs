@@ -28,9 +28,8 @@ impl Ledger {
     ) -> sqlx::Result<Self> {
         let ids: BTreeSet<_> = batch.iter().map(|event| event.aggregate_id).collect();
         let wanted: Vec<_> = ids.iter().map(|id| id.0).collect();
-        let rows = sqlx::query_file!("src/apply/locked.sql", projection, fence.generation, &wanted)
-            .fetch_all(db)
-            .await?;
+        let rows =
+            sqlx::query_file!("src/apply/locked.sql", projection, fence.generation, &wanted).fetch_all(db).await?;
         let aggregates: BTreeMap<_, _> = rows
             .into_iter()
             .map(|row| (AggregateId(row.aggregate_id), Applied { version: Version(row.version), held: row.held }))

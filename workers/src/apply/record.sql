@@ -10,13 +10,13 @@ with ids as (
     on conflict do nothing
     returning 1
 ),
+-- An upsert although the rows are there: it goes straight to each by the key, whatever the planner thinks of the table.
 updated as (
-    update projected_aggregates as aggregate
-    set version = changed.version, held = changed.held
+    insert into projected_aggregates (projection, generation, aggregate_id, version, held)
+    select $1, $2, changed.aggregate_id, changed.version, changed.held
     from unnest($3::uuid[], $4::integer[], $5::boolean[]) as changed (aggregate_id, version, held)
-    where aggregate.projection = $1
-    and aggregate.generation = $2
-    and aggregate.aggregate_id = changed.aggregate_id
+    on conflict (projection, generation, aggregate_id) do update
+    set version = excluded.version, held = excluded.held
 ),
 inserted as (
     insert into projected_aggregates (projection, generation, aggregate_id, version, held)

@@ -91,20 +91,11 @@ impl Replays {
         Ok(true)
     }
 
-    async fn page(
-        &self,
-        applier: &Applier,
-        claim: &Claim,
-        after: Position,
-    ) -> Result<(Position, u64, Tally), Error> {
+    async fn page(&self, applier: &Applier, claim: &Claim, after: Position) -> Result<(Position, u64, Tally), Error> {
         let filter = claim.selection.filter(applier.projection.topic());
         let page = read::page(&applier.pool, after, claim.upto, WINDOW, &filter).await?;
-        let events: Vec<Event> = page
-            .events
-            .into_iter()
-            .filter(|event| claim.selection.includes(event.occurred_at))
-            .map(Arc::new)
-            .collect();
+        let events: Vec<Event> =
+            page.events.into_iter().filter(|event| claim.selection.includes(event.occurred_at)).map(Arc::new).collect();
         let seen = events.len() as u64;
         let tally = if events.is_empty() { Tally::default() } else { applier.apply(&events, Mode::Replay).await? };
         Ok((page.upto, seen, tally))

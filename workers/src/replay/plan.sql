@@ -1,6 +1,6 @@
 -- Binds: projection, position before the range, last position, aggregate types, event types, aggregate ids, times.
 -- Locks: none.
--- One statement, because both counts must be of the same moment.
+-- One statement, because both counts must be of the same moment. The limit: see ../sweep/unsettled.sql.
 select
     count(*) as "selected!",
     count(*) filter (
@@ -8,10 +8,14 @@ select
     ) as "unsettled!"
 from events as event
 join projections as live on live.name = $1
-left join projected_aggregates as aggregate
-    on aggregate.projection = live.name
-    and aggregate.generation = live.generation
-    and aggregate.aggregate_id = event.aggregate_id
+left join lateral (
+    select known.version, known.held
+    from projected_aggregates as known
+    where known.projection = live.name
+    and known.generation = live.generation
+    and known.aggregate_id = event.aggregate_id
+    limit 1
+) as aggregate on true
 where event.position > $2
 and event.position <= $3
 and event.aggregate_type = any($4::text[])

@@ -112,7 +112,9 @@ impl Selection {
 
 fn named(field: &'static str, count: Option<usize>) -> Result<(), Invalid> {
     match count {
-        Some(0) => Err(Invalid { field, problem: "is empty and would select nothing; leave it out for all".to_owned() }),
+        Some(0) => {
+            Err(Invalid { field, problem: "is empty and would select nothing; leave it out for all".to_owned() })
+        }
         Some(count) if count > MAX_NAMED => {
             Err(Invalid { field, problem: format!("names {count}, at most {MAX_NAMED}") })
         }
@@ -157,7 +159,10 @@ mod tests {
         let some = selection(
             r#"{"positions":{"from":3,"to":9},"times":{"from":"2026-01-01T00:00:00Z","to":"2026-01-02T00:00:00Z"}}"#,
         );
-        assert_eq!((some.after(), some.upto(Position(100)), some.upto(Position(5))), (Position(2), Position(9), Position(5)));
+        assert_eq!(
+            (some.after(), some.upto(Position(100)), some.upto(Position(5))),
+            (Position(2), Position(9), Position(5))
+        );
         let time = |text: &str| text.parse().expect("a time");
         assert!(some.includes(time("2026-01-01T00:00:00Z")));
         assert!(!some.includes(time("2026-01-02T00:00:00Z")));

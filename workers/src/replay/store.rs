@@ -98,12 +98,7 @@ pub async fn plan(pool: &PgPool, projection: &dyn AnyProjection, selection: &Sel
 }
 
 /// Writes the intention. The same idempotency key gives the same operation again.
-pub async fn create(
-    pool: &PgPool,
-    projection: &dyn AnyProjection,
-    plan: Plan,
-    new: &NewReplay,
-) -> sqlx::Result<Uuid> {
+pub async fn create(pool: &PgPool, projection: &dyn AnyProjection, plan: Plan, new: &NewReplay) -> sqlx::Result<Uuid> {
     sqlx::query_scalar!(
         "insert into operations (
              id, kind, projection, selection, reason, actor, idempotency_key, position, upto, selected
@@ -135,9 +130,8 @@ pub async fn list(pool: &PgPool, limit: i64) -> sqlx::Result<Vec<Operation>> {
 }
 
 pub(super) async fn claim(pool: &PgPool, runner: Uuid, projections: &[&str]) -> sqlx::Result<Option<Claim>> {
-    let row = sqlx::query_file!("src/replay/claim.sql", runner, projections as &[&str], SILENCE)
-        .fetch_optional(pool)
-        .await?;
+    let row =
+        sqlx::query_file!("src/replay/claim.sql", runner, projections as &[&str], SILENCE).fetch_optional(pool).await?;
     Ok(row.map(|row| Claim {
         id: row.id,
         projection: row.projection,

@@ -109,14 +109,9 @@ impl Sweep {
     }
 
     async fn settle(&self, generation: i32, position: Position) -> sqlx::Result<()> {
-        sqlx::query_file!(
-            "src/sweep/settle.sql",
-            self.applier.projection.name(),
-            generation,
-            position.0
-        )
-        .execute(&self.applier.pool)
-        .await
-        .map(drop)
+        sqlx::query_file!("src/sweep/settle.sql", self.applier.projection.name(), generation, position.0)
+            .execute(&self.applier.pool)
+            .await
+            .map(drop)
     }
 }

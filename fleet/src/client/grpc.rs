@@ -1,0 +1,61 @@
+//! The event store of a running fleet.
+
+use anyhow::{Result, bail};
+use clap::Args;
+use event_store::proto::event_store_client::EventStoreClient;
+use event_store::validate::MAX_REQUEST_BYTES;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+use super::{Patience, Wait};
+use crate::roles::worker::endpoint;
+
+#[derive(Debug, Clone, Args)]
+pub struct EventStore {
+    /// host:port (or URL) of the event store's gRPC.
+    #[arg(long, env = "FLEET_GRPC", default_value = super::GRPC)]
+    grpc: String,
+    #[command(flatten)]
+    wait: Wait,
+}
+
+impl EventStore {
+    pub fn at(address: &str) -> Self {
+        Self { grpc: address.to_owned(), wait: Wait { seconds: 30 } }
+    }
+
+    pub fn patience(&self) -> Patience {
+        self.wait.start()
+    }
+
+    /// Connects as soon as somebody answers.
+    pub async fn connect(&self, patience: &Patience) -> Result<EventStoreClient<Channel>> {
+        let endpoint = endpoint(&self.grpc)?;
+        loop {
+            match endpoint.connect().await {
+                Ok(channel) => {
+                    return Ok(EventStoreClient::new(channel).max_decoding_message_size(2 * MAX_REQUEST_BYTES));
+                }
+                Err(_) if patience.wait().await => {}
+                Err(error) => {
+                    let reason = innermost(&error);
+                    bail!("no event store answers at {} ({reason}); start one, or set FLEET_GRPC", self.grpc)
+                }
+            }
+        }
+    }
+}
+
+/// The store is away, not unwilling: another try may succeed.
+pub fn unavailable(status: &Status) -> bool {
+    matches!(status.code(), Code::Unavailable | Code::Cancelled | Code::Unknown | Code::Internal)
+}
+
+/// tonic's own message says only "transport error".
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}

@@ -1,0 +1,71 @@
+//! The admin API of a running fleet.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+
+use super::Wait;
+
+#[derive(Debug, Clone, Args)]
+pub struct AdminApi {
+    /// host:port (or URL) of the admin API.
+    #[arg(long, env = "FLEET_HTTP", default_value = super::HTTP)]
+    http: String,
+    #[command(flatten)]
+    wait: Wait,
+}
+
+impl AdminApi {
+    pub async fn get(&self, path: &str) -> Result<Value> {
+        self.send(Method::GET, path, None, None).await
+    }
+
+    /// `key` makes a repeated request, also one repeated here, have one result.
+    pub async fn post(&self, path: &str, body: &Value, key: &str) -> Result<Value> {
+        self.send(Method::POST, path, Some(body), Some(key)).await
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Option<&Value>, key: Option<&str>) -> Result<Value> {
+        let base = if self.http.contains("://") { self.http.clone() } else { format!("http://{}", self.http) };
+        let url = format!("{}{path}", base.trim_end_matches('/'));
+        let client =
+            reqwest::Client::builder().timeout(Duration::from_secs(60)).build().context("building the HTTP client")?;
+        let patience = self.wait.start();
+        loop {
+            let mut request = client.request(method.clone(), &url);
+            if let Some(body) = body {
+                request = request.json(body);
+            }
+            if let Some(key) = key {
+                request = request.header("Idempotency-Key", key);
+            }
+            let failed = match request.send().await {
+                Ok(response) if response.status() == StatusCode::SERVICE_UNAVAILABLE => {
+                    response.text().await.unwrap_or_default()
+                }
+                Ok(response) => return answer(&url, response).await,
+                Err(error) if error.is_builder() => {
+                    bail!("FLEET_HTTP: {:?} is not host:port", self.http);
+                }
+                Err(error) => error.to_string(),
+            };
+            if !patience.wait().await {
+                bail!("no fleet answers at {} ({failed}); start one, or set FLEET_HTTP", self.http);
+            }
+        }
+    }
+}
+
+async fn answer(url: &str, response: reqwest::Response) -> Result<Value> {
+    let status = response.status();
+    let body = response.text().await.with_context(|| format!("reading the answer of {url}"))?;
+    let json: Option<Value> = serde_json::from_str(&body).ok();
+    if status.is_success() {
+        return json.with_context(|| format!("{url} did not answer with JSON"));
+    }
+    let detail = json.as_ref().and_then(|problem| problem["detail"].as_str()).unwrap_or(&body);
+    bail!("{url} answered {status}: {detail}")
+}

@@ -1,0 +1,102 @@
+//! `fleet export`: writes the whole store in the format that import reads, one event a line, in position order.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use chrono::{DateTime, Utc};
+use clap::Args;
+use event_store::proto::{ReadAllRequest, RecordedEvent, read_all_request};
+use events::{AppendLine, EventLine, Version};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::value::RawValue;
+
+use crate::client;
+
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Where to write: .ndjson, .ndjson.gz, or - for standard output.
+    #[arg(default_value = "-")]
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub store: client::EventStore,
+}
+
+pub async fn run(options: Options) -> Result<()> {
+    let compressed = options.file.extension().is_some_and(|extension| extension == "gz");
+    let create = || File::create(&options.file).with_context(|| format!("creating {}", options.file.display()));
+    match options.file.to_str() {
+        Some("-") => {
+            export(&options.store, &mut BufWriter::new(io::stdout())).await?;
+        }
+        _ if compressed => {
+            let mut output = GzEncoder::new(BufWriter::new(create()?), Compression::default());
+            export(&options.store, &mut output).await?;
+            output.finish().and_then(|mut file| file.flush()).context("writing the end of the file")?;
+        }
+        _ => {
+            export(&options.store, &mut BufWriter::new(create()?)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes everything; how many events.
+pub async fn export(store: &client::EventStore, output: &mut impl Write) -> Result<u64> {
+    let mut patience = store.patience();
+    let mut last = 0;
+    let mut count = 0;
+    'connect: loop {
+        let mut client = store.connect(&patience).await?;
+        let request =
+            ReadAllRequest { from: Some(read_all_request::From::FromPosition(last + 1)), ..ReadAllRequest::default() };
+        let mut events = match client.read_all(request).await {
+            Ok(response) => response.into_inner(),
+            Err(status) if client::unavailable(&status) && patience.wait().await => continue,
+            Err(status) => bail!("the event store refuses the export: {}", status.message()),
+        };
+        loop {
+            match events.message().await {
+                Ok(Some(event)) => {
+                    patience.renew();
+                    last = event.position;
+                    count += 1;
+                    let line = line(event)?;
+                    serde_json::to_writer(&mut *output, &line).context("writing an event")?;
+                    output.write_all(b"\n").context("writing an event")?;
+                }
+                Ok(None) => break 'connect,
+                Err(status) if client::unavailable(&status) && patience.wait().await => continue 'connect,
+                Err(status) => bail!("the event store ended the export: {}", status.message()),
+            }
+        }
+    }
+    output.flush().context("writing the last events")?;
+    Ok(count)
+}
+
+fn line(event: RecordedEvent) -> Result<AppendLine> {
+    let position = event.position;
+    let unreadable = || format!("the event at position {position} cannot be read");
+    let raw = |json: String| RawValue::from_string(json).with_context(unreadable);
+    let time = event.occurred_at.and_then(|time| DateTime::<Utc>::from_timestamp(time.seconds, time.nanos as u32));
+    Ok(AppendLine {
+        aggregate_id: uuid(&event.aggregate_id).with_context(unreadable)?.into(),
+        aggregate_type: event.aggregate_type,
+        expected_version: Some(Version(event.event_version - 1)),
+        idempotency_key: Some(format!("export:{}", event.event_id)),
+        events: vec![EventLine {
+            event_id: Some(uuid(&event.event_id).with_context(unreadable)?.into()),
+            event_type: event.event_type,
+            event_data: raw(event.event_data)?,
+            metadata: raw(event.metadata)?,
+            occurred_at: time.with_context(unreadable)?,
+        }],
+    })
+}
+
+fn uuid(text: &str) -> Result<uuid::Uuid> {
+    text.parse().context("not a UUID")
+}

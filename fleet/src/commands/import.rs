@@ -1,0 +1,235 @@
+//! `fleet import`: appends the requests of a file, in its order.
+//!
+//! One stream carries all requests, so that their positions rise in the file's order. What is not answered when the
+//! store goes away is sent again to the one that comes back; idempotency keys make that, and a second import of the
+//! same file, append nothing twice.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, IsTerminal, Read};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::Args;
+use event_store::proto::append_event_stream_response::Outcome;
+use event_store::proto::{AppendEventsRequest, NewEvent};
+use event_store::service::timestamp;
+use events::AppendLine;
+use flate2::read::MultiGzDecoder;
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
+
+use crate::client;
+
+/// Requests sent and not answered yet at most. Their bytes are what an import keeps in memory.
+const IN_FLIGHT: usize = 512;
+
+#[derive(Debug, Args)]
+pub struct Options {
+    /// .ndjson, .ndjson.gz, or - for standard input (compressed or not).
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub store: client::EventStore,
+    /// Show no progress.
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+/// What came of an import.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Summary {
+    pub requests: u64,
+    pub events: u64,
+    pub refused: u64,
+}
+
+pub async fn run(options: Options) -> Result<ExitCode> {
+    let (input, bytes) = open(&options.file)?;
+    let progress = if options.quiet { ProgressBar::hidden() } else { bar(bytes) };
+    let summary = import(&options.store, input, &progress).await?;
+    progress.finish_and_clear();
+    eprintln!(
+        "imported {} requests, {} events{}",
+        summary.requests - summary.refused,
+        summary.events,
+        if summary.refused > 0 { format!("; {} requests were refused", summary.refused) } else { String::new() }
+    );
+    Ok(if summary.refused > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// A line of the file, as the request it asks for. The bytes are those read of the file so far.
+struct Line {
+    number: u64,
+    bytes: u64,
+    request: AppendEventsRequest,
+}
+
+/// Appends everything that `input` holds. Refusals are printed with their line and do not stop the import.
+///
+/// # Errors
+/// A line cannot be read: everything before it is imported, nothing after it. Or no store answers.
+pub async fn import(
+    store: &client::EventStore,
+    input: impl Read + Send + 'static,
+    progress: &ProgressBar,
+) -> Result<Summary> {
+    let (line_sender, mut lines) = mpsc::channel(IN_FLIGHT);
+    let reading = tokio::task::spawn_blocking(move || read(input, &line_sender));
+    let mut unanswered: VecDeque<Line> = VecDeque::new();
+    let mut summary = Summary::default();
+    let mut patience = store.patience();
+    let mut ended = false;
+
+    while !(ended && unanswered.is_empty()) {
+        let mut client = store.connect(&patience).await?;
+        let (sender, requests) = mpsc::channel(2 * IN_FLIGHT);
+        for line in &unanswered {
+            sender.try_send(line.request.clone()).context("the channel has room for all that is unanswered")?;
+        }
+        let mut sender = (!ended).then_some(sender);
+        let mut answers = match client.append_event_stream(ReceiverStream::new(requests)).await {
+            Ok(response) => response.into_inner(),
+            Err(status) if client::unavailable(&status) && patience.wait().await => continue,
+            Err(status) => bail!("the event store refuses the import: {}", status.message()),
+        };
+        loop {
+            tokio::select! {
+                line = lines.recv(), if sender.is_some() && unanswered.len() < IN_FLIGHT => match line {
+                    Some(line) => {
+                        if let Some(sender) = &sender {
+                            // A closed stream is noticed by its answers.
+                            let _ = sender.try_send(line.request.clone());
+                        }
+                        unanswered.push_back(line);
+                    }
+                    None => {
+                        ended = true;
+                        // Ends the stream of requests, so that the answers end, too.
+                        sender = None;
+                    }
+                },
+                answer = answers.message() => match answer {
+                    Ok(Some(answer)) => {
+                        let line = unanswered.pop_front().ok_or_else(|| anyhow!("more answers than requests"))?;
+                        patience.renew();
+                        summary.count(&line, answer.outcome);
+                        progress.set_position(line.bytes);
+                        progress.set_message(summary.events.to_string());
+                    }
+                    Ok(None) if ended && unanswered.is_empty() => break,
+                    Ok(None) => break,
+                    Err(status) if client::unavailable(&status) => {
+                        if !patience.wait().await {
+                            bail!("the event store went away: {}", status.message());
+                        }
+                        break;
+                    }
+                    Err(status) => bail!("the event store ended the import: {}", status.message()),
+                },
+            }
+        }
+    }
+    reading.await.context("reading the file")??;
+    Ok(summary)
+}
+
+impl Summary {
+    fn count(&mut self, line: &Line, outcome: Option<Outcome>) {
+        self.requests += 1;
+        match outcome {
+            Some(Outcome::Appended(appended)) => self.events += appended.events.len() as u64,
+            Some(Outcome::Refused(refusal)) => {
+                self.refused += 1;
+                eprintln!("line {}: {:?}: {}", line.number, Code::from_i32(refusal.code), refusal.message);
+            }
+            None => {
+                self.refused += 1;
+                eprintln!("line {}: answered without an outcome", line.number);
+            }
+        }
+    }
+}
+
+/// Opens the file; its size if it has one.
+pub fn open(file: &Path) -> Result<(Box<dyn Read + Send>, Option<u64>)> {
+    if file == Path::new("-") {
+        return Ok((Box::new(io::stdin()), None));
+    }
+    let open = File::open(file).with_context(|| format!("opening {}", file.display()))?;
+    let size = open.metadata().with_context(|| format!("asking for the size of {}", file.display()))?.len();
+    Ok((Box::new(open), Some(size)))
+}
+
+/// Counts the bytes read, compressed or not: what the progress bar shows of the file.
+struct Counted<R> {
+    inner: R,
+    bytes: std::sync::Arc<std::sync::atomic::AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.bytes.fetch_add(read as u64, std::sync::atomic::Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
+fn read(input: impl Read + Send + 'static, lines: &mpsc::Sender<Line>) -> Result<()> {
+    let bytes = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let mut input = BufReader::new(Counted { inner: input, bytes: bytes.clone() });
+    // Compressed or not is read off the content: standard input has no name.
+    let compressed = input.fill_buf().context("reading the file")?.starts_with(&[0x1f, 0x8b]);
+    let mut input: Box<dyn BufRead> =
+        if compressed { Box::new(BufReader::new(MultiGzDecoder::new(input))) } else { Box::new(input) };
+    let mut text = String::new();
+    for number in 1.. {
+        text.clear();
+        if input.read_line(&mut text).with_context(|| format!("reading line {number}"))? == 0 {
+            return Ok(());
+        }
+        if text.trim().is_empty() {
+            continue;
+        }
+        let line: AppendLine = serde_json::from_str(&text)
+            .with_context(|| format!("line {number} is not an append request; the lines before it are imported"))?;
+        let bytes = bytes.load(std::sync::atomic::Ordering::Relaxed);
+        if lines.blocking_send(Line { number, bytes, request: request(line) }).is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+fn request(line: AppendLine) -> AppendEventsRequest {
+    let event = |event: events::EventLine| NewEvent {
+        event_id: event.event_id.map(|id| id.to_string()),
+        event_type: event.event_type,
+        event_data: Box::<str>::from(event.event_data).into(),
+        metadata: Box::<str>::from(event.metadata).into(),
+        occurred_at: Some(timestamp(event.occurred_at)),
+    };
+    AppendEventsRequest {
+        aggregate_id: line.aggregate_id.to_string(),
+        aggregate_type: line.aggregate_type,
+        expected_version: line.expected_version.map(|version| version.0),
+        idempotency_key: line.idempotency_key.unwrap_or_default(),
+        events: line.events.into_iter().map(event).collect(),
+    }
+}
+
+/// A bar of bytes if the size is known, a spinner if not; nothing if nobody is watching.
+pub fn bar(bytes: Option<u64>) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let (bar, template) = match bytes {
+        Some(bytes) => (ProgressBar::new(bytes), "{bar:40} {percent:>3} % {msg} events {eta}"),
+        None => (ProgressBar::new_spinner(), "{spinner} {msg} events {elapsed}"),
+    };
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
+}

@@ -1,0 +1,6 @@
+//! Commands against a running fleet, over the same gRPC and HTTP that everybody else uses.
+
+pub mod export;
+pub mod import;
+pub mod replay;
+pub mod status;

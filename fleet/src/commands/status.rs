@@ -1,0 +1,99 @@
+//! `fleet status`: how far each projection is.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use serde_json::Value;
+
+use crate::client;
+
+#[derive(Debug, Args)]
+pub struct Options {
+    #[command(flatten)]
+    pub api: client::AdminApi,
+    /// As JSON, for programs.
+    #[arg(long)]
+    pub json: bool,
+    /// Again every second, until Ctrl-C.
+    #[arg(long)]
+    pub watch: bool,
+}
+
+pub async fn run(options: Options) -> Result<ExitCode> {
+    loop {
+        let report = options.api.get("/admin/v1/projections").await?;
+        let text = if options.json { format!("{report}\n") } else { table(&report) };
+        let mut out = io::stdout().lock();
+        if options.watch && !options.json && out.is_terminal() {
+            // Home, and clear to the end: the table stays in its place.
+            write!(out, "\x1b[H\x1b[J").context("writing to the terminal")?;
+        }
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("writing the status")?;
+        drop(out);
+        if !options.watch {
+            return Ok(ExitCode::SUCCESS);
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+fn table(report: &Value) -> String {
+    let mut text = format!("store head {}\n\n", report["store"]["head_position"]);
+    text.push_str(&format!(
+        "{:<18} {:<20} {:<8} {:>10} {:>10} {:>12} {:>7} {:>5}\n",
+        "PROJECTION", "TOPIC", "STATE", "LAG EVENTS", "LAG", "SETTLED", "PARKED", "HELD"
+    ));
+    for projection in report["projections"].as_array().into_iter().flatten() {
+        let word = |name: &str| projection[name].as_str().unwrap_or("?").to_owned();
+        let seconds = projection["lag_seconds"].as_f64().unwrap_or_default();
+        text.push_str(&format!(
+            "{:<18} {:<20} {:<8} {:>10} {:>10} {:>12} {:>7} {:>5}\n",
+            word("name"),
+            word("topic"),
+            word("state"),
+            projection["lag_events"].to_string(),
+            duration(seconds),
+            projection["settled_position"].to_string(),
+            projection["parked"].to_string(),
+            projection["held_aggregates"].to_string(),
+        ));
+    }
+    text
+}
+
+/// Seconds as people say them.
+fn duration(seconds: f64) -> String {
+    match seconds {
+        ..10.0 => format!("{seconds:.1} s"),
+        ..120.0 => format!("{seconds:.0} s"),
+        ..7200.0 => format!("{:.0} min", seconds / 60.0),
+        _ => format!("{:.1} h", seconds / 3600.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_said_as_people_say_them() {
+        for (seconds, said) in [(0.0, "0.0 s"), (45.2, "45 s"), (600.0, "10 min"), (10_000.0, "2.8 h")] {
+            assert_eq!(duration(seconds), said);
+        }
+    }
+
+    #[test]
+    fn a_table_has_a_line_for_each_projection() {
+        let report = serde_json::json!({
+            "store": {"head_position": 7},
+            "projections": [{"name": "vocabulary", "topic": "vocabulary-events", "state": "running",
+                "lag_events": 2, "lag_seconds": 1.5, "settled_position": 5, "parked": 0, "held_aggregates": 0}],
+        });
+        let table = table(&report);
+        assert!(table.contains("store head 7"));
+        assert!(table.lines().any(|line| line.starts_with("vocabulary ") && line.contains("1.5 s")));
+    }
+}

@@ -1,0 +1,51 @@
+//! `dev.json`: where a running `fleet dev` is, for other programs.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use crate::embedded::DataDir;
+
+const NAME: &str = "dev.json";
+
+#[derive(Debug, Serialize)]
+pub struct DevFile<'a> {
+    pub database_url: &'a str,
+    pub grpc: &'a str,
+    pub http: &'a str,
+    pub pubsub: PubSub<'a>,
+    pub pid: u32,
+}
+
+#[derive(Debug, Serialize)]
+pub struct PubSub<'a> {
+    /// `emulator` or `embedded`.
+    pub kind: &'a str,
+    /// host:port of the emulator.
+    pub host: Option<&'a str>,
+    pub project: &'a str,
+}
+
+/// Writes the file in one step, so that nobody reads half of it. It holds the database's password: for the owner only.
+pub fn write(data_dir: &DataDir, file: &DevFile<'_>) -> Result<()> {
+    let path = data_dir.path().join(NAME);
+    let unfinished = data_dir.path().join("dev.json.new");
+    let json = serde_json::to_vec_pretty(file).context("writing dev.json")?;
+    let _ = fs::remove_file(&unfinished);
+    fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&unfinished)
+        .and_then(|mut file| file.write_all(&json))
+        .and_then(|()| fs::rename(&unfinished, &path))
+        .with_context(|| format!("writing {}", path.display()))
+}
+
+/// A fleet that has ended is nowhere.
+pub fn remove(data_dir: &DataDir) {
+    let _ = fs::remove_file(data_dir.path().join(NAME));
+}
