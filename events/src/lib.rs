@@ -11,7 +11,7 @@ mod decode;
 mod id;
 mod metadata;
 mod recorded;
-mod topic;
+pub mod topic;
 mod upcast;
 pub mod wire;
 

@@ -39,7 +39,7 @@ impl Bus {
     }
 
     /// Creates what Terraform creates in production: topics, subscriptions, dead letters.
-    pub async fn ensure(&self, push_endpoint: Option<&str>) -> Result<(), bus::Error> {
+    pub async fn ensure(&self) -> Result<(), bus::Error> {
         for topic in TOPICS {
             let dead_letter = topic.dead_letter();
             self.ensure_topic(&dead_letter).await?;
@@ -51,7 +51,6 @@ impl Bus {
                 max_backoff: Duration::from_secs(Topic::MAXIMUM_BACKOFF_SECONDS.into()),
                 dead_letter_topic: Some(dead_letter),
                 max_delivery_attempts: Topic::MAX_DELIVERY_ATTEMPTS,
-                push_endpoint: push_endpoint.map(str::to_owned),
                 ..Spec::new(topic.subscription, topic.name)
             })
             .await?;

@@ -75,6 +75,10 @@ impl Google {
         GoogleSubscription::new(self.clone(), self.subscription_path(name), streams, max_outstanding)
     }
 
+    fn is_emulator(&self) -> bool {
+        self.0.endpoint.is_some()
+    }
+
     fn topic_path(&self, topic: &str) -> String {
         format!("projects/{}/topics/{topic}", self.0.project)
     }

@@ -54,17 +54,19 @@ impl Buses {
     }
 
     pub fn subscription(&self, name: &str) -> Box<dyn Subscription> {
-        match self {
-            Self::Embedded(bus) => Box::new(bus.subscription(name)),
-            Self::Google(bus) => Box::new(bus.subscription(name, 8, 1_000)),
-        }
+        self.subscription_with(name, 8)
     }
 
-    /// One that may hold no more than `max_outstanding` messages.
-    pub fn narrow_subscription(&self, name: &str, max_outstanding: u32) -> Box<dyn Subscription> {
+    /// One that another will take over from. The emulator leases messages to closed streams, so with one closed stream to
+    /// eight open ones nearly all arrive at once, and any within a few leases.
+    pub fn first_subscription(&self, name: &str) -> Box<dyn Subscription> {
+        self.subscription_with(name, 1)
+    }
+
+    fn subscription_with(&self, name: &str, streams: usize) -> Box<dyn Subscription> {
         match self {
-            Self::Embedded(bus) => Box::new(bus.subscription(name).with_max_outstanding(max_outstanding)),
-            Self::Google(bus) => Box::new(bus.subscription(name, 1, max_outstanding.into())),
+            Self::Embedded(bus) => Box::new(bus.subscription(name)),
+            Self::Google(bus) => Box::new(bus.subscription(name, streams, 1_000)),
         }
     }
 }

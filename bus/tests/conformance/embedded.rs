@@ -1,11 +1,12 @@
 //! What only the embedded bus promises.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bus::{Embedded, Publisher, Spec};
 use tokio::time::timeout;
 
-use crate::receiver::{Receiver, messages, texts};
+use crate::receiver::{Receiver, messages, soon, text, texts};
 
 fn bus_with(spec: Spec) -> Embedded {
     let bus = Embedded::new();
@@ -36,8 +37,23 @@ async fn a_full_subscription_holds_publishers_back_until_it_is_read() {
 
     let mut receiver = Receiver::start(Box::new(bus.subscription("slow")));
     receiver.next().await.receipt.ack();
-    crate::receiver::soon("room", held_back).await.expect("the topic exists");
+    soon("room", held_back).await.expect("the topic exists");
     receiver.stop().await;
+}
+
+#[tokio::test]
+async fn a_receiver_holds_no_more_than_it_may() {
+    let bus = bus_with(Spec::new("shared", "topic"));
+    bus.publisher("topic").publish(messages(0..20)).await.expect("the topic exists");
+    // Neither may hold all of them, so each gets its half.
+    let narrow = || Box::new(bus.subscription("shared").with_max_outstanding(10));
+    let (mut one, mut other) = (Receiver::start(narrow()), Receiver::start(narrow()));
+    let halves = [one.take(10).await, other.take(10).await];
+    let seen: BTreeSet<_> = halves.iter().flatten().map(|delivery| text(&delivery.message)).collect();
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), texts(&messages(0..20)));
+    halves.into_iter().flatten().for_each(|delivery| delivery.receipt.ack());
+    one.stop().await;
+    other.stop().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 //! A receiver that runs beside the test, and every wait of which is bounded.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
 
@@ -30,6 +31,10 @@ impl Receiver {
         Self { deliveries, stop, running }
     }
 
+    pub fn try_next(&mut self) -> Option<Delivery> {
+        self.deliveries.try_recv().ok()
+    }
+
     pub async fn next(&mut self) -> Delivery {
         soon("a delivery", self.deliveries.recv()).await.expect("the subscription goes on")
     }
@@ -44,7 +49,7 @@ impl Receiver {
 
     /// Acks and returns `count` different messages, whatever comes twice meanwhile.
     pub async fn ack_distinct(&mut self, count: usize) -> Vec<String> {
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         while seen.len() < count {
             let delivery = self.next().await;
             seen.insert(text(&delivery.message));

@@ -159,7 +159,7 @@ impl Dev<'_> {
         let url = self.postgres.url();
         let pool = roles::pool(url, 20)?;
         migrate::migrate(&pool).await?;
-        self.bus.ensure(None).await.context("creating topics and subscriptions")?;
+        self.bus.ensure().await.context("creating topics and subscriptions")?;
 
         let mut parts = JoinSet::new();
         let head = Head::default();

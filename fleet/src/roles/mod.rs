@@ -23,7 +23,7 @@ pub fn pool(url: &str, connections: u32) -> Result<PgPool> {
     let options = database::options(url).context("DATABASE_URL is not a Postgres URL")?;
     Ok(PgPoolOptions::new()
         .max_connections(connections)
-        .acquire_timeout(Duration::from_secs(5))
+        .acquire_timeout(Duration::from_secs(10))
         .acquire_slow_threshold(Duration::from_secs(4))
         .connect_lazy_with(options))
 }
@@ -35,7 +35,7 @@ pub fn applying_pool(url: &str, connections: u32) -> Result<PgPool> {
     let options = database::options(url).context("DATABASE_URL is not a Postgres URL")?;
     Ok(PgPoolOptions::new()
         .max_connections(connections)
-        .acquire_timeout(Duration::from_secs(5))
+        .acquire_timeout(Duration::from_secs(10))
         .acquire_slow_threshold(Duration::from_secs(4))
         .test_before_acquire(false)
         .connect_lazy_with(options.options([("plan_cache_mode", "force_custom_plan"), ("jit", "off")])))

@@ -1,0 +1,4 @@
+output "topics" {
+  description = "Ids of what each topic is made of."
+  value       = module.topic
+}

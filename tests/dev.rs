@@ -1,0 +1,128 @@
+//! `fleet dev`: up by itself, loaded once, down cleanly, up again.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::harness::client::SAMPLE_EVENTS;
+use crate::harness::process::signal;
+use crate::harness::{Database, Process, eventually};
+
+struct Dev {
+    process: std::process::Child,
+    started: Instant,
+}
+
+impl Dev {
+    fn start(data_dir: &Path, bus: &str) -> Self {
+        let process = std::process::Command::new(env!("CARGO_BIN_EXE_fleet"))
+            .args(["dev", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--bus", bus, "--data-dir"])
+            .arg(data_dir)
+            .env_remove("DATABASE_URL")
+            .env_remove("PUBSUB_EMULATOR_HOST")
+            .stdout(std::fs::File::create(data_dir.join("out")).unwrap())
+            .spawn()
+            .unwrap();
+        Self { process, started: Instant::now() }
+    }
+
+    /// Waits until `fleet status` sees everything settled.
+    async fn settled(&self, data_dir: &Path) -> Value {
+        let file = eventually("dev.json", Duration::from_secs(120), async || {
+            let text = std::fs::read(data_dir.join("dev.json")).map_err(|error| error.to_string())?;
+            serde_json::from_slice::<Value>(&text).map_err(|error| error.to_string())
+        })
+        .await;
+        for field in ["database_url", "grpc", "http", "pid"] {
+            assert!(!file[field].is_null(), "{file}");
+        }
+        assert_eq!(file["pid"], self.process.id());
+        let http = file["http"].as_str().unwrap().to_owned();
+        eventually("lag 0", Duration::from_secs(240), async || {
+            let (_, out, error) = Process::builder("status").arg("--json").env("FLEET_HTTP", &http).output().await;
+            let status: Value = serde_json::from_str(&out).map_err(|_| error)?;
+            let settled = status["store"]["head_position"] == SAMPLE_EVENTS
+                && status["projections"].as_array().unwrap().iter().all(|projection| {
+                    projection["settled_position"] == SAMPLE_EVENTS
+                        && projection["lag_events"] == 0
+                        && projection["lag_seconds"] == 0.0
+                        && projection["state"] == "running"
+                        && projection["parked"] == 0
+                        && projection["name"].is_string()
+                        && projection["topic"].is_string()
+                });
+            if settled { Ok(file.clone()) } else { Err(out) }
+        })
+        .await
+    }
+
+    async fn interrupt(mut self, data_dir: &Path) {
+        signal(&self.process, "INT");
+        let child = std::sync::Mutex::new(&mut self.process);
+        let status = eventually("it ends", Duration::from_secs(30), async || {
+            child.lock().unwrap().try_wait().unwrap().ok_or_else(|| "still running".to_owned())
+        })
+        .await;
+        assert!(status.success(), "{status}");
+        assert!(!data_dir.join("dev.json").exists(), "a fleet that has ended is nowhere");
+    }
+}
+
+async fn up_down_up(bus: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Dev::start(dir.path(), bus);
+    let file = first.settled(dir.path()).await;
+    assert_eq!(file["pubsub"]["kind"], bus);
+    assert_eq!(file["pubsub"]["host"].is_string(), bus == "emulator");
+
+    let second_here = Process::builder("dev").arg("--data-dir").arg(dir.path().to_str().unwrap());
+    let (status, _, error) = second_here.output().await;
+    assert!(!status.success());
+    assert!(error.contains(&first.process.id().to_string()), "a second fleet on the folder names the first: {error}");
+    first.interrupt(dir.path()).await;
+
+    let again = Dev::start(dir.path(), bus);
+    again.settled(dir.path()).await;
+    println!("the second start was settled after {:?}", again.started.elapsed());
+    again.interrupt(dir.path()).await;
+    let out = std::fs::read_to_string(dir.path().join("out")).unwrap();
+    assert!(!out.contains("loading the sample"), "{out}");
+    assert!(out.contains("database  Postgres") && out.contains("bus ") && out.ends_with("stopped\n"), "{out}");
+}
+
+#[tokio::test]
+async fn fleet_dev_loads_the_sample_once_and_continues_after_ctrl_c() {
+    up_down_up("emulator").await;
+}
+
+#[tokio::test]
+async fn fleet_dev_does_the_same_on_the_embedded_bus() {
+    up_down_up("embedded").await;
+}
+
+#[tokio::test]
+async fn wrong_configuration_ends_with_one_clear_line() {
+    let database = Database::empty().await;
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let admin = || Process::builder("admin").env("FLEET_HTTP_LISTEN", "127.0.0.1:0");
+    let worker = |topic| {
+        let builder = Process::builder("worker").env("FLEET_TOPIC", topic).env("FLEET_HTTP_LISTEN", "127.0.0.1:0");
+        builder.env("DATABASE_URL", &database.url)
+    };
+    for (builder, said) in [
+        (admin().env("DATABASE_URL", "mysql://x"), "DATABASE_URL"),
+        (admin().env("DATABASE_URL", &database.url).env("FLEET_LOG", "a=b=c"), "FLEET_LOG"),
+        (admin().env("DATABASE_URL", &database.url).env("FLEET_HTTP_LISTEN", &taken), "--http"),
+        (worker("integration-events").env("FLEET_DELIVERY", "push"), "FLEET_PUSH_AUDIENCE"),
+    ] {
+        let (status, _, error) = builder.output().await;
+        assert_eq!(status.code(), Some(1), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+        assert!(error.starts_with("fleet: ") && error.contains(said), "{error}");
+    }
+    let (status, _, error) = worker("nothing-events").output().await;
+    assert_eq!(status.code(), Some(2));
+    assert!(error.contains("vocabulary-events, progress-events, integration-events"), "{error}");
+}

@@ -1,0 +1,87 @@
+//! A migrated database for each test, copied from a template.
+
+use std::time::Duration;
+
+use events::Position;
+use fleet::embedded::{Place, Postgres};
+use fleet::roles;
+use projections::registry;
+use sqlx::PgPool;
+use tokio::sync::OnceCell;
+use uuid::Uuid;
+use workers::lag::{self, Report};
+
+use super::eventually;
+
+pub struct Database {
+    pub url: String,
+    pub pool: PgPool,
+}
+
+struct Cluster {
+    postgres: Postgres,
+    template: String,
+}
+
+async fn cluster() -> &'static Cluster {
+    static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
+    let start = async || {
+        let given = std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty());
+        let postgres = Postgres::resolve(given.as_deref(), Place::Throwaway).await.unwrap();
+        let template = unique("template");
+        let url = postgres.create_database(&template, None).await.unwrap();
+        let pool = roles::pool(&url, 2).unwrap();
+        roles::migrate::migrate(&pool).await.unwrap();
+        // A template is copied only while nobody is connected to it.
+        pool.close().await;
+        Cluster { postgres, template }
+    };
+    CLUSTER.get_or_init(start).await
+}
+
+fn unique(name: &str) -> String {
+    format!("fleet_{name}_{}", Uuid::now_v7().simple())
+}
+
+impl Database {
+    pub async fn new() -> Self {
+        let cluster = cluster().await;
+        let url = cluster.postgres.create_database(&unique("test"), Some(&cluster.template)).await.unwrap();
+        let pool = roles::pool(&url, 6).unwrap();
+        Self { url, pool }
+    }
+
+    /// A database without any table.
+    pub async fn empty() -> Self {
+        let url = cluster().await.postgres.create_database(&unique("empty"), None).await.unwrap();
+        let pool = roles::pool(&url, 6).unwrap();
+        Self { url, pool }
+    }
+
+    pub async fn head(&self) -> Position {
+        event_store::read::head(&self.pool).await.unwrap()
+    }
+
+    pub async fn lag(&self) -> Report {
+        lag::report(&self.pool, registry::all()).await.unwrap()
+    }
+
+    /// Waits until every projection has settled the whole store, which must reach `head`.
+    pub async fn settled(&self, head: i64, limit: Duration) -> Report {
+        eventually("everything is settled", limit, async || {
+            let report = self.lag().await;
+            let store = report.store.head_position;
+            let reached = |status: &lag::Status| status.settled_position >= head && status.lag_events == 0;
+            if store >= head && report.projections.iter().all(reached) {
+                Ok(report)
+            } else {
+                Err(format!("head {store} of {head}, {:?}", report.projections))
+            }
+        })
+        .await
+    }
+
+    pub async fn count(&self, sql: &'static str) -> i64 {
+        sqlx::query_scalar(sql).fetch_one(&self.pool).await.unwrap()
+    }
+}

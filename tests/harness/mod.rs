@@ -1,0 +1,129 @@
+//! What the tests stand on: one Postgres and one emulator for the whole binary, a database and a Pub/Sub project for
+//! each test, and the fleet's processes.
+
+pub mod client;
+pub mod database;
+pub mod expected;
+pub mod process;
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use bus::Spec;
+use bus::google::Google;
+use events::Topic;
+use fleet::bus_choice::Bus;
+use fleet::embedded::{Emulator, Place};
+use tokio::sync::OnceCell;
+use uuid::Uuid;
+
+pub use client::Store;
+pub use database::Database;
+pub use process::Process;
+
+/// Waits for a condition: asks again until it holds, and fails with what it last heard if it never does.
+pub async fn eventually<T, F>(what: &str, limit: Duration, mut ask: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Result<T, String>>,
+{
+    let started = Instant::now();
+    loop {
+        match ask().await {
+            Ok(value) => return value,
+            Err(last) if started.elapsed() > limit => panic!("{what}: not within {limit:?}; last: {last}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+/// The emulator of this test binary. It must be there: nothing here is tested without it.
+pub async fn emulator() -> &'static str {
+    static EMULATOR: OnceCell<Emulator> = OnceCell::const_new();
+    let start = async || {
+        let given = std::env::var("PUBSUB_EMULATOR_HOST").ok().filter(|host| !host.is_empty());
+        Emulator::resolve(given.as_deref(), Place::Throwaway).await.unwrap().expect(
+            "these tests need Google's Pub/Sub emulator: gcloud components install pubsub-emulator (and Java), \
+             or set PUBSUB_EMULATOR_HOST",
+        )
+    };
+    EMULATOR.get_or_init(start).await.host()
+}
+
+/// A Pub/Sub project of a test's own, with the fleet's topics and subscriptions.
+#[derive(Debug, Clone)]
+pub struct Project {
+    pub name: String,
+    pub google: Google,
+}
+
+impl Project {
+    pub async fn new() -> Self {
+        let name = format!("test-{}", Uuid::now_v7().simple());
+        let google = Google::new(&name, Some(emulator().await.to_owned()));
+        let project = Self { name, google };
+        project.bus().ensure().await.unwrap();
+        project
+    }
+
+    /// Turns the topic's subscription into one that pushes.
+    pub async fn push_to(&self, topic: &Topic, endpoint: &str) {
+        self.google.delete_subscription(topic.subscription).await.unwrap();
+        let spec = Spec { push_endpoint: Some(endpoint.to_owned()), ..Spec::new(topic.subscription, topic.name) };
+        self.google.ensure_subscription(spec).await.unwrap();
+    }
+
+    pub fn bus(&self) -> Bus {
+        Bus::Google(self.google.clone())
+    }
+}
+
+/// A database and a project, and the processes that work on them.
+pub struct Fleet {
+    pub database: Database,
+    pub project: Project,
+}
+
+impl Fleet {
+    pub async fn new() -> Self {
+        Self { database: Database::new().await, project: Project::new().await }
+    }
+
+    /// A process of the fleet with the environment that all roles share.
+    pub async fn process(&self, role: &str) -> process::Builder {
+        Process::builder(role)
+            .env("DATABASE_URL", &self.database.url)
+            .env("PUBSUB_EMULATOR_HOST", emulator().await)
+            .env("GOOGLE_CLOUD_PROJECT", &self.project.name)
+            .env("FLEET_HTTP_LISTEN", "127.0.0.1:0")
+    }
+
+    pub async fn event_store(&self) -> Process {
+        self.event_store_at("127.0.0.1:0").await
+    }
+
+    pub async fn event_store_at(&self, grpc: &str) -> Process {
+        self.process("event-store").await.env("FLEET_GRPC_LISTEN", grpc).start().await
+    }
+
+    pub async fn worker(&self, topic: &str, store: &Process) -> Process {
+        self.worker_builder(topic, store).await.start().await
+    }
+
+    pub async fn worker_builder(&self, topic: &str, store: &Process) -> process::Builder {
+        self.process("worker")
+            .await
+            .arg("--topic")
+            .arg(topic)
+            .env("FLEET_GRPC", &store.grpc())
+            .env("FLEET_STREAMS", "8")
+            .env("FLEET_SWEEP_GRACE", "2")
+    }
+
+    pub async fn workers(&self, store: &Process) -> Vec<Process> {
+        let mut workers = Vec::new();
+        for topic in events::TOPICS {
+            workers.push(self.worker(topic.name, store).await);
+        }
+        workers
+    }
+}

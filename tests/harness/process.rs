@@ -1,0 +1,138 @@
+//! A process of the fleet: started, listened to, killed.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::eventually;
+
+/// Starting includes connecting to a busy machine's Postgres.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct Builder {
+    command: Command,
+}
+
+/// Killed when dropped.
+pub struct Process {
+    child: Child,
+    /// What it logged, a JSON object a line.
+    log: Arc<Mutex<Vec<Value>>>,
+    started: Value,
+}
+
+impl Process {
+    pub fn builder(role: &str) -> Builder {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fleet"));
+        command.arg(role);
+        // Nothing that the caller's shell has set may change what is tested.
+        for (name, _) in std::env::vars() {
+            let ours = name.starts_with("FLEET_") || name.starts_with("GOOGLE_") || name == "PORT";
+            if ours || name == "DATABASE_URL" || name == "PUBSUB_EMULATOR_HOST" {
+                command.env_remove(name);
+            }
+        }
+        command.env("FLEET_LOG_FORMAT", "json");
+        Builder { command }
+    }
+
+    /// host:port of its HTTP.
+    pub fn http(&self) -> String {
+        self.address("http")
+    }
+
+    /// host:port of its gRPC.
+    pub fn grpc(&self) -> String {
+        self.address("grpc")
+    }
+
+    fn address(&self, name: &str) -> String {
+        self.started[name].as_str().unwrap_or_else(|| panic!("no {name} in {}", self.started)).to_owned()
+    }
+
+    /// SIGKILL: no goodbye.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub fn terminate(&self) {
+        signal(&self.child, "TERM");
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self, limit: Duration) -> ExitStatus {
+        let child = Mutex::new(&mut self.child);
+        eventually("the process ends", limit, async || {
+            child.lock().unwrap().try_wait().unwrap().ok_or_else(|| "still running".to_owned())
+        })
+        .await
+    }
+
+    /// Messages that it logged.
+    pub fn logged(&self) -> Vec<String> {
+        self.log.lock().unwrap().iter().map(Value::to_string).collect()
+    }
+}
+
+/// Sends a signal by its name, without KILL's finality.
+pub fn signal(child: &Child, name: &str) {
+    let kill = format!("kill -{name} {}", child.id());
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success(), "{kill}");
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Builder {
+    pub fn arg(mut self, arg: &str) -> Self {
+        self.command.arg(arg);
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Runs it to its end: status, standard output, standard error.
+    pub async fn output(mut self) -> (ExitStatus, String, String) {
+        self.command.stdin(Stdio::null());
+        let output = tokio::task::spawn_blocking(move || self.command.output()).await.unwrap().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        (output.status, text(output.stdout), text(output.stderr))
+    }
+
+    /// Starts it and waits until it says where it listens.
+    pub async fn start(mut self) -> Process {
+        let mut child =
+            self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let written = log.clone();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let value = serde_json::from_str(&line).unwrap_or(Value::String(line));
+                written.lock().unwrap().push(value);
+            }
+        });
+        let starting = Mutex::new(&mut child);
+        let started = eventually("the process listens", PATIENCE, async || {
+            if let Some(status) = starting.lock().unwrap().try_wait().unwrap() {
+                panic!("it ended with {status}: {:?}", log.lock().unwrap());
+            }
+            let listens = |line: &&Value| line.get("http").is_some();
+            let line = log.lock().unwrap().iter().find(listens).cloned();
+            line.ok_or_else(|| format!("{:?}", log.lock().unwrap()))
+        })
+        .await;
+        Process { child, log, started }
+    }
+}

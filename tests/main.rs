@@ -1,0 +1,21 @@
+//! The fleet as a whole: real processes, a real Postgres, Google's Pub/Sub emulator. One test binary.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
+
+mod harness;
+
+mod adoption;
+mod artifacts;
+mod bad_input;
+mod bad_messages;
+mod clean_end;
+mod dev;
+mod follow_one_event;
+mod import_export;
+mod observability;
+mod push;
+mod reading;
+mod replays;
+mod sample;
+mod sweep;
+mod writers;
