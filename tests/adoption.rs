@@ -25,9 +25,16 @@ fn foreign(aggregate_type: &str, aggregate: Uuid, event_type: &str, version: i32
 /// Rust client; `CI=true` insists on Python.
 async fn publish_foreign(fleet: &Fleet, topic: &str, event: &Value) {
     let text = event.to_string();
-    let attributes = [("event_type", event["event_type"].as_str().unwrap()), ("aggregate_id", event["aggregate_id"].as_str().unwrap())];
+    let attributes = [
+        ("event_type", event["event_type"].as_str().unwrap()),
+        ("aggregate_id", event["aggregate_id"].as_str().unwrap()),
+    ];
     let Some(python) = std::env::var_os("FLEET_TEST_PYTHON") else {
-        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "FLEET_TEST_PYTHON must name a Python that has google-cloud-pubsub");
+        assert_ne!(
+            std::env::var("CI").as_deref(),
+            Ok("true"),
+            "FLEET_TEST_PYTHON must name a Python that has google-cloud-pubsub"
+        );
         println!("FLEET_TEST_PYTHON is not set: NOT publishing with Google's Python client, but with its Rust client");
         publish(Arc::new(fleet.project.google.publisher(topic)), text.as_bytes(), &attributes).await;
         return;
@@ -63,8 +70,10 @@ async fn a_foreign_event_on_integration_events_is_adopted_into_the_store_and_app
     publish_foreign(&fleet, "integration-events", &first).await;
 
     count(&fleet, "select count(*) from user_directory.users where first_name = 'Ada' and version = 1", 1).await;
-    let stored: Value = sqlx::query_scalar("select to_jsonb(e) from events as e").fetch_one(&fleet.database.pool).await.unwrap();
-    for field in ["event_id", "aggregate_id", "aggregate_type", "event_type", "event_version", "event_data", "metadata"] {
+    let stored: Value =
+        sqlx::query_scalar("select to_jsonb(e) from events as e").fetch_one(&fleet.database.pool).await.unwrap();
+    for field in ["event_id", "aggregate_id", "aggregate_type", "event_type", "event_version", "event_data", "metadata"]
+    {
         assert_eq!(stored[field], first[field], "{field}");
     }
     assert_eq!(stored["occurred_at"], "2026-03-01T08:00:00.123+00:00");
@@ -125,7 +134,8 @@ async fn a_foreign_event_elsewhere_is_parked_and_a_known_one_is_applied_from_the
     };
     connect(&store).await.append_events(append("VocabularyEntry", entry, vec![event])).await.unwrap();
 
-    let unknown = foreign("VocabularyEntry", Uuid::now_v7(), "EntryCreated", 1, &json!({"entry_id": entry, "spelling": "x"}));
+    let unknown =
+        foreign("VocabularyEntry", Uuid::now_v7(), "EntryCreated", 1, &json!({"entry_id": entry, "spelling": "x"}));
     publish_foreign(&fleet, "vocabulary-events", &unknown).await;
     count(&fleet, "select count(*) from parked_events where reason = 'unknown_event'", 1).await;
 

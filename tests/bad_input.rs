@@ -57,7 +57,10 @@ async fn what_is_invalid_is_named_by_its_field_and_nothing_is_written() {
             with(|event| event.occurred_at = Some(Timestamp { seconds: 1_767_594_872_379, nanos: 0 })),
             "events[0].occurred_at",
         ),
-        (with(|event| event.occurred_at = Some(Timestamp { seconds: -9_999_999_999, nanos: 0 })), "events[0].occurred_at"),
+        (
+            with(|event| event.occurred_at = Some(Timestamp { seconds: -9_999_999_999, nanos: 0 })),
+            "events[0].occurred_at",
+        ),
         (AppendEventsRequest { aggregate_type: String::new(), ..with(|_| {}) }, "aggregate_type"),
         (AppendEventsRequest { expected_version: Some(-1), ..with(|_| {}) }, "expected_version"),
         (AppendEventsRequest { idempotency_key: "k".repeat(201), ..with(|_| {}) }, "idempotency_key"),

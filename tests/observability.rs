@@ -54,7 +54,10 @@ async fn lag_is_honest_when_the_worker_is_dead() {
         client.append_events(append("User", user, vec![signed_up(user)])).await.unwrap();
     }
     let metrics = reqwest::get(format!("http://{}/metrics", admin.http())).await.unwrap().text().await.unwrap();
-    assert!(metrics.contains(r#"projection_lag_events{projection="user_directory",topic="integration-events"} 7"#), "{metrics}");
+    assert!(
+        metrics.contains(r#"projection_lag_events{projection="user_directory",topic="integration-events"} 7"#),
+        "{metrics}"
+    );
     assert!(metrics.contains(r#"projection_lag_events{projection="vocabulary",topic="vocabulary-events"} 0"#));
     assert!(metrics.contains("eventstore_head_position 7"));
     let report = fleet.database.lag().await;

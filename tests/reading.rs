@@ -36,8 +36,11 @@ async fn what_was_appended_is_read_by_aggregate_by_position_by_time_and_by_type(
     let head = client.get_head(GetHeadRequest {}).await.unwrap().into_inner().position;
     assert_eq!(head, 2502);
 
-    let aggregate = |from_version, to_version| ReadAggregateRequest { aggregate_id: user.to_string(), from_version, to_version };
-    for (from, to, expected) in [(0, None, 1..=2501), (1000, None, 1000..=2501), (3, Some(5), 3..=5), (2501, Some(9000), 2501..=2501)] {
+    let aggregate =
+        |from_version, to_version| ReadAggregateRequest { aggregate_id: user.to_string(), from_version, to_version };
+    for (from, to, expected) in
+        [(0, None, 1..=2501), (1000, None, 1000..=2501), (3, Some(5), 3..=5), (2501, Some(9000), 2501..=2501)]
+    {
         let read = collected(client.read_aggregate(aggregate(from, to)).await.unwrap().into_inner()).await;
         let versions: Vec<i32> = read.iter().map(|event| event.event_version).collect();
         assert_eq!(versions, expected.collect::<Vec<_>>());
@@ -75,7 +78,10 @@ async fn an_older_snapshot_never_replaces_a_newer_one() {
     let store = fleet.event_store().await;
     let mut client = connect(&store).await;
     let user = Uuid::now_v7();
-    client.append_events(append("User", user, vec![signed_up(user), email_updated(user, "a"), email_updated(user, "b")])).await.unwrap();
+    client
+        .append_events(append("User", user, vec![signed_up(user), email_updated(user, "a"), email_updated(user, "b")]))
+        .await
+        .unwrap();
     let snapshot = |event_version| SaveSnapshotRequest {
         aggregate_id: user.to_string(),
         aggregate_type: "User".into(),
@@ -104,10 +110,10 @@ async fn health_and_reflection_are_served() {
     let status = health.check(request).await.unwrap().into_inner().status;
     assert_eq!(status, tonic_health::pb::health_check_response::ServingStatus::Serving as i32);
 
+    use tonic_reflection::pb::v1::ServerReflectionRequest;
     use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
     use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
     use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
-    use tonic_reflection::pb::v1::ServerReflectionRequest;
     let request = ServerReflectionRequest {
         host: String::new(),
         message_request: Some(MessageRequest::FileContainingSymbol("fleet.eventstore.v1.EventStore".into())),

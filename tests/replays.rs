@@ -62,7 +62,8 @@ async fn a_repair_applies_what_neither_bus_nor_sweep_has_brought() {
     assert_eq!(admin.get("/operations").await, json!([]), "a dry run writes nothing");
     assert_eq!(fleet.database.count("select count(*) from vocabulary.vocabulary_entries").await, 0);
 
-    let some = json!({"projection": "vocabulary", "selection": {"positions": {"from": 1, "to": 500}}, "reason": "a test"});
+    let some =
+        json!({"projection": "vocabulary", "selection": {"positions": {"from": 1, "to": 500}}, "reason": "a test"});
     let (status, operation) = admin.post(&some).await;
     assert_eq!(status, StatusCode::ACCEPTED);
     let done = admin.succeeded(&operation).await;
@@ -86,7 +87,8 @@ async fn a_repair_applies_what_neither_bus_nor_sweep_has_brought() {
     expected::assert_sample(&fleet.database.pool).await;
 
     let times = json!({"from": "2026-01-05T00:00:00Z", "to": "2026-01-06T00:00:00Z"});
-    let (_, plan) = admin.post(&json!({"projection": "user_directory", "selection": {"times": times}, "dry_run": true})).await;
+    let (_, plan) =
+        admin.post(&json!({"projection": "user_directory", "selection": {"times": times}, "dry_run": true})).await;
     let wanted = "select count(*) from events where aggregate_type = 'User' and occurred_at >= '2026-01-05' and occurred_at < '2026-01-06'";
     assert_eq!(plan["selected"], fleet.database.count(wanted).await);
     assert_eq!(plan["unsettled"], 0);

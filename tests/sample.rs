@@ -12,6 +12,7 @@ use events::{Payload, Position, Recorded, TOPICS, wire};
 use fleet::bus_choice::{Bus, Pull};
 use fleet::roles;
 use fleet::roles::worker::TopicWorker;
+use futures::FutureExt;
 use projections::registry;
 use prometheus::Registry;
 use rand::rngs::StdRng;
@@ -138,10 +139,7 @@ async fn the_embedded_bus_ends_in_the_same_rows() {
             head: head.clone(),
             metrics: store_metrics.clone(),
         };
-        parts.spawn({
-            let stop = stop.clone();
-            async move { Ok(relay.run(stop).await) }
-        });
+        parts.spawn(relay.run(stop.clone()).map(Ok));
         let (sender, deliveries) = mpsc::channel(1000);
         let worker = TopicWorker {
             topic,

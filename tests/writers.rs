@@ -161,10 +161,7 @@ async fn write(stores: Arc<Vec<Mutex<Process>>>, hot: Vec<Uuid>, mut rng: StdRng
     told
 }
 
-async fn answered(
-    client: &mut Store,
-    request: &AppendEventsRequest,
-) -> Result<Vec<(String, i32, i64)>, tonic::Status> {
+async fn answered(client: &mut Store, request: &AppendEventsRequest) -> Result<Vec<(String, i32, i64)>, tonic::Status> {
     let client = Mutex::new(client);
     eventually("an answer", Duration::from_secs(60), async || {
         match client.lock().await.append_events(request.clone()).await {

@@ -24,7 +24,7 @@ pub use metrics::Metrics;
 
 /// The generated gRPC code.
 pub mod proto {
-    #![expect(clippy::all, clippy::allow_attributes, unused_qualifications, reason = "generated code")]
+    #![expect(clippy::allow_attributes, reason = "generated code")]
     tonic::include_proto!("fleet.eventstore.v1");
 
     /// For server reflection.

@@ -39,6 +39,8 @@ enum Command {
     Export(commands::export::Options),
     /// Shows how far each projection is.
     Status(commands::status::Options),
+    /// Asks a role whether it is ready, for container health checks; exit code 0 or 1.
+    Healthcheck(commands::healthcheck::Options),
     /// Applies what is unsettled in a selection of the store, and follows it to the end.
     Replay(commands::replay::Options),
 }
@@ -125,6 +127,7 @@ impl Cli {
             Command::Import(options) => commands::import::run(options).await,
             Command::Export(options) => commands::export::run(options).await.map(done),
             Command::Status(options) => commands::status::run(options).await,
+            Command::Healthcheck(options) => commands::healthcheck::run(options).await,
             Command::Replay(options) => commands::replay::run(options).await,
         }
     }

@@ -104,16 +104,22 @@ impl Builder {
 
     /// Runs it to its end: status, standard output, standard error.
     pub async fn output(mut self) -> (ExitStatus, String, String) {
-        self.command.stdin(Stdio::null());
-        let output = tokio::task::spawn_blocking(move || self.command.output()).await.unwrap().unwrap();
+        self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = self.command.spawn().unwrap();
+        let id = child.id();
+        let output = tokio::task::spawn_blocking(move || child.wait_with_output());
+        let Ok(output) = tokio::time::timeout(PATIENCE, output).await else {
+            let _ = Command::new("sh").args(["-c", &format!("kill -KILL {id}")]).status();
+            panic!("{:?} does not end", self.command);
+        };
+        let output = output.unwrap().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         (output.status, text(output.stdout), text(output.stderr))
     }
 
     /// Starts it and waits until it says where it listens.
     pub async fn start(mut self) -> Process {
-        let mut child =
-            self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let written = log.clone();

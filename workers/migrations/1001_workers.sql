@@ -33,6 +33,8 @@ create table projected_aggregates (
     primary key (projection, generation, aggregate_id)
 ) with (fillfactor = 85);
 
+create index projected_aggregates_held on projected_aggregates (projection, generation) where held;
+
 -- The events applied above the settled position. What is at or below it needs no memory: it is settled.
 create table processed_event_ids (
     projection text not null,

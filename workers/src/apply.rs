@@ -79,7 +79,7 @@ impl From<fence::Error> for Error {
     fn from(error: fence::Error) -> Self {
         match error {
             fence::Error::Database(error) => Self::Database(error),
-            version @ fence::Error::Version { .. } => Self::Fenced(version),
+            refused => Self::Fenced(refused),
         }
     }
 }
@@ -178,6 +178,7 @@ impl Applier {
         let holes = self.heal(&mut tx, batch, &ledger).await?;
 
         let mut done = Done::default();
+        let mut fresh = Vec::new();
         let mut pending = self.projection.begin();
         for event in &*batch {
             match ledger.judge(event) {
@@ -192,6 +193,7 @@ impl Applier {
                 Verdict::Fresh => match pending.fold(event) {
                     Ok(folded) => {
                         ledger.applied(event);
+                        fresh.push(event.recorded_at);
                         match folded {
                             Folded::Applied => done.tally.applied += 1,
                             Folded::Skipped => done.tally.skipped += 1,
@@ -213,7 +215,7 @@ impl Applier {
             }
             tx.commit().await?;
             if mode == Mode::Live {
-                self.metrics.observe_freshness(self.topic(), self.projection.name(), batch);
+                self.metrics.observe_freshness(self.topic(), self.projection.name(), &fresh);
             }
         }
         Ok(done)

@@ -12,6 +12,8 @@ use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 pub enum Error {
     #[error("{}", database::describe(.0))]
     Database(#[from] sqlx::Error),
+    #[error("projection {0} has no generation yet: run `fleet migrate`")]
+    Missing(&'static str),
     #[error(
         "projection {projection} was built by version {live} of its code, this is version {ours}: rebuild it, or run \
          the code that built it"
@@ -38,8 +40,9 @@ impl Fence {
                for share"#,
             projection.name()
         )
-        .fetch_one(db)
-        .await?;
+        .fetch_optional(db)
+        .await?
+        .ok_or(Error::Missing(projection.name()))?;
         let ours = projection.version() as i32;
         if row.version != ours {
             return Err(Error::Version { projection: projection.name(), live: row.version, ours });
@@ -48,7 +51,16 @@ impl Fence {
     }
 }
 
-/// Makes sure that the projection has a live generation. Safe to call from many processes at once.
+/// Whether this code may write to the live generation.
+pub async fn check(pool: &PgPool, projection: &dyn AnyProjection) -> Result<(), Error> {
+    let mut tx = pool.begin().await?;
+    Fence::enter(&mut tx, projection).await?;
+    tx.rollback().await?;
+    Ok(())
+}
+
+/// Makes sure that the projection has a live generation. Safe to call from many processes at once; it creates tables,
+/// so it is the migration's work and not a worker's.
 pub async fn establish(pool: &PgPool, projection: &dyn AnyProjection) -> Result<(), Error> {
     let name = projection.name();
     let mut tx = pool.begin().await?;
@@ -68,8 +80,6 @@ pub async fn establish(pool: &PgPool, projection: &dyn AnyProjection) -> Result<
         // Name and tables come from the registry, which is code, never from outside.
         let create = format!("create schema {name}; set local search_path to {name}, public; {}", projection.tables());
         sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut *tx).await?;
-    } else {
-        Fence::enter(&mut tx, projection).await?;
     }
     tx.commit().await?;
     Ok(())

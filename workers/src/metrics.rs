@@ -1,6 +1,6 @@
 //! The numbers of the workers. Labels are of closed sets: topics, projections, modes, results.
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use events::Topic;
 use prometheus::{
     Gauge, GaugeVec, HistogramOpts, HistogramTimer, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts,
@@ -8,7 +8,6 @@ use prometheus::{
 };
 
 use crate::apply::{Mode, Tally};
-use crate::verdict::Event;
 
 /// Seconds; one bucket stands at the objective of 30 s.
 const FRESHNESS: [f64; 12] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0];
@@ -146,11 +145,11 @@ impl Metrics {
         self.apply_duration_seconds.with_label_values(&[topic.name, projection, mode.as_str()]).start_timer()
     }
 
-    pub(crate) fn observe_freshness(&self, topic: &Topic, projection: &str, batch: &[Event]) {
+    pub(crate) fn observe_freshness(&self, topic: &Topic, projection: &str, recorded_at: &[DateTime<Utc>]) {
         let now = Utc::now();
         let freshness = self.freshness_seconds.with_label_values(&[topic.name, projection]);
-        for event in batch {
-            freshness.observe((now - event.recorded_at).as_seconds_f64().max(0.0));
+        for recorded_at in recorded_at {
+            freshness.observe((now - recorded_at).as_seconds_f64().max(0.0));
         }
     }
 }

@@ -11,7 +11,9 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use google_cloud_auth::credentials::anonymous;
+use google_cloud_gax::retry_policy::RetryPolicyExt;
 use google_cloud_pubsub::client::{BasePublisher, Subscriber, SubscriptionAdmin, TopicAdmin};
+use google_cloud_pubsub::retry_policy::RetryableErrors;
 use tokio::sync::OnceCell;
 
 pub use publisher::GooglePublisher;
@@ -89,7 +91,13 @@ impl Google {
 
     /// One connection for every topic.
     async fn base_publisher(&self) -> Result<&BasePublisher, Error> {
-        self.0.publisher.get_or_try_init(async || connect!(self, BasePublisher::builder())).await
+        self.0
+            .publisher
+            .get_or_try_init(async || {
+                let retry = RetryableErrors.with_time_limit(publisher::PATIENCE);
+                connect!(self, BasePublisher::builder().with_retry_policy(retry))
+            })
+            .await
     }
 
     async fn topics(&self) -> Result<&TopicAdmin, Error> {

@@ -20,9 +20,9 @@ const REQUEST_BYTES: u32 = 5_000_000;
 /// How long a page that does not fill a request waits for company.
 const REQUEST_DELAY: Duration = Duration::from_millis(5);
 
-/// How long a page may take. The client alone would retry for 10 minutes, and the relay would look merely slow all that
-/// time. It does go on with a page that was given up here, so after an outage some messages arrive twice.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How long a page may take, retries of the client included. By itself the client would retry for 10 minutes, and the
+/// relay would look merely slow all that time.
+pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 
 #[derive(Debug)]
 pub struct GooglePublisher {

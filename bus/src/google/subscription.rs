@@ -46,7 +46,10 @@ impl GoogleSubscription {
 
     async fn run(&self, deliveries: mpsc::Sender<Delivery>, stop: CancellationToken) -> Result<(), Error> {
         let stop = stop.child_token();
-        let subscriber = self.google.subscriber().await?;
+        let subscriber = tokio::select! {
+            subscriber = self.google.subscriber() => subscriber?,
+            () = stop.cancelled() => return Ok(()),
+        };
 
         // Dropping the set, when the caller gives up on the drain or a stream fails, ends the streams; what they had
         // handed over remains under lease until it is settled.

@@ -105,8 +105,10 @@ impl Writer {
         while !batch.is_empty() {
             match self.attempt(&mut batch).await {
                 Ok(()) => self.away_since = None,
-                Err(error) if database::is_unique_violation(&error) => self.epoch = None,
-                Err(error) if database::blames_data(&error) => {
+                // Without the epoch the batch goes the careful way, where no constraint can be hit: if one is, the store
+                // itself contradicts itself, and trying again at once would never end.
+                Err(error) if database::is_unique_violation(&error) && self.epoch.is_some() => self.epoch = None,
+                Err(error) if database::blames_data(&error) && !database::is_unique_violation(&error) => {
                     self.epoch = None;
                     if batch.len() > 1 {
                         // Somebody's data is refused: find out whose, so that the neighbours are not.

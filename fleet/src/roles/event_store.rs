@@ -8,6 +8,7 @@ use event_store::service::Service;
 use event_store::tail::Head;
 use event_store::{Metrics, database};
 use events::TOPICS;
+use futures::FutureExt;
 use prometheus::Registry;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
@@ -75,10 +76,8 @@ impl EventStore<'_> {
         // Ends when the service, the last holder of the queue, is gone.
         parts.spawn(async { writer.await.context("the writer of the event store ended") });
 
-        let announcing = head.clone().announce(pool.clone(), stop.clone());
-        parts.spawn(async { Ok(announcing.await) });
-        let listening = head.clone().listen(pool.clone(), stop.clone());
-        parts.spawn(async { Ok(listening.await) });
+        parts.spawn(head.clone().announce(pool.clone(), stop.clone()).map(Ok));
+        parts.spawn(head.clone().listen(pool.clone(), stop.clone()).map(Ok));
         for topic in TOPICS {
             let Some(bus) = &bus else { break };
             let relay = Relay {
@@ -88,8 +87,7 @@ impl EventStore<'_> {
                 head: head.clone(),
                 metrics: metrics.clone(),
             };
-            let relaying = relay.run(stop.clone());
-            parts.spawn(async { Ok(relaying.await) });
+            parts.spawn(relay.run(stop.clone()).map(Ok));
         }
         Ok(())
     }

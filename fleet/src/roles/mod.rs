@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ::event_store::database;
 use anyhow::{Context, Result};
+use log::LevelFilter;
 use prometheus::{IntGaugeVec, Opts, Registry};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
@@ -24,7 +25,7 @@ pub fn pool(url: &str, connections: u32) -> Result<PgPool> {
     Ok(PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(10))
-        .acquire_slow_threshold(Duration::from_secs(4))
+        .acquire_slow_level(LevelFilter::Debug)
         .connect_lazy_with(options))
 }
 
@@ -36,7 +37,7 @@ pub fn applying_pool(url: &str, connections: u32) -> Result<PgPool> {
     Ok(PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(10))
-        .acquire_slow_threshold(Duration::from_secs(4))
+        .acquire_slow_level(LevelFilter::Debug)
         .test_before_acquire(false)
         .connect_lazy_with(options.options([("plan_cache_mode", "force_custom_plan"), ("jit", "off")])))
 }

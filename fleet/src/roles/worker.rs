@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 use event_store::proto::event_store_client::EventStoreClient;
 use event_store::tail::Head;
 use events::Topic;
+use futures::FutureExt;
 use projections::{AnyProjection, registry};
 use sqlx::PgPool;
 use tokio::sync::mpsc;
@@ -115,8 +116,7 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<()> {
     parts.spawn(serve::http(listener, router, stop.clone()));
 
     let head = Head::default();
-    let listening = head.clone().listen(pool, stop.clone());
-    parts.spawn(async { Ok(listening.await) });
+    parts.spawn(head.clone().listen(pool, stop.clone()).map(Ok));
     let subscription = match options.delivery {
         DeliveryMode::Push => None,
         DeliveryMode::Pull => {
@@ -176,10 +176,9 @@ impl TopicWorker<'_> {
         let stop = stop.clone();
         parts.spawn(async move {
             for projection in projections {
-                // Also waits for the migration, when everything starts at once.
-                let established =
-                    retry::until_done("establishing a projection", &stop, || fence::establish(&pool, projection));
-                if established.await.is_none() {
+                // Waits for the migration, when everything starts at once.
+                let checked = retry::until_done("looking at a projection", &stop, || fence::check(&pool, projection));
+                if checked.await.is_none() {
                     return Ok(());
                 }
             }

@@ -27,7 +27,7 @@ use store::Claim;
 const WINDOW: i64 = 5000;
 
 /// How often a worker looks for operations to run.
-const POLL: Duration = Duration::from_millis(500);
+const POLL: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
 enum Error {

@@ -18,7 +18,7 @@ use crate::verdict::Event;
 /// Positions looked at in one statement.
 const WINDOW: i64 = 10_000;
 
-/// Events taken from the store at a time.
+/// Unsettled events looked at, and events taken from the store, at a time.
 const BATCH: usize = 1000;
 
 /// The shortest time between two sweeps, so that a busy store is not swept for every append.
@@ -96,7 +96,8 @@ impl Sweep {
             generation,
             after.0,
             upto.0,
-            types as &[&str]
+            types as &[&str],
+            BATCH as i64
         )
         .fetch_all(&self.applier.pool)
         .await?;

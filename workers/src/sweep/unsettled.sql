@@ -1,4 +1,4 @@
--- Binds: projection, generation, position before the window, last position of the window, aggregate types.
+-- Binds: projection, generation, position before the window, last position of the window, aggregate types, most rows.
 -- Locks: none. Versions only rise, so that whatever looks settled here stays settled.
 -- One statement, because one snapshot must show the events and how far their aggregates are applied. The limit keeps
 -- the planner from joining otherwise than by the key, which it would do while it has no statistics.
@@ -21,3 +21,4 @@ and event.aggregate_type = any($5::text[])
 and event.event_version > coalesce(aggregate.version, 0)
 and not coalesce(aggregate.held, false)
 order by event.position
+limit $6

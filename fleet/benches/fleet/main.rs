@@ -1,0 +1,69 @@
+//! `cargo bench -p fleet`: what append and apply reach, beside the same work done one piece at a time.
+//!
+//! A benchmark, not a test: targets that are missed are said, not failed. How it measures and how to read it:
+//! docs/performance.md.
+
+mod append;
+mod apply;
+mod cpu;
+mod machine;
+mod numbers;
+mod server;
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use numbers::Gate;
+use server::Server;
+
+#[derive(Debug, Clone, Copy)]
+struct Options {
+    rounds: usize,
+    /// How long one design is measured in a round, at most.
+    window: Duration,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    // `cargo test --all-targets` starts benchmarks, too, without this argument.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        println!("nothing to test; measure with: cargo bench -p fleet --bench fleet");
+        return Ok(());
+    }
+    let options = Options {
+        rounds: variable("FLEET_BENCH_ROUNDS", 5)?,
+        window: Duration::try_from_secs_f64(variable("FLEET_BENCH_SECONDS", 1.0)?).context("FLEET_BENCH_SECONDS")?,
+    };
+    // A task like those of the fleet: what `main` itself awaits runs outside of the runtime's workers.
+    tokio::spawn(measure(options)).await?
+}
+
+async fn measure(options: Options) -> Result<()> {
+    let server = Server::start().await?;
+    println!("{}", machine::describe(&server).await?);
+
+    let mut gates: Vec<Gate> = Vec::new();
+    println!("## Append\n");
+    gates.extend(append::measure(&server, options).await?);
+    println!("## Apply\n");
+    gates.extend(apply::measure(&server, options).await?);
+
+    println!("## Targets\n");
+    println!("| what | target | reached | |\n| --- | --- | --- | --- |");
+    for gate in gates {
+        println!("{gate}");
+    }
+    println!("\nLoad average at the end: {}.", machine::load());
+    server.stop().await
+}
+
+fn variable<T>(name: &str, default: T) -> Result<T>
+where
+    T: FromStr<Err: std::error::Error + Send + Sync + 'static>,
+{
+    match std::env::var(name) {
+        Ok(text) => text.parse().with_context(|| format!("{name} is not a number: {text:?}")),
+        Err(_) => Ok(default),
+    }
+}
