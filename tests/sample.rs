@@ -3,21 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::Publisher;
+use base64::prelude::{BASE64_STANDARD, Engine};
 use bus::embedded::Embedded;
+use bus::{Delivery, Publisher, Subscription};
 use event_store::read::{self, Filter};
 use event_store::relay::Relay;
 use event_store::tail::Head;
-use events::{Payload, Position, Recorded, TOPICS, wire};
+use events::{Payload, Position, Recorded, TOPICS, Topic, wire};
 use fleet::bus_choice::{Bus, Pull};
 use fleet::roles;
 use fleet::roles::worker::TopicWorker;
 use futures::FutureExt;
+use futures::future::join_all;
 use projections::registry;
 use prometheus::Registry;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -168,25 +171,88 @@ async fn pushed_deliveries_end_in_the_same_rows() {
     let fleet = Fleet::new().await;
     let store = fleet.event_store().await;
     let mut workers = Vec::new();
+    let stop = CancellationToken::new();
+    let mut pushers = JoinSet::new();
     for topic in TOPICS {
         let builder = fleet.worker_builder(topic.name, &store).await.env("FLEET_DELIVERY", "push");
         // The sweep must not do the work that is tested here.
         let builder = builder.env("FLEET_PUSH_UNAUTHENTICATED", "true").env("FLEET_SWEEP_GRACE", "3600");
         let worker = builder.start().await;
-        fleet.project.push_to(topic, &format!("http://{}/push", worker.http())).await;
+        let url = format!("http://{}/push", worker.http());
+        if topic.name == "integration-events" {
+            fleet.project.push_to(topic, &url).await;
+        } else {
+            // The emulator pushes some 40 messages a second, one after the other; the real service pushes many at once.
+            let subscription = fleet.project.bus().subscription(topic, Pull { streams: 8, max_outstanding: 1000 });
+            pushers.spawn(push_all(topic, subscription, url, stop.clone()));
+        }
         workers.push(worker);
     }
     load_sample(&store).await;
     fleet.database.settled(SAMPLE_EVENTS, LIMIT).await;
     expected::assert_sample(&fleet.database.pool).await;
+    stop.cancel();
+    let mut pushed = 0;
+    while let Some(count) = pushers.join_next().await {
+        pushed += count.unwrap();
+    }
+    println!("{pushed} messages were pushed many at once, the rest by the emulator");
+    assert!(pushed > 20_000);
     let metrics = reqwest::get(format!("http://{}/metrics", workers[0].http())).await.unwrap().text().await.unwrap();
     assert!(metrics.contains(r#"push_requests_total{outcome="acked",topic="vocabulary-events"}"#), "{metrics}");
+}
+
+/// Brings the messages of a subscription to a worker as Pub/Sub's push does: in its envelope, many at once, acknowledged by
+/// a 2xx and by nothing else. Returns how many were.
+async fn push_all(
+    topic: &'static Topic,
+    subscription: Arc<dyn Subscription>,
+    url: String,
+    stop: CancellationToken,
+) -> usize {
+    let (sender, mut deliveries) = mpsc::channel(256);
+    let receiving = tokio::spawn({
+        let stop = stop.clone();
+        async move { subscription.receive(sender, stop).await }
+    });
+    let http = reqwest::Client::new();
+    let mut acknowledged = 0;
+    let mut batch = Vec::new();
+    while deliveries.recv_many(&mut batch, 256).await > 0 {
+        let pushes = batch.drain(..).map(async |delivery: Delivery| {
+            let body = json!({
+                "message": {
+                    "data": BASE64_STANDARD.encode(&delivery.message.data),
+                    "attributes": delivery.message.attributes,
+                    "messageId": delivery.message_id,
+                    "publishTime": delivery.published_at,
+                },
+                "subscription": format!("projects/p/subscriptions/{}", topic.subscription),
+            });
+            let answer = http.post(&url).json(&body).send().await;
+            let settled = answer.is_ok_and(|answer| answer.status().is_success());
+            if settled {
+                delivery.receipt.ack();
+            }
+            settled
+        });
+        acknowledged += join_all(pushes).await.into_iter().filter(|settled| *settled).count();
+    }
+    receiving.await.unwrap().unwrap();
+    acknowledged
 }
 
 /// Every event of the store that the filter wants.
 pub async fn all(fleet: &Fleet, filter: &Filter) -> Vec<Recorded<Payload>> {
     let head = fleet.database.head().await;
-    read::page(&fleet.database.pool, Position::START, head, i64::MAX, filter).await.unwrap().events
+    let mut events = Vec::new();
+    let mut position = Position::START;
+    while position < head {
+        let page = read::page(&fleet.database.pool, position, head, 5000, filter).await.unwrap();
+        events.extend(page.events);
+        position = page.upto;
+    }
+    events
 }
 
 pub fn message(event: &Recorded<Payload>) -> bus::Message {

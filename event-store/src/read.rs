@@ -5,6 +5,7 @@
 
 use chrono::{DateTime, Utc};
 use events::{AggregateId, EventId, Metadata, Payload, Position, Recorded, Version};
+use futures::TryStreamExt;
 use serde_json::value::RawValue;
 use sqlx::PgExecutor;
 use sqlx::types::Json;
@@ -44,12 +45,15 @@ pub struct Page {
     pub upto: Position,
 }
 
+/// Bytes of event data after which a page ends early, so that a run of large events does not fill the memory.
+const PAGE_BYTES: usize = 32 << 20;
+
 /// The last position of the store; everything up to it can be read.
 pub async fn head(db: impl PgExecutor<'_>) -> sqlx::Result<Position> {
     sqlx::query_scalar!("select position from event_store_head").fetch_one(db).await.map(Position)
 }
 
-/// What `filter` wants of the positions after `after`, up to `after + window` or the head, whichever is lower.
+/// What `filter` wants of the positions after `after`, up to `after + window`, the head, or what fits into memory.
 /// `head` must have been read before, in a statement of its own.
 pub async fn page(
     db: impl PgExecutor<'_>,
@@ -63,7 +67,7 @@ pub async fn page(
         return Ok(Page { events: Vec::new(), upto: after });
     }
     let aggregate_ids: Vec<_> = filter.aggregate_ids.iter().map(|id| id.0).collect();
-    let rows = sqlx::query_file_as!(
+    let mut rows = sqlx::query_file_as!(
         Row,
         "src/read/page.sql",
         after.0,
@@ -72,13 +76,26 @@ pub async fn page(
         &filter.event_types,
         &aggregate_ids
     )
-    .fetch_all(db)
-    .await?;
-    let (expected, found) = (upto.0 - after.0, rows.len() as i64);
-    if filter.is_all() && found != expected {
-        return Err(Error::Gap { after, upto, expected, found });
+    .fetch(db);
+    let mut page = Page { events: Vec::new(), upto };
+    let mut bytes = 0;
+    while let Some(row) = rows.try_next().await? {
+        let event = Recorded::<Payload>::from(row);
+        bytes += event.data.event_data.get().len();
+        page.upto = event.position;
+        page.events.push(event);
+        if bytes >= PAGE_BYTES {
+            break;
+        }
     }
-    Ok(Page { events: rows.into_iter().map(Into::into).collect(), upto })
+    if bytes < PAGE_BYTES {
+        page.upto = upto;
+    }
+    let (expected, found) = (page.upto.0 - after.0, page.events.len() as i64);
+    if filter.is_all() && found != expected {
+        return Err(Error::Gap { after, upto: page.upto, expected, found });
+    }
+    Ok(page)
 }
 
 /// One aggregate's events from version `from` to `to`, at most `limit` of them.

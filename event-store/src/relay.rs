@@ -80,7 +80,8 @@ impl Relay {
 
     async fn step(&self, holder: Uuid, lease: &mut Option<Lease>) -> Result<Step, Error> {
         if lease.as_ref().is_none_or(|lease| lease.renewed.elapsed() >= RENEW) {
-            *lease = self.lease(holder).await?;
+            let reached = lease.as_ref().map_or(Position::START, |lease| lease.cursor);
+            *lease = self.lease(holder, reached).await?;
         }
         self.metrics.relay_leader.with_label_values(&[self.topic.name]).set(i64::from(lease.is_some()));
         let Some(lease) = lease else { return Ok(Step::NotOurs) };
@@ -91,7 +92,7 @@ impl Relay {
             return Ok(Step::CaughtUp(lease.cursor));
         }
         if page.events.is_empty() {
-            // Other topics' events. Not worth a commit: whoever starts over from the old cursor finds nothing to publish.
+            // Other topics' events. Not worth a commit of their own; the next renewal writes it down.
             lease.cursor = page.upto;
             return Ok(Step::Moved);
         }
@@ -139,21 +140,24 @@ impl Relay {
         Filter::aggregate_types(self.topic.aggregate_types)
     }
 
-    /// Takes or renews the lease; the cursor, if it is ours.
-    async fn lease(&self, holder: Uuid) -> sqlx::Result<Option<Lease>> {
+    /// Takes or renews the lease; the cursor, if it is ours. What was gone through since the last commit without finding
+    /// anything to publish is written down with it.
+    async fn lease(&self, holder: Uuid, reached: Position) -> sqlx::Result<Option<Lease>> {
         let renewed = Instant::now();
         let cursor = sqlx::query_scalar!(
-            "insert into relay_cursors as cursor (topic, lease_holder, leased_until)
-             values ($1, $2, clock_timestamp() + make_interval(secs => $3))
+            "insert into relay_cursors as cursor (topic, lease_holder, leased_until, position)
+             values ($1, $2, clock_timestamp() + make_interval(secs => $3), $4)
              on conflict (topic) do update
-             set lease_holder = excluded.lease_holder, leased_until = excluded.leased_until
+             set lease_holder = excluded.lease_holder, leased_until = excluded.leased_until,
+                 position = greatest(cursor.position, excluded.position)
              where cursor.lease_holder = excluded.lease_holder
              or cursor.lease_holder is null
              or cursor.leased_until < clock_timestamp()
              returning position",
             self.topic.name,
             holder,
-            LEASE_SECONDS
+            LEASE_SECONDS,
+            reached.0
         )
         .fetch_optional(&self.pool)
         .await?;

@@ -14,7 +14,7 @@ pub const MAX_EVENT_BYTES: usize = 9_000_000;
 /// The most bytes of one append.
 pub const MAX_REQUEST_BYTES: usize = 32 << 20;
 /// The most levels of objects and arrays: what serde_json, which reads the events again, goes down to.
-pub const MAX_DEPTH: usize = 128;
+pub const MAX_DEPTH: usize = 127;
 /// The most characters of `aggregate_type` and `event_type`.
 pub const MAX_NAME: usize = 100;
 /// The most characters of `idempotency_key`.
@@ -112,7 +112,7 @@ struct Checked {
 impl Checked {
     fn deeper<E: serde::de::Error>(&self) -> Result<usize, E> {
         let depth = self.depth + 1;
-        if depth >= MAX_DEPTH { Err(E::custom(format!("is more than {MAX_DEPTH} levels deep"))) } else { Ok(depth) }
+        if depth > MAX_DEPTH { Err(E::custom(format!("is more than {MAX_DEPTH} levels deep"))) } else { Ok(depth) }
     }
 }
 
@@ -200,11 +200,11 @@ mod tests {
     fn depth_is_limited_to_what_readers_can_read() {
         let nested =
             |levels: usize| format!("{}{}", r#"{"a":"#.repeat(levels), format_args!("1{}", "}".repeat(levels)));
-        let deepest = nested(MAX_DEPTH - 1);
+        let deepest = nested(MAX_DEPTH);
         json_object(&deepest).expect("deep, but not too deep");
         serde_json::from_str::<serde_json::Value>(&deepest).expect("readable again");
-        let error = json_object(&nested(MAX_DEPTH)).expect_err("too deep");
-        assert!(error.contains("128 levels"), "{error}");
+        let error = json_object(&nested(MAX_DEPTH + 1)).expect_err("too deep");
+        assert!(error.contains("127 levels"), "{error}");
         json_object(&nested(100_000)).expect_err("much too deep, and no stack overflow");
     }
 

@@ -71,7 +71,9 @@ create table parked_events (
 );
 
 create unique index parked_events_once_per_projection on parked_events (projection, event_id) where projection is not null;
-create unique index parked_events_once_per_message on parked_events (topic, message_id) where projection is null;
+-- The bytes belong to the key, because an emulator that starts anew gives its message ids anew.
+create unique index parked_events_once_per_message on parked_events (topic, message_id, md5(payload))
+where projection is null;
 
 -- Long work on behalf of an operator: asked for here, done by a worker, resumed by another if that one dies.
 create table operations (

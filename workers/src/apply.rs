@@ -4,10 +4,11 @@
 
 mod ledger;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use event_store::{database, read};
-use events::Topic;
+use events::{AggregateId, Topic};
 use projections::{AnyProjection, Folded};
 use sqlx::{Connection, PgConnection, PgPool};
 
@@ -93,6 +94,15 @@ impl From<projections::Error> for Error {
 }
 
 impl Error {
+    /// Trying again may help; what does not is for an operator.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Raced => true,
+            Self::Database(error) => database::is_transient(error),
+            Self::Fenced(_) => false,
+        }
+    }
+
     /// The events themselves are to blame: they will fail again however often they are tried.
     fn is_poison(&self) -> bool {
         matches!(self, Self::Database(error) if database::blames_data(error))
@@ -184,7 +194,7 @@ impl Applier {
             match ledger.judge(event) {
                 Verdict::Duplicate => done.tally.duplicate += 1,
                 Verdict::Held => done.tally.held += 1,
-                Verdict::Early if holes => {
+                Verdict::Early if holes.contains(&event.aggregate_id) => {
                     let error = "versions before it are missing from the store";
                     self.hold(&mut tx, &mut ledger, event, Reason::MissingVersions, error).await?;
                     done.tally.parked += 1;
@@ -221,19 +231,29 @@ impl Applier {
         Ok(done)
     }
 
-    /// Fetches what is missing before early events, as far as is good for one batch. Says whether the store itself lacks
-    /// some of it.
-    async fn heal(&self, db: &mut PgConnection, batch: &mut Vec<Event>, ledger: &Ledger) -> Result<bool, Error> {
+    /// Fetches what is missing before early events, as far as is good for one batch. Returns the aggregates of which the
+    /// store itself lacks versions.
+    async fn heal(
+        &self,
+        db: &mut PgConnection,
+        batch: &mut Vec<Event>,
+        ledger: &Ledger,
+    ) -> Result<BTreeSet<AggregateId>, Error> {
         let missing = verdict::missing(batch, ledger.aggregates());
         if missing.is_empty() {
-            return Ok(false);
+            return Ok(BTreeSet::new());
         }
         let found = read::ranges(&mut *db, &missing, HEAL).await?;
-        let wanted: i64 = missing.iter().map(|(_, from, to)| i64::from((to.0 - from.0 + 1).min(HEAL))).sum();
-        let holes = (found.len() as i64) < wanted;
+        let mut lacking: BTreeMap<AggregateId, i32> = BTreeMap::new();
+        for (aggregate_id, from, to) in missing {
+            *lacking.entry(aggregate_id).or_default() += (to.0 - from.0 + 1).min(HEAL);
+        }
+        for event in &found {
+            lacking.entry(event.aggregate_id).and_modify(|count| *count -= 1);
+        }
         batch.extend(found.into_iter().map(Arc::new));
         verdict::in_order(batch);
-        Ok(holes)
+        Ok(lacking.into_iter().filter(|(_, count)| *count > 0).map(|(aggregate_id, _)| aggregate_id).collect())
     }
 
     async fn hold(

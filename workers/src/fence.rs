@@ -51,12 +51,14 @@ impl Fence {
     }
 }
 
-/// Whether this code may write to the live generation.
-pub async fn check(pool: &PgPool, projection: &dyn AnyProjection) -> Result<(), Error> {
+/// Whether this code may write to the live generation: the inner error is [`Error::Version`], the outer one may pass.
+pub async fn check(pool: &PgPool, projection: &dyn AnyProjection) -> Result<Result<(), Error>, Error> {
     let mut tx = pool.begin().await?;
-    Fence::enter(&mut tx, projection).await?;
-    tx.rollback().await?;
-    Ok(())
+    match Fence::enter(&mut tx, projection).await {
+        Ok(_) => Ok(Ok(())),
+        Err(version @ Error::Version { .. }) => Ok(Err(version)),
+        Err(other) => Err(other),
+    }
 }
 
 /// Makes sure that the projection has a live generation. Safe to call from many processes at once; it creates tables,

@@ -104,7 +104,7 @@ pub async fn message(
              id, topic, reason, error, event_id, aggregate_id, message_id, payload, attributes
          )
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-         on conflict (topic, message_id) where projection is null do update
+         on conflict (topic, message_id, md5(payload)) where projection is null do update
          set attempts = parked.attempts + 1, last_parked_at = clock_timestamp(),
              reason = excluded.reason, error = excluded.error",
         Uuid::now_v7(),

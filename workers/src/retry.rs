@@ -7,6 +7,9 @@ use std::time::Duration;
 use rand::Rng;
 use tokio_util::sync::CancellationToken;
 
+/// Tries between two warnings about the same failure: about a minute.
+const REMIND: u32 = 15;
+
 /// The wait before try number `attempt` (from 0): doubling from 50 ms to 5 s, the upper half of it at random, so that
 /// workers that failed together do not come back together.
 pub fn backoff(attempt: u32, random: f64) -> Duration {
@@ -33,7 +36,9 @@ where
                 }
                 return Some(done);
             }
-            Err(error) if attempt == 0 => tracing::warn!(doing, %error, "failed; trying again until it succeeds"),
+            Err(error) if attempt % REMIND == 0 => {
+                tracing::warn!(doing, %error, attempt, "failed; trying again until it succeeds");
+            }
             Err(error) => tracing::debug!(doing, %error, attempt, "failed again"),
         }
         let wait = backoff(attempt, rand::rng().random());

@@ -69,7 +69,9 @@ impl EventStore for Service {
         let traceparent = request::traceparent(request.metadata());
         let appender = self.appender.clone();
         // `then` queues one request after the other; only the waiting for their answers overlaps.
-        let answers = request.into_inner().then(move |message| {
+        // A stopping store takes no further requests and answers those it has.
+        let requests = request.into_inner().take_until(self.stop.clone().cancelled_owned());
+        let answers = requests.then(move |message| {
             let (appender, traceparent) = (appender.clone(), traceparent.clone());
             async move {
                 let append = request::append(message?, traceparent).map_err(|violations| invalid(&violations));

@@ -8,14 +8,15 @@ use crate::cli;
 
 #[derive(Debug, Args)]
 pub struct Options {
-    #[command(flatten)]
-    pub database: cli::Database,
+    /// Postgres, as postgres://user:password@host:port/database.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: String,
     #[command(flatten)]
     pub log: cli::Log,
 }
 
 pub async fn run(options: &Options) -> Result<()> {
-    let pool = super::pool(&options.database.database_url, 2)?;
+    let pool = super::pool(&options.database_url, 2)?;
     migrate(&pool).await?;
     tracing::info!("the database is up to date");
     Ok(())

@@ -170,18 +170,22 @@ impl TopicWorker<'_> {
             store: EventStoreClient::new(channel),
             metrics: metrics.clone(),
         };
-        let applier = |projection| Applier { projection, pool: pool.clone(), metrics: metrics.clone() };
-        let appliers = projections.iter().copied().map(applier).collect();
-        let worker = Worker { resolver, appliers, head, sweep_grace };
         let stop = stop.clone();
         parts.spawn(async move {
+            let mut appliers = Vec::new();
             for projection in projections {
                 // Waits for the migration, when everything starts at once.
-                let checked = retry::until_done("looking at a projection", &stop, || fence::check(&pool, projection));
-                if checked.await.is_none() {
-                    return Ok(());
+                let look = || fence::check(&pool, projection);
+                match retry::until_done("looking at a projection", &stop, look).await {
+                    None => return Ok(()),
+                    Some(Ok(())) => {
+                        appliers.push(Applier { projection, pool: pool.clone(), metrics: metrics.clone() });
+                    }
+                    // Its events stay in the store; the topic's other projections must not wait for it.
+                    Some(Err(version)) => tracing::error!(projection = projection.name(), error = %version, "left out"),
                 }
             }
+            let worker = Worker { resolver, appliers, head, sweep_grace };
             worker.run(subscription, deliveries, sender, stop).await;
             Ok(())
         });

@@ -48,6 +48,16 @@ impl Problem {
         }
     }
 
+    pub fn key_reused(detail: String) -> Self {
+        Self {
+            kind: "urn:fleet:idempotency-key-reuse",
+            title: "One key, one request",
+            status: StatusCode::UNPROCESSABLE_ENTITY,
+            detail,
+            errors: Vec::new(),
+        }
+    }
+
     fn unavailable(detail: String) -> Self {
         Self {
             kind: "urn:fleet:store-unavailable",

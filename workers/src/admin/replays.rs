@@ -75,6 +75,9 @@ pub(super) async fn create(State(admin): State<Admin>, headers: HeaderMap, body:
     let id = replay::create(&admin.pool, projection, plan, &new).await?;
     let location = format!("/admin/v1/operations/{id}");
     let operation = find(&admin, id).await?;
+    if operation.projection != projection.name() || operation.selection.0 != new.selection {
+        return Err(Problem::key_reused(format!("the Idempotency-Key was used for another request: operation {id}")));
+    }
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(operation)).into_response())
 }
 

@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::Router;
+use axum::body::to_bytes;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
 use axum::routing::post;
-use axum::{Router, body::Bytes};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use bus::{Delivery, Message, Receipt, Settle};
 use chrono::{DateTime, Utc};
@@ -40,7 +41,7 @@ pub struct Push {
 }
 
 pub fn router(push: Push) -> Router {
-    Router::new().route("/push", post(receive)).layer(DefaultBodyLimit::max(MAX_BODY)).with_state(push)
+    Router::new().route("/push", post(receive)).with_state(push)
 }
 
 /// What Pub/Sub posts, as far as it is needed.
@@ -64,8 +65,8 @@ struct PushedMessage {
     publish_time: Option<DateTime<Utc>>,
 }
 
-async fn receive(State(push): State<Push>, headers: HeaderMap, body: Bytes) -> (StatusCode, String) {
-    let (outcome, status, detail) = match push.handle(&headers, &body).await {
+async fn receive(State(push): State<Push>, request: Request) -> (StatusCode, String) {
+    let (outcome, status, detail) = match push.handle(request).await {
         Ok(()) => ("acked", StatusCode::NO_CONTENT, String::new()),
         Err((outcome, status, detail)) => (outcome, status, detail),
     };
@@ -76,15 +77,23 @@ async fn receive(State(push): State<Push>, headers: HeaderMap, body: Bytes) -> (
 type Refusal = (&'static str, StatusCode, String);
 
 impl Push {
-    async fn handle(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), Refusal> {
+    /// The token comes first: nobody else's body is even read.
+    async fn handle(&self, request: Request) -> Result<(), Refusal> {
         if let Some(verifier) = &self.verifier {
-            verifier.verify(headers).await.map_err(|error| {
+            verifier.verify(request.headers()).await.map_err(|error| {
                 self.metrics.push_auth_failures.with_label_values(&[error.reason()]).inc();
                 ("refused", error.status(), error.to_string())
             })?;
         }
+        let body = to_bytes(request.into_body(), MAX_BODY).await.map_err(|error| {
+            (
+                "too_large",
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("the body cannot be read up to {MAX_BODY} bytes: {error}"),
+            )
+        })?;
         let (answer, answered) = oneshot::channel();
-        let delivery = delivery(self.topic, body, answer)?;
+        let delivery = delivery(self.topic, &body, answer)?;
         let nacked = |detail: &str| ("nacked", StatusCode::SERVICE_UNAVAILABLE, detail.to_owned());
         self.deliveries.send(delivery).await.map_err(|_| nacked("this worker is stopping"))?;
         match tokio::time::timeout(ANSWER, answered).await {

@@ -18,6 +18,9 @@ const REFRESH: Duration = Duration::from_secs(60);
 /// Keys are looked up again after this, known or not.
 const STALE: Duration = Duration::from_secs(3600);
 
+/// After a failed fetch, how long until the next.
+const PAUSE: Duration = Duration::from_secs(10);
+
 /// Google's key set is about 2 kB.
 const MAX_KEYS_BYTES: usize = 256 << 10;
 
@@ -76,6 +79,8 @@ pub struct Verifier {
 struct Keys {
     by_id: HashMap<String, DecodingKey>,
     fetched: Option<Instant>,
+    /// A fetch failed: callers are not made to wait for another one at once.
+    failed: Option<(Instant, String)>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -129,16 +134,24 @@ impl Verifier {
         if !due {
             return known.ok_or_else(|| Error::Invalid("it names a key that the issuer does not have".to_owned()));
         }
+        if let Some((at, error)) = &keys.failed
+            && at.elapsed() < PAUSE
+        {
+            return known.ok_or_else(|| Error::Keys(error.clone()));
+        }
         match self.fetch().await {
             Ok(by_id) => {
-                *keys = Keys { by_id, fetched: Some(Instant::now()) };
+                *keys = Keys { by_id, fetched: Some(Instant::now()), failed: None };
                 keys.by_id
                     .get(id)
                     .cloned()
                     .ok_or_else(|| Error::Invalid("it names a key that the issuer does not have".to_owned()))
             }
             // A key that was good an hour ago is better than refusing healthy deliveries.
-            Err(error) => known.ok_or(Error::Keys(error)),
+            Err(error) => {
+                keys.failed = Some((Instant::now(), error.clone()));
+                known.ok_or(Error::Keys(error))
+            }
         }
     }
 

@@ -10,7 +10,7 @@ mod store;
 use std::sync::Arc;
 use std::time::Duration;
 
-use event_store::read;
+use event_store::{database, read};
 use events::Position;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -35,6 +35,16 @@ enum Error {
     Read(#[from] read::Error),
     #[error(transparent)]
     Apply(#[from] apply::Error),
+}
+
+impl Error {
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Read(read::Error::Database(error)) => database::is_transient(error),
+            Self::Read(read::Error::Gap { .. }) => false,
+            Self::Apply(error) => error.is_transient(),
+        }
+    }
 }
 
 impl From<sqlx::Error> for Error {
@@ -79,7 +89,14 @@ impl Replays {
                 store::release(&applier.pool, claim.id, self.runner).await?;
                 return Ok(true);
             }
-            let (next, seen, tally) = self.page(applier, &claim, position).await?;
+            let (next, seen, tally) = match self.page(applier, &claim, position).await {
+                Err(error) if !error.is_transient() => {
+                    tracing::error!(operation = %claim.id, projection = claim.projection, %error, "replay: failed");
+                    store::fail(&applier.pool, claim.id, self.runner, &error.to_string()).await?;
+                    return Ok(true);
+                }
+                page => page?,
+            };
             position = next;
             if !store::progress(&applier.pool, claim.id, self.runner, position, seen, tally).await? {
                 tracing::warn!(operation = %claim.id, "replay: another worker took it over");

@@ -15,10 +15,13 @@ use crate::apply::Tally;
 /// Seconds without a sign of life after which another worker takes an operation over.
 const SILENCE: f64 = 30.0;
 
+/// Events counted for a plan at most, so that planning ends however large the store is.
+const COUNTED: i64 = 1_000_000;
+
 /// What a replay would do.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Plan {
-    /// Events of the projection's topic that the selection names.
+    /// Events of the projection's topic that the selection names. Counted up to a million; that means so many or more.
     pub selected: i64,
     /// Those of them that are not settled: what the replay will apply, unless live delivery is first.
     pub unsettled: i64,
@@ -85,7 +88,8 @@ pub async fn plan(pool: &PgPool, projection: &dyn AnyProjection, selection: &Sel
         &filter.event_types,
         &aggregates,
         times.and_then(|range| range.from),
-        times.and_then(|range| range.to)
+        times.and_then(|range| range.to),
+        COUNTED
     )
     .fetch_one(pool)
     .await?;
@@ -172,6 +176,20 @@ pub(super) async fn succeed(pool: &PgPool, id: Uuid, runner: Uuid) -> sqlx::Resu
         "update operations set state = 'succeeded', finished_at = clock_timestamp() where id = $1 and runner = $2",
         id,
         runner
+    )
+    .execute(pool)
+    .await
+    .map(drop)
+}
+
+/// Ends an operation that would fail again however often it is tried.
+pub(super) async fn fail(pool: &PgPool, id: Uuid, runner: Uuid, error: &str) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update operations set state = 'failed', error = $3, finished_at = clock_timestamp()
+         where id = $1 and runner = $2",
+        id,
+        runner,
+        error
     )
     .execute(pool)
     .await

@@ -18,7 +18,7 @@ use crate::verdict::Event;
 /// Positions looked at in one statement.
 const WINDOW: i64 = 10_000;
 
-/// Unsettled events looked at, and events taken from the store, at a time.
+/// Unsettled events looked at, and taken from the store if they are overdue, at a time.
 const BATCH: usize = 1000;
 
 /// The shortest time between two sweeps, so that a busy store is not swept for every append.
@@ -42,7 +42,7 @@ struct Unsettled {
 impl Sweep {
     /// Sweeps until stopped.
     pub async fn run(self, stop: CancellationToken) {
-        while let Some(settled) = retry::until_done("sweeping", &stop, || self.pass()).await {
+        while let Some(settled) = retry::until_done("sweeping", &stop, || self.pass(&stop)).await {
             let wait = async {
                 tokio::time::sleep(PAUSE).await;
                 self.head.past(settled).await;
@@ -54,7 +54,7 @@ impl Sweep {
     }
 
     /// Sweeps up to the head of the store, or to the first event for which the bus still has time.
-    async fn pass(&self) -> Result<Position, apply::Error> {
+    async fn pass(&self, stop: &CancellationToken) -> Result<Position, apply::Error> {
         loop {
             let (generation, settled) = self.progress().await?;
             let head = read::head(&self.applier.pool).await?;
@@ -65,14 +65,12 @@ impl Sweep {
 
             let overdue: Vec<_> =
                 unsettled.iter().filter(|event| event.age >= self.grace).map(|event| event.event_id).collect();
-            if overdue.is_empty() && (reached == head || reached < upto) {
+            if stop.is_cancelled() || overdue.is_empty() && (reached == head || reached < upto) {
                 return Ok(reached);
             }
-            for ids in overdue.chunks(BATCH) {
-                let events: Vec<Event> =
-                    read::by_id(&self.applier.pool, ids).await?.into_iter().map(Arc::new).collect();
-                self.applier.apply(&events, Mode::Sweep).await?;
-            }
+            let events: Vec<Event> =
+                read::by_id(&self.applier.pool, &overdue).await?.into_iter().map(Arc::new).collect();
+            self.applier.apply(&events, Mode::Sweep).await?;
         }
     }
 
