@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::harness::client::{append, connect, signed_up};
-use crate::harness::{Fleet, emulator, eventually};
+use crate::harness::{Fleet, eventually};
 use crate::sample::publish;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -45,7 +45,7 @@ async fn publish_foreign(fleet: &Fleet, topic: &str, event: &Value) {
         path = client.topic_path(project, topic)\n\
         client.publish(path, data.encode(), event_type=event_type, aggregate_id=aggregate_id).result(timeout=60)\n";
     let mut command = Command::new(python);
-    command.env("PUBSUB_EMULATOR_HOST", emulator().await).stdout(Stdio::null());
+    command.env("PUBSUB_EMULATOR_HOST", &fleet.project.emulator).stdout(Stdio::null());
     command.args(["-c", program, &fleet.project.name, topic, &text, attributes[0].1, attributes[1].1]);
     let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -7,7 +7,7 @@ use crate::harness::{Fleet, expected};
 
 #[tokio::test]
 async fn every_role_ends_within_eight_seconds_of_sigterm_also_under_load() {
-    let fleet = Fleet::new().await;
+    let fleet = Fleet::apart().await;
     let mut store = fleet.event_store().await;
     load_sample(&store).await;
     let mut workers = fleet.workers(&store).await;

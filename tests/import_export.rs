@@ -14,7 +14,7 @@ use crate::sample::all;
 
 #[tokio::test]
 async fn an_export_imported_into_an_empty_store_gives_the_same_events_and_read_models() {
-    let (here, there) = (Fleet::new().await, Fleet::new().await);
+    let (here, there) = (Fleet::new().await, Fleet::apart().await);
     let from = here.event_store().await;
     load_sample(&from).await;
     load_sample(&from).await;

@@ -13,8 +13,7 @@ use events::{Payload, Position, Recorded, TOPICS, Topic, wire};
 use fleet::bus_choice::{Bus, Pull};
 use fleet::roles;
 use fleet::roles::worker::TopicWorker;
-use futures::FutureExt;
-use futures::future::join_all;
+use futures::{FutureExt, StreamExt};
 use projections::registry;
 use prometheus::Registry;
 use rand::rngs::StdRng;
@@ -41,7 +40,7 @@ pub fn seeded() -> StdRng {
 
 #[tokio::test]
 async fn the_sample_ends_in_the_expected_rows() {
-    let fleet = Fleet::new().await;
+    let fleet = Fleet::apart().await;
     let store = fleet.event_store().await;
     let _workers = fleet.workers(&store).await;
     load_sample(&store).await;
@@ -58,7 +57,7 @@ async fn the_sample_ends_in_the_expected_rows() {
 #[tokio::test]
 async fn three_deliveries_of_each_message_fully_shuffled_and_five_percent_lost_change_nothing() {
     let mut rng = seeded();
-    let fleet = Fleet::new().await;
+    let fleet = Fleet::apart().await;
     let builder = fleet.process("event-store").await.env("FLEET_GRPC_LISTEN", "127.0.0.1:0");
     let store = builder.env("FLEET_NO_RELAY", "true").start().await;
     load_sample(&store).await;
@@ -92,7 +91,7 @@ async fn three_deliveries_of_each_message_fully_shuffled_and_five_percent_lost_c
 #[tokio::test]
 async fn a_worker_that_is_killed_twenty_times_on_the_way_loses_and_doubles_nothing() {
     let mut rng = seeded();
-    let fleet = Fleet::new().await;
+    let fleet = Fleet::apart().await;
     let store = fleet.event_store().await;
     load_sample(&store).await;
 
@@ -121,7 +120,7 @@ async fn a_worker_that_is_killed_twenty_times_on_the_way_loses_and_doubles_nothi
 
 #[tokio::test]
 async fn the_embedded_bus_ends_in_the_same_rows() {
-    let fleet = Fleet::new().await;
+    let fleet = Fleet::apart().await;
     let builder = fleet.process("event-store").await.env("FLEET_GRPC_LISTEN", "127.0.0.1:0");
     let store = builder.env("FLEET_NO_RELAY", "true").start().await;
 
@@ -168,7 +167,7 @@ async fn the_embedded_bus_ends_in_the_same_rows() {
 
 #[tokio::test]
 async fn pushed_deliveries_end_in_the_same_rows() {
-    let fleet = Fleet::new().await;
+    let fleet = Fleet::apart().await;
     let store = fleet.event_store().await;
     let mut workers = Vec::new();
     let stop = CancellationToken::new();
@@ -183,7 +182,7 @@ async fn pushed_deliveries_end_in_the_same_rows() {
             fleet.project.push_to(topic, &url).await;
         } else {
             // The emulator pushes some 40 messages a second, one after the other; the real service pushes many at once.
-            let subscription = fleet.project.bus().subscription(topic, Pull { streams: 8, max_outstanding: 1000 });
+            let subscription = fleet.project.bus().subscription(topic, Pull { streams: 4, max_outstanding: 200 });
             pushers.spawn(push_all(topic, subscription, url, stop.clone()));
         }
         workers.push(worker);
@@ -216,28 +215,28 @@ async fn push_all(
         async move { subscription.receive(sender, stop).await }
     });
     let http = reqwest::Client::new();
-    let mut acknowledged = 0;
-    let mut batch = Vec::new();
-    while deliveries.recv_many(&mut batch, 256).await > 0 {
-        let pushes = batch.drain(..).map(async |delivery: Delivery| {
-            let body = json!({
-                "message": {
-                    "data": BASE64_STANDARD.encode(&delivery.message.data),
-                    "attributes": delivery.message.attributes,
-                    "messageId": delivery.message_id,
-                    "publishTime": delivery.published_at,
-                },
-                "subscription": format!("projects/p/subscriptions/{}", topic.subscription),
-            });
-            let answer = http.post(&url).json(&body).send().await;
-            let settled = answer.is_ok_and(|answer| answer.status().is_success());
+    let deliveries = futures::stream::poll_fn(move |context| deliveries.poll_recv(context));
+    let pushes = deliveries.map(|delivery: Delivery| {
+        let body = json!({
+            "message": {
+                "data": BASE64_STANDARD.encode(&delivery.message.data),
+                "attributes": delivery.message.attributes,
+                "messageId": delivery.message_id,
+                "publishTime": delivery.published_at,
+            },
+            "subscription": format!("projects/p/subscriptions/{}", topic.subscription),
+        });
+        let push = http.post(&url).json(&body).send();
+        async move {
+            let settled = push.await.is_ok_and(|answer| answer.status().is_success());
             if settled {
                 delivery.receipt.ack();
             }
             settled
-        });
-        acknowledged += join_all(pushes).await.into_iter().filter(|settled| *settled).count();
-    }
+        }
+    });
+    let settled = pushes.buffer_unordered(400);
+    let acknowledged = settled.filter(|settled| std::future::ready(*settled)).count().await;
     receiving.await.unwrap().unwrap();
     acknowledged
 }

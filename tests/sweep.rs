@@ -7,7 +7,7 @@ use crate::harness::{Fleet, expected};
 
 #[tokio::test]
 async fn a_bus_that_delivers_nothing_at_all_loses_nothing() {
-    let fleet = Fleet::new().await;
+    let fleet = Fleet::apart().await;
     let builder = fleet.process("event-store").await.env("FLEET_GRPC_LISTEN", "127.0.0.1:0");
     let store = builder.env("FLEET_NO_RELAY", "true").start().await;
     load_sample(&store).await;

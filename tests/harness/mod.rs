@@ -50,17 +50,33 @@ pub async fn emulator() -> &'static str {
 }
 
 /// A Pub/Sub project of a test's own, with the fleet's topics and subscriptions.
-#[derive(Debug, Clone)]
 pub struct Project {
     pub name: String,
     pub google: Google,
+    /// host:port of its emulator.
+    pub emulator: String,
+    /// Kept, because it ends with the project.
+    _own: Option<Emulator>,
 }
 
 impl Project {
     pub async fn new() -> Self {
+        Self::on(emulator().await.to_owned(), None).await
+    }
+
+    /// A project on an emulator of its own. The emulator never lets go of a stream whose client was killed, and slows down
+    /// with every message it has seen: tests that kill or that carry the whole sample do not share one.
+    pub async fn apart() -> Self {
+        match Emulator::resolve(None, Place::Throwaway).await.unwrap() {
+            Some(own) => Self::on(own.host().to_owned(), Some(own)).await,
+            None => Self::new().await,
+        }
+    }
+
+    async fn on(emulator: String, own: Option<Emulator>) -> Self {
         let name = format!("test-{}", Uuid::now_v7().simple());
-        let google = Google::new(&name, Some(emulator().await.to_owned()));
-        let project = Self { name, google };
+        let google = Google::new(&name, Some(emulator.clone()));
+        let project = Self { name, google, emulator, _own: own };
         project.bus().ensure().await.unwrap();
         project
     }
@@ -88,11 +104,16 @@ impl Fleet {
         Self { database: Database::new().await, project: Project::new().await }
     }
 
+    /// With an emulator of its own.
+    pub async fn apart() -> Self {
+        Self { database: Database::new().await, project: Project::apart().await }
+    }
+
     /// A process of the fleet with the environment that all roles share.
     pub async fn process(&self, role: &str) -> process::Builder {
         Process::builder(role)
             .env("DATABASE_URL", &self.database.url)
-            .env("PUBSUB_EMULATOR_HOST", emulator().await)
+            .env("PUBSUB_EMULATOR_HOST", &self.project.emulator)
             .env("GOOGLE_CLOUD_PROJECT", &self.project.name)
             .env("FLEET_HTTP_LISTEN", "127.0.0.1:0")
     }

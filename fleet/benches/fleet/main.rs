@@ -22,18 +22,32 @@ struct Options {
     rounds: usize,
     /// How long one design is measured in a round, at most.
     window: Duration,
+    /// All, if none is asked for.
+    part: Option<Part>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Append,
+    Apply,
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
     // `cargo test --all-targets` starts benchmarks, too, without this argument.
-    if !std::env::args().any(|argument| argument == "--bench") {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if !arguments.iter().any(|argument| argument == "--bench") {
         println!("nothing to test; measure with: cargo bench -p fleet --bench fleet");
         return Ok(());
     }
     let options = Options {
         rounds: variable("FLEET_BENCH_ROUNDS", 5)?,
         window: Duration::try_from_secs_f64(variable("FLEET_BENCH_SECONDS", 1.0)?).context("FLEET_BENCH_SECONDS")?,
+        part: arguments.iter().find_map(|argument| match argument.as_str() {
+            "append" => Some(Part::Append),
+            "apply" => Some(Part::Apply),
+            _ => None,
+        }),
     };
     // A task like those of the fleet: what `main` itself awaits runs outside of the runtime's workers.
     tokio::spawn(measure(options)).await?
@@ -44,10 +58,14 @@ async fn measure(options: Options) -> Result<()> {
     println!("{}", machine::describe(&server).await?);
 
     let mut gates: Vec<Gate> = Vec::new();
-    println!("## Append\n");
-    gates.extend(append::measure(&server, options).await?);
-    println!("## Apply\n");
-    gates.extend(apply::measure(&server, options).await?);
+    if options.part.is_none_or(|part| part == Part::Append) {
+        println!("## Append\n");
+        gates.extend(append::measure(&server, options).await?);
+    }
+    if options.part.is_none_or(|part| part == Part::Apply) {
+        println!("## Apply\n");
+        gates.extend(apply::measure(&server, options).await?);
+    }
 
     println!("## Targets\n");
     println!("| what | target | reached | |\n| --- | --- | --- | --- |");

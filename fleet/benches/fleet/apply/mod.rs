@@ -13,7 +13,7 @@ use events::{Position, Topic, topic};
 use fleet::roles;
 use projections::registry;
 use prometheus::Registry;
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 use workers::apply::{Applier, Mode};
 use workers::verdict::Event;
 
