@@ -40,10 +40,9 @@ impl OneByOne {
         if !remember(&mut tx, event).await? {
             return Ok(tx.rollback().await?);
         }
-        match decoded {
-            Some(event) => apply(&mut tx, &event).await?,
-            // Of a type that nobody listens to: settled all the same.
-            None => {}
+        // One of a type that nobody listens to is settled all the same.
+        if let Some(event) = decoded {
+            apply(&mut tx, &event).await?;
         }
         move_on(&mut tx, event).await?;
         Ok(tx.commit().await?)
