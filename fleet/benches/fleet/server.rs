@@ -1,6 +1,6 @@
 //! A Postgres as in production: it waits for the disk. Every measurement gets a database of its own.
 
-use std::fs::{self, Permissions};
+use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -88,7 +88,7 @@ impl Server {
     pub async fn stop(self) -> Result<()> {
         self.postgres.stop().await?;
         drop(self.data_dir);
-        fs::remove_dir_all(self.folder.path()).context("removing the folder of Postgres")
+        self.folder.close().context("removing the folder of Postgres")
     }
 }
 
