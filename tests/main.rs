@@ -9,6 +9,7 @@ mod artifacts;
 mod bad_input;
 mod bad_messages;
 mod clean_end;
+mod dead_letters;
 mod dev;
 mod follow_one_event;
 mod import_export;

@@ -3,43 +3,10 @@
 use std::time::Duration;
 
 use reqwest::StatusCode;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::harness::client::{SAMPLE_EVENTS, load_sample};
-use crate::harness::{Fleet, Process, eventually, expected};
-
-struct Admin {
-    url: String,
-    http: reqwest::Client,
-}
-
-impl Admin {
-    fn of(process: &Process) -> Self {
-        Self { url: format!("http://{}/admin/v1", process.http()), http: reqwest::Client::new() }
-    }
-
-    async fn post(&self, body: &Value) -> (StatusCode, Value) {
-        let response = self.http.post(format!("{}/replays", self.url)).json(body).send().await.unwrap();
-        let status = response.status();
-        if !status.is_success() {
-            assert_eq!(response.headers()["content-type"], "application/problem+json");
-        }
-        (status, response.json().await.unwrap())
-    }
-
-    async fn get(&self, path: &str) -> Value {
-        self.http.get(format!("{}{path}", self.url)).send().await.unwrap().json().await.unwrap()
-    }
-
-    async fn succeeded(&self, operation: &Value) -> Value {
-        let path = format!("/operations/{}", operation["id"].as_str().unwrap());
-        eventually("the operation succeeds", Duration::from_secs(120), async || {
-            let operation = self.get(&path).await;
-            if operation["state"] == "succeeded" { Ok(operation) } else { Err(operation.to_string()) }
-        })
-        .await
-    }
-}
+use crate::harness::{Admin, Fleet, expected};
 
 #[tokio::test]
 async fn a_repair_applies_what_neither_bus_nor_sweep_has_brought() {
@@ -56,7 +23,7 @@ async fn a_repair_applies_what_neither_bus_nor_sweep_has_brought() {
     let admin = Admin::of(&admin_process);
 
     let dry = json!({"projection": "vocabulary", "kind": "repair", "selection": {"event_types": ["EntryCreated"]}, "dry_run": true});
-    let (status, plan) = admin.post(&dry).await;
+    let (status, plan) = admin.post("/replays", &dry).await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!((&plan["selected"], &plan["unsettled"]), (&json!(900), &json!(900)));
     assert_eq!(admin.get("/operations").await, json!([]), "a dry run writes nothing");
@@ -64,7 +31,7 @@ async fn a_repair_applies_what_neither_bus_nor_sweep_has_brought() {
 
     let some =
         json!({"projection": "vocabulary", "selection": {"positions": {"from": 1, "to": 500}}, "reason": "a test"});
-    let (status, operation) = admin.post(&some).await;
+    let (status, operation) = admin.post("/replays", &some).await;
     assert_eq!(status, StatusCode::ACCEPTED);
     let done = admin.succeeded(&operation).await;
     assert_eq!(done["seen"], done["selected"]);
@@ -74,21 +41,22 @@ async fn a_repair_applies_what_neither_bus_nor_sweep_has_brought() {
 
     // An event that comes early brings its predecessors along: selecting the last of each is selecting all.
     for projection in ["vocabulary", "learner_progress", "learner_journeys", "user_directory"] {
-        let (status, operation) = admin.post(&json!({"projection": projection, "kind": "repair"})).await;
+        let (status, operation) = admin.post("/replays", &json!({"projection": projection, "kind": "repair"})).await;
         assert_eq!(status, StatusCode::ACCEPTED, "{operation}");
         admin.succeeded(&operation).await;
     }
     expected::assert_sample(&fleet.database.pool).await;
     fleet.database.settled(SAMPLE_EVENTS, Duration::from_secs(60)).await;
 
-    let (_, again) = admin.post(&json!({"projection": "vocabulary"})).await;
+    let (_, again) = admin.post("/replays", &json!({"projection": "vocabulary"})).await;
     let again = admin.succeeded(&again).await;
     assert_eq!(again["applied"], 0, "settled events are no-ops");
     expected::assert_sample(&fleet.database.pool).await;
 
     let times = json!({"from": "2026-01-05T00:00:00Z", "to": "2026-01-06T00:00:00Z"});
-    let (_, plan) =
-        admin.post(&json!({"projection": "user_directory", "selection": {"times": times}, "dry_run": true})).await;
+    let (_, plan) = admin
+        .post("/replays", &json!({"projection": "user_directory", "selection": {"times": times}, "dry_run": true}))
+        .await;
     let wanted = "select count(*) from events where aggregate_type = 'User' and occurred_at >= '2026-01-05' and occurred_at < '2026-01-06'";
     assert_eq!(plan["selected"], fleet.database.count(wanted).await);
     assert_eq!(plan["unsettled"], 0);
@@ -103,7 +71,7 @@ async fn a_replay_whose_worker_is_killed_is_finished_by_another() {
     let builder = fleet.worker_builder("progress-events", &store).await.env("FLEET_SWEEP_GRACE", "86400");
     let mut worker = builder.start().await;
     let admin = Admin::of(&worker);
-    let (_, operation) = admin.post(&json!({"projection": "learner_journeys"})).await;
+    let (_, operation) = admin.post("/replays", &json!({"projection": "learner_journeys"})).await;
     worker.kill();
     // As if the killed worker had been silent for long enough.
     sqlx::query("update operations set heartbeat_at = heartbeat_at - interval '1 hour'")
@@ -122,10 +90,8 @@ async fn the_same_idempotency_key_is_the_same_operation() {
     let fleet = Fleet::new().await;
     let admin_process = fleet.process("admin").await.start().await;
     let admin = Admin::of(&admin_process);
-    let post = async || {
-        let request = admin.http.post(format!("{}/replays", admin.url)).header("Idempotency-Key", "incident-7");
-        request.json(&json!({"projection": "vocabulary"})).send().await.unwrap().json::<Value>().await.unwrap()
-    };
+    let body = json!({"projection": "vocabulary"});
+    let post = async || admin.post_with_key("/replays", &body, "incident-7").await.1;
     assert_eq!(post().await["id"], post().await["id"]);
     assert_eq!(admin.get("/operations").await.as_array().unwrap().len(), 1);
 }
@@ -153,13 +119,12 @@ async fn a_selection_that_is_malformed_or_contradicts_itself_is_refused_by_its_f
         (json!({"projection": "vocabulary", "selection": {"event_types": ["x\0"]}}), "selection.event_types"),
         (json!({"projection": "vocabulary", "reason": "x".repeat(1001)}), "reason"),
     ] {
-        let (status, problem) = admin.post(&body).await;
+        let (status, problem) = admin.post("/replays", &body).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{body}");
         assert_eq!(problem["errors"][0]["field"], field, "{body}: {problem}");
         assert_eq!(problem["status"], 400);
         assert!(problem["detail"].as_str().unwrap().len() > 10);
     }
     assert_eq!(admin.get("/operations").await, json!([]), "nothing is written");
-    let unknown = admin.http.get(format!("{}/operations/x", admin.url)).send().await.unwrap();
-    assert_eq!(unknown.status(), StatusCode::NOT_FOUND);
+    assert_eq!(admin.ask("/operations/x").await.0, StatusCode::NOT_FOUND);
 }

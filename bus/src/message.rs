@@ -13,4 +13,13 @@ pub struct Message {
 impl Message {
     /// The most bytes of data that Pub/Sub takes in one message (10 MB, less room for the attributes).
     pub const MAX_BYTES: usize = 9_900_000;
+
+    /// Pub/Sub's mark on what it gave up on; the embedded bus leaves the same.
+    /// Source: <https://cloud.google.com/pubsub/docs/handling-failures#track_the_delivery_attempts>.
+    pub const DEAD_LETTER_SOURCE: &str = "CloudPubSubDeadLetterSourceSubscription";
+
+    /// Whether it comes from a dead-letter topic.
+    pub fn is_dead_letter(&self) -> bool {
+        self.attributes.contains_key(Self::DEAD_LETTER_SOURCE)
+    }
 }

@@ -38,6 +38,15 @@ impl Bus {
         }
     }
 
+    /// What the broker gave up on. Rare, and nobody waits for it: one stream, few at a time.
+    pub fn dead_letters(&self, topic: &Topic) -> Arc<dyn Subscription> {
+        let name = topic.dead_letter();
+        match self {
+            Self::Google(google) => Arc::new(google.subscription(&name, 1, 100)),
+            Self::Embedded(embedded) => Arc::new(embedded.subscription(&name)),
+        }
+    }
+
     /// Creates what Terraform creates in production: topics, subscriptions, dead letters.
     pub async fn ensure(&self) -> Result<(), bus::Error> {
         for topic in TOPICS {

@@ -43,6 +43,8 @@ enum Command {
     Healthcheck(commands::healthcheck::Options),
     /// Applies what is unsettled in a selection of the store, and follows it to the end.
     Replay(commands::replay::Options),
+    /// What is parked: look at it, try it again, go on without it.
+    DeadLetters(commands::dead_letters::Options),
 }
 
 /// Where the database is.
@@ -129,6 +131,7 @@ impl Cli {
             Command::Status(options) => commands::status::run(options).await,
             Command::Healthcheck(options) => commands::healthcheck::run(options).await,
             Command::Replay(options) => commands::replay::run(options).await,
+            Command::DeadLetters(options) => commands::dead_letters::run(options).await,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What the tests stand on: one Postgres and one emulator for the whole binary, a database and a Pub/Sub project for
 //! each test, and the fleet's processes.
 
+pub mod admin;
 pub mod client;
 pub mod database;
 pub mod expected;
@@ -17,6 +18,7 @@ use fleet::embedded::{Emulator, Place};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
+pub use admin::Admin;
 pub use client::Store;
 pub use database::Database;
 pub use process::Process;

@@ -3,10 +3,12 @@
 //! Whoever has events (live delivery, sweep, replay) ends here; there is no second way into a read model.
 
 mod ledger;
+mod redrive;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use event_store::{database, read};
 use events::{AggregateId, Topic};
 use projections::{AnyProjection, Folded};
@@ -17,6 +19,8 @@ use crate::park::{self, Reason};
 use crate::verdict::{self, Event, Verdict};
 use crate::{Metrics, retry};
 use ledger::Ledger;
+
+pub use redrive::Redriven;
 
 /// Missing versions fetched at a time, of one aggregate.
 const HEAL: i32 = 2000;
@@ -30,6 +34,7 @@ pub enum Mode {
     Live,
     Sweep,
     Replay,
+    Redrive,
 }
 
 impl Mode {
@@ -38,6 +43,7 @@ impl Mode {
             Self::Live => "live",
             Self::Sweep => "sweep",
             Self::Replay => "replay",
+            Self::Redrive => "redrive",
         }
     }
 }
@@ -104,7 +110,7 @@ impl Error {
     }
 
     /// The events themselves are to blame: they will fail again however often they are tried.
-    fn is_poison(&self) -> bool {
+    pub(crate) fn is_poison(&self) -> bool {
         matches!(self, Self::Database(error) if database::blames_data(error))
     }
 
@@ -138,7 +144,7 @@ impl Applier {
         while let Some(mut batch) = batches.pop() {
             verdict::in_order(&mut batch);
             match self.race(&mut batch, mode).await {
-                Ok(Done { tally: done, early }) => {
+                Ok(Done { tally: done, early, .. }) => {
                     self.count(done, mode);
                     tally += done;
                     if !early.is_empty() {
@@ -184,49 +190,60 @@ impl Applier {
         let mut connection = self.pool.acquire().await?;
         let mut tx = connection.begin().await?;
         let fence = Fence::enter(&mut tx, self.projection).await?;
-        let mut ledger = Ledger::lock(&mut tx, self.projection.name(), fence, batch).await?;
+        let ids = batch.iter().map(|event| event.aggregate_id).collect();
+        let mut ledger = Ledger::lock(&mut tx, self.projection.name(), fence, ids).await?;
         let holes = self.heal(&mut tx, batch, &ledger).await?;
-
-        let mut done = Done::default();
-        let mut fresh = Vec::new();
-        let mut pending = self.projection.begin();
-        for event in &*batch {
-            match ledger.judge(event) {
-                Verdict::Duplicate => done.tally.duplicate += 1,
-                Verdict::Held => done.tally.held += 1,
-                Verdict::Early if holes.contains(&event.aggregate_id) => {
-                    let error = "versions before it are missing from the store";
-                    self.hold(&mut tx, &mut ledger, event, Reason::MissingVersions, error).await?;
-                    done.tally.parked += 1;
-                }
-                Verdict::Early => done.early.push(event.clone()),
-                Verdict::Fresh => match pending.fold(event) {
-                    Ok(folded) => {
-                        ledger.applied(event);
-                        fresh.push(event.recorded_at);
-                        match folded {
-                            Folded::Applied => done.tally.applied += 1,
-                            Folded::Skipped => done.tally.skipped += 1,
-                        }
-                    }
-                    Err(error) => {
-                        self.hold(&mut tx, &mut ledger, event, Reason::WrongData, &error.to_string()).await?;
-                        done.tally.parked += 1;
-                    }
-                },
-            }
-        }
-        if done.tally.applied > 0 {
-            pending.write(&mut tx).await?;
-        }
+        let done = self.settle(&mut tx, &mut ledger, batch, &holes).await?;
         if ledger.is_changed() {
             if !ledger.record(&mut tx).await? {
                 return Err(Error::Raced);
             }
             tx.commit().await?;
             if mode == Mode::Live {
-                self.metrics.observe_freshness(self.topic(), self.projection.name(), &fresh);
+                self.metrics.observe_freshness(self.topic(), self.projection.name(), &done.fresh);
             }
+        }
+        Ok(done)
+    }
+
+    /// Judges each event and does what follows: fold, park, or nothing. Then writes the rows.
+    async fn settle(
+        &self,
+        db: &mut PgConnection,
+        ledger: &mut Ledger,
+        events: &[Event],
+        holes: &BTreeSet<AggregateId>,
+    ) -> Result<Done, Error> {
+        let mut done = Done::default();
+        let mut pending = self.projection.begin();
+        for event in events {
+            match ledger.judge(event) {
+                Verdict::Duplicate => done.tally.duplicate += 1,
+                Verdict::Held => done.tally.held += 1,
+                Verdict::Early if holes.contains(&event.aggregate_id) => {
+                    let error = "versions before it are missing from the store";
+                    self.hold(db, ledger, event, Reason::MissingVersions, error).await?;
+                    done.tally.parked += 1;
+                }
+                Verdict::Early => done.early.push(event.clone()),
+                Verdict::Fresh => match pending.fold(event) {
+                    Ok(folded) => {
+                        ledger.applied(event);
+                        done.fresh.push(event.recorded_at);
+                        match folded {
+                            Folded::Applied => done.tally.applied += 1,
+                            Folded::Skipped => done.tally.skipped += 1,
+                        }
+                    }
+                    Err(error) => {
+                        self.hold(db, ledger, event, Reason::WrongData, &error.to_string()).await?;
+                        done.tally.parked += 1;
+                    }
+                },
+            }
+        }
+        if done.tally.applied > 0 {
+            pending.write(db).await?;
         }
         Ok(done)
     }
@@ -264,8 +281,8 @@ impl Applier {
         reason: Reason,
         error: &str,
     ) -> Result<(), Error> {
-        park::event(db, self.projection.name(), self.topic(), event, reason, error).await?;
-        ledger.hold(event);
+        park::event(db, self.projection, ledger.fence, event, reason, error).await?;
+        ledger.hold(event.aggregate_id);
         Ok(())
     }
 
@@ -274,8 +291,8 @@ impl Applier {
         let mut tally = Tally::default();
         let mut tx = self.pool.begin().await?;
         let fence = Fence::enter(&mut tx, self.projection).await?;
-        let batch = [event.clone()];
-        let mut ledger = Ledger::lock(&mut tx, self.projection.name(), fence, &batch).await?;
+        let ids = BTreeSet::from([event.aggregate_id]);
+        let mut ledger = Ledger::lock(&mut tx, self.projection.name(), fence, ids).await?;
         match ledger.judge(event) {
             Verdict::Duplicate => tally.duplicate += 1,
             Verdict::Held => tally.held += 1,
@@ -302,4 +319,6 @@ struct Done {
     tally: Tally,
     /// Events whose predecessors did not all fit into this batch.
     early: Vec<Event>,
+    /// When the events that were settled had been appended.
+    fresh: Vec<DateTime<Utc>>,
 }

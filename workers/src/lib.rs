@@ -3,17 +3,22 @@
 //! In the order of an event's way: a [worker](worker) receives deliveries, [resolves](resolve) each message to an
 //! event of the store, and has each of the topic's projections [apply](apply) it: [verdict], heal from the store, fold,
 //! one transaction. Then it acknowledges. What the bus loses, a [sweep](sweep) finds in the store. What cannot be
-//! applied is [parked](park). A [replay](replay) sends a selection of the store the same way.
+//! applied is [parked](park): a [dead letter](dead_letters), about which a person decides and which is
+//! [redriven](redrive). A [replay](replay) sends a selection of the store the same way.
 //!
 //! The bus says *that* something happened, the store says *what*: correctness never rests on the bus.
 
 pub mod admin;
 pub mod apply;
+pub mod audit;
+pub mod dead_letters;
 pub mod fence;
 pub mod http;
 pub mod lag;
+pub mod operations;
 pub mod park;
 pub mod push;
+pub mod redrive;
 pub mod replay;
 pub mod resolve;
 pub mod retry;

@@ -19,6 +19,7 @@ pub struct Metrics {
     freshness_seconds: HistogramVec,
     pub(crate) retried_transactions: IntCounter,
     pub(crate) parked_messages: IntCounterVec,
+    pub(crate) broker_dead_letters: IntCounterVec,
     pub(crate) adopted_events: IntCounterVec,
     pub(crate) push_requests: IntCounterVec,
     pub(crate) push_auth_failures: IntCounterVec,
@@ -69,6 +70,10 @@ impl Metrics {
                 Opts::new("worker_parked_messages_total", "Messages parked that are no event of the store."),
                 &["topic", "reason"],
             )?,
+            broker_dead_letters: IntCounterVec::new(
+                Opts::new("worker_broker_dead_letters_total", "Messages taken from what the broker gave up on."),
+                &["topic"],
+            )?,
             adopted_events: IntCounterVec::new(
                 Opts::new("worker_adopted_events_total", "Foreign events appended to the store."),
                 &["topic"],
@@ -110,6 +115,7 @@ impl Metrics {
         registry.register(Box::new(metrics.freshness_seconds.clone()))?;
         registry.register(Box::new(metrics.retried_transactions.clone()))?;
         registry.register(Box::new(metrics.parked_messages.clone()))?;
+        registry.register(Box::new(metrics.broker_dead_letters.clone()))?;
         registry.register(Box::new(metrics.adopted_events.clone()))?;
         registry.register(Box::new(metrics.push_requests.clone()))?;
         registry.register(Box::new(metrics.push_auth_failures.clone()))?;

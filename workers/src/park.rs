@@ -1,18 +1,24 @@
 //! Setting aside what cannot be applied, with its bytes and its error, for a person to decide.
 //!
 //! A parked event of the store holds its aggregate in that one projection: the events after it wait in the store until
-//! it is redriven. A parked message that is no event of the store holds nothing: the fold of the store does not miss it.
+//! it is [redriven](crate::redrive). A parked message that is no event of the store holds nothing: the fold of the store
+//! does not miss it.
 
 use std::collections::BTreeMap;
 
 use bus::{Delivery, Message};
 use events::{AggregateId, Payload, Recorded, Topic, wire};
+use projections::AnyProjection;
+use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
+use crate::fence::Fence;
+
 /// Why something is parked; the database has the same list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// Not JSON, not UTF-8, no event id.
     Undecodable,
@@ -44,8 +50,8 @@ impl Reason {
 /// Parks an event of the store for one projection. Belongs into the transaction that holds its aggregate.
 pub async fn event(
     db: &mut PgConnection,
-    projection: &str,
-    topic: &Topic,
+    projection: &dyn AnyProjection,
+    fence: Fence,
     event: &Recorded<Payload>,
     reason: Reason,
     error: &str,
@@ -54,15 +60,17 @@ pub async fn event(
     let attributes: BTreeMap<_, _> = attributes.into_iter().collect();
     sqlx::query!(
         "insert into parked_events as parked (
-             id, topic, projection, reason, error, event_id, aggregate_id, event_version, position, payload, attributes
+             id, topic, projection, generation, reason, error,
+             event_id, aggregate_id, event_version, position, payload, attributes
          )
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-         on conflict (projection, event_id) where projection is not null do update
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+         on conflict (projection, generation, event_id) where projection is not null do update
          set attempts = parked.attempts + 1, last_parked_at = clock_timestamp(),
-             reason = excluded.reason, error = excluded.error",
+             reason = excluded.reason, error = excluded.error, decision = null, operation_id = null",
         Uuid::now_v7(),
-        topic.name,
-        projection,
+        projection.topic().name,
+        projection.name(),
+        fence.generation,
         reason.as_str(),
         error,
         event.event_id.0,
@@ -75,8 +83,8 @@ pub async fn event(
     .execute(db)
     .await?;
     tracing::error!(
-        projection,
-        topic = topic.name,
+        projection = projection.name(),
+        topic = projection.topic().name,
         event_id = %event.event_id,
         aggregate_id = %event.aggregate_id,
         position = event.position.0,
@@ -106,7 +114,10 @@ pub async fn message(
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
          on conflict (topic, message_id, md5(payload)) where projection is null do update
          set attempts = parked.attempts + 1, last_parked_at = clock_timestamp(),
-             reason = excluded.reason, error = excluded.error",
+             reason = excluded.reason, error = excluded.error,
+             -- It was tried, which answers a decision to try it.
+             decision = nullif(parked.decision, 'retry'),
+             operation_id = case parked.decision when 'discard' then parked.operation_id end",
         Uuid::now_v7(),
         topic.name,
         reason.as_str(),

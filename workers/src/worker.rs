@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::{self, Applier, Mode};
+use crate::redrive::{Redrive, RedriveMessages};
 use crate::replay::Replays;
 use crate::resolve::{self, Resolver};
 use crate::retry;
@@ -32,6 +33,8 @@ pub struct Worker {
     pub appliers: Vec<Applier>,
     pub head: Head,
     pub sweep_grace: Duration,
+    /// The subscription of what the broker gave up on.
+    pub dead_letters: Arc<dyn Subscription>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -61,10 +64,17 @@ impl Worker {
             background.spawn(sweep.run(stop.clone()));
         }
         background.spawn(Replays::of(&self.appliers).run(stop.clone()));
-        let mut pulling = JoinSet::new();
-        if let Some(subscription) = subscription {
-            pulling.spawn(pull(self.topic(), subscription, sender, stop.clone()));
+        for applier in self.appliers.iter().cloned() {
+            background.spawn(Redrive { applier }.run(stop.clone()));
         }
+        let messages = RedriveMessages { resolver: self.resolver.clone(), appliers: self.appliers.clone() };
+        background.spawn(messages.run(stop.clone()));
+        let mut pulling = JoinSet::new();
+        // What the broker gave up on is a delivery like any other: applied, or parked where people look.
+        for subscription in subscription.into_iter().chain([self.dead_letters.clone()]) {
+            pulling.spawn(pull(self.topic(), subscription, sender.clone(), stop.clone()));
+        }
+        drop(sender);
 
         let mut batch = Vec::with_capacity(BATCH);
         while let Some(count) = stop.run_until_cancelled(deliveries.recv_many(&mut batch, BATCH)).await {
@@ -90,6 +100,8 @@ impl Worker {
     async fn settle(&self, batch: Vec<Delivery>, stop: &CancellationToken) {
         let settled = retry::until_done("a batch of deliveries", stop, || self.try_settle(&batch)).await;
         let Some(later) = settled else { return };
+        let buried = batch.iter().filter(|delivery| delivery.message.is_dead_letter()).count();
+        self.resolver.metrics.broker_dead_letters.with_label_values(&[self.topic().name]).inc_by(buried as u64);
         let mut later = later.into_iter().peekable();
         for (index, delivery) in batch.into_iter().enumerate() {
             if later.next_if_eq(&index).is_some() {

@@ -152,7 +152,7 @@ impl Queue {
         let mut message = message.clone();
         message.attributes.extend(
             [
-                ("CloudPubSubDeadLetterSourceSubscription", self.spec.name.clone()),
+                (Message::DEAD_LETTER_SOURCE, self.spec.name.clone()),
                 ("CloudPubSubDeadLetterSourceSubscriptionProject", "embedded".to_owned()),
                 ("CloudPubSubDeadLetterSourceTopicPublishTime", at.to_rfc3339_opts(SecondsFormat::Millis, true)),
                 ("CloudPubSubDeadLetterSourceDeliveryCount", queued.attempts.to_string()),

@@ -1,7 +1,9 @@
 //! Commands against a running fleet, over the same gRPC and HTTP that everybody else uses.
 
+pub mod dead_letters;
 pub mod export;
 pub mod healthcheck;
 pub mod import;
+mod operation;
 pub mod replay;
 pub mod status;

@@ -1,13 +1,13 @@
 //! `fleet replay`: asks for a repair and follows it to its end.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::operation;
 use crate::client;
 
 #[derive(Debug, Args)]
@@ -51,27 +51,12 @@ pub async fn run(options: Options) -> Result<ExitCode> {
         "reason": options.reason,
         "actor": std::env::var("USER").unwrap_or_default(),
     });
-    let mut answer = options.api.post("/admin/v1/replays", &body, &Uuid::now_v7().to_string()).await?;
+    let answer = options.api.post("/admin/v1/replays", &body, &Uuid::now_v7().to_string()).await?;
     if options.dry_run {
         println!("would go through {} events, {} of them unsettled", answer["selected"], answer["unsettled"]);
         return Ok(ExitCode::SUCCESS);
     }
-    let id = answer["id"].as_str().context("the answer has no operation id")?.to_owned();
-    println!("operation {id}: {} events", answer["selected"]);
-    loop {
-        match answer["state"].as_str() {
-            Some("succeeded") => {
-                println!("done: {} applied, {} parked", answer["applied"], answer["parked"]);
-                return Ok(ExitCode::SUCCESS);
-            }
-            Some("failed") => {
-                println!("failed: {}", answer["error"]);
-                return Ok(ExitCode::FAILURE);
-            }
-            _ => tokio::time::sleep(Duration::from_millis(300)).await,
-        }
-        answer = options.api.get(&format!("/admin/v1/operations/{id}")).await?;
-    }
+    operation::follow(&options.api, answer).await
 }
 
 /// What was given, as the API wants it.

@@ -218,6 +218,7 @@ impl Dev<'_> {
                 event_store: &self.grpc_address,
                 sweep_grace: Duration::try_from_secs_f64(self.options.sweep_grace)
                     .context("--sweep-grace must be seconds, 0 or more")?,
+                dead_letters: self.bus.dead_letters(topic),
             };
             worker.spawn(Some(subscription), sender, deliveries, parts, stop)?;
         }

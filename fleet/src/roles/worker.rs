@@ -133,6 +133,7 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<()> {
         metrics,
         event_store: &options.grpc,
         sweep_grace: Duration::from_secs_f64(options.sweep_grace),
+        dead_letters: options.pubsub.bus().dead_letters(topic),
     };
     part.spawn(subscription, sender, deliveries, &mut parts, &stop)?;
 
@@ -150,6 +151,7 @@ pub struct TopicWorker<'a> {
     /// host:port of the event store's gRPC.
     pub event_store: &'a str,
     pub sweep_grace: Duration,
+    pub dead_letters: Arc<dyn Subscription>,
 }
 
 impl TopicWorker<'_> {
@@ -161,7 +163,7 @@ impl TopicWorker<'_> {
         parts: &mut JoinSet<Result<()>>,
         stop: &CancellationToken,
     ) -> Result<()> {
-        let Self { topic, projections, pool, head, metrics, event_store, sweep_grace } = self;
+        let Self { topic, projections, pool, head, metrics, event_store, sweep_grace, dead_letters } = self;
         let channel = endpoint(event_store)?.connect_lazy();
         let resolver = Resolver {
             topic,
@@ -185,7 +187,7 @@ impl TopicWorker<'_> {
                     Some(Err(version)) => tracing::error!(projection = projection.name(), error = %version, "left out"),
                 }
             }
-            let worker = Worker { resolver, appliers, head, sweep_grace };
+            let worker = Worker { resolver, appliers, head, sweep_grace, dead_letters };
             worker.run(subscription, deliveries, sender, stop).await;
             Ok(())
         });

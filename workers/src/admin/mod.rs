@@ -1,8 +1,12 @@
 //! The admin API: `/admin/v1`.
 
+mod audit;
+mod dead_letters;
+mod operations;
 mod problem;
 mod projections;
 mod replays;
+mod request;
 
 use ::projections::AnyProjection;
 use axum::Router;
@@ -26,8 +30,14 @@ pub fn router(admin: Admin) -> Router {
         .route("/admin/v1/projections", get(projections::list))
         .route("/admin/v1/projections/{name}", get(projections::show))
         .route("/admin/v1/replays", post(replays::create))
-        .route("/admin/v1/operations", get(replays::list))
-        .route("/admin/v1/operations/{id}", get(replays::show))
+        .route("/admin/v1/operations", get(operations::list))
+        .route("/admin/v1/operations/{id}", get(operations::show))
+        .route("/admin/v1/dead-letters", get(dead_letters::list))
+        .route("/admin/v1/dead-letters/{id}", get(dead_letters::show))
+        .route("/admin/v1/dead-letters/{id}/retry", post(dead_letters::retry))
+        .route("/admin/v1/dead-letters/{id}/discard", post(dead_letters::discard))
+        .route("/admin/v1/dead-letter-batches", post(dead_letters::batch))
+        .route("/admin/v1/audit", get(audit::list))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(admin)
 }

@@ -6,6 +6,7 @@ use event_store::{database, read};
 use serde::Serialize;
 
 use crate::replay::Invalid;
+use crate::{audit, dead_letters};
 
 #[derive(Debug, Serialize)]
 pub struct Problem {
@@ -58,6 +59,30 @@ impl Problem {
         }
     }
 
+    pub fn conflict(detail: String) -> Self {
+        Self {
+            kind: "urn:fleet:operation-conflict",
+            title: "It is decided already",
+            status: StatusCode::CONFLICT,
+            detail,
+            errors: Vec::new(),
+        }
+    }
+
+    pub fn stale(kind: &'static str, title: &'static str, detail: String) -> Self {
+        Self { kind, title, status: StatusCode::PRECONDITION_FAILED, detail, errors: Vec::new() }
+    }
+
+    pub fn plan_required() -> Self {
+        Self {
+            kind: "urn:fleet:plan-required",
+            title: "Plan first",
+            status: StatusCode::PRECONDITION_REQUIRED,
+            detail: "ask with dry_run true first, and again with the plan_token of its answer".to_owned(),
+            errors: Vec::new(),
+        }
+    }
+
     fn unavailable(detail: String) -> Self {
         Self {
             kind: "urn:fleet:store-unavailable",
@@ -106,6 +131,18 @@ impl From<read::Error> for Problem {
 
 impl From<Invalid> for Problem {
     fn from(Invalid { field, problem }: Invalid) -> Self {
+        Self::invalid(field, problem)
+    }
+}
+
+impl From<audit::Invalid> for Problem {
+    fn from(audit::Invalid { field, problem }: audit::Invalid) -> Self {
+        Self::invalid(field, problem)
+    }
+}
+
+impl From<dead_letters::Invalid> for Problem {
+    fn from(dead_letters::Invalid { field, problem }: dead_letters::Invalid) -> Self {
         Self::invalid(field, problem)
     }
 }

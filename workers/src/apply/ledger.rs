@@ -10,7 +10,7 @@ use crate::verdict::{Applied, Event, Verdict};
 
 pub(super) struct Ledger {
     projection: &'static str,
-    fence: Fence,
+    pub fence: Fence,
     aggregates: BTreeMap<AggregateId, Applied>,
     /// Those that had a row when they were locked.
     known: BTreeSet<AggregateId>,
@@ -24,9 +24,8 @@ impl Ledger {
         db: &mut PgConnection,
         projection: &'static str,
         fence: Fence,
-        batch: &[Event],
+        ids: BTreeSet<AggregateId>,
     ) -> sqlx::Result<Self> {
-        let ids: BTreeSet<_> = batch.iter().map(|event| event.aggregate_id).collect();
         let wanted: Vec<_> = ids.iter().map(|id| id.0).collect();
         let rows =
             sqlx::query_file!("src/apply/locked.sql", projection, fence.generation, &wanted).fetch_all(db).await?;
@@ -50,7 +49,11 @@ impl Ledger {
     }
 
     pub fn judge(&self, event: &Event) -> Verdict {
-        self.aggregates.get(&event.aggregate_id).copied().unwrap_or(Applied::NOTHING).judge(event.version)
+        self.applied_of(event.aggregate_id).judge(event.version)
+    }
+
+    pub fn applied_of(&self, id: AggregateId) -> Applied {
+        self.aggregates.get(&id).copied().unwrap_or(Applied::NOTHING)
     }
 
     pub fn applied(&mut self, event: &Event) {
@@ -60,9 +63,21 @@ impl Ledger {
         self.positions.push(event.position.0);
     }
 
-    pub fn hold(&mut self, event: &Event) {
-        self.aggregates.entry(event.aggregate_id).or_insert(Applied::NOTHING).held = true;
-        self.changed.insert(event.aggregate_id);
+    pub fn hold(&mut self, id: AggregateId) {
+        self.aggregates.entry(id).or_insert(Applied::NOTHING).held = true;
+        self.changed.insert(id);
+    }
+
+    /// The hold ends, as far as this transaction can see.
+    pub fn release(&mut self, id: AggregateId) {
+        self.aggregates.entry(id).or_insert(Applied::NOTHING).held = false;
+        self.changed.insert(id);
+    }
+
+    /// Goes on behind an event without applying it.
+    pub fn pass_over(&mut self, id: AggregateId, version: Version) {
+        self.aggregates.entry(id).or_insert(Applied::NOTHING).version = version;
+        self.changed.insert(id);
     }
 
     pub fn is_changed(&self) -> bool {

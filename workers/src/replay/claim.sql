@@ -10,7 +10,8 @@ set
 where id = (
     select id
     from operations
-    where projection = any($2::text[])
+    where kind = 'repair'
+    and projection = any($2::text[])
     and (
         state = 'pending'
         or (state = 'running' and heartbeat_at < clock_timestamp() - make_interval(secs => $3))
@@ -22,7 +23,7 @@ where id = (
 )
 returning
     id,
-    projection,
+    projection as "projection!",
     selection as "selection: sqlx::types::Json<Selection>",
-    position,
-    upto
+    position as "position!",
+    upto as "upto!"

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use selection::{Invalid, Range, Selection};
-pub use store::{NewReplay, Operation, Plan, create, get, list, plan};
+pub use store::{NewReplay, Plan, create, plan};
 
 use crate::apply::{self, Applier, Mode, Tally};
 use crate::retry;

@@ -1,16 +1,17 @@
-//! The rows of `operations`.
+//! Replays as rows of `operations`.
 
-use chrono::{DateTime, Utc};
 use event_store::read;
 use events::Position;
 use projections::AnyProjection;
 use serde::Serialize;
+use serde_json::json;
 use sqlx::PgPool;
 use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::Selection;
 use crate::apply::Tally;
+use crate::audit::{self, By};
 
 /// Seconds without a sign of life after which another worker takes an operation over.
 const SILENCE: f64 = 30.0;
@@ -32,36 +33,8 @@ pub struct Plan {
 #[derive(Debug, Clone)]
 pub struct NewReplay {
     pub selection: Selection,
-    pub reason: String,
-    pub actor: String,
+    pub by: By,
     pub idempotency_key: Option<String>,
-}
-
-/// An operation as `GET /admin/v1/operations/{id}` shows it.
-#[derive(Debug, Clone, Serialize)]
-pub struct Operation {
-    pub id: Uuid,
-    pub kind: String,
-    pub projection: String,
-    pub selection: Json<Selection>,
-    /// pending, running, succeeded, failed.
-    pub state: String,
-    pub reason: String,
-    pub actor: String,
-    /// Everything of the selection up to here is done.
-    pub position: i64,
-    pub last_position: i64,
-    /// Events that the selection named when the replay was asked for.
-    pub selected: i64,
-    /// Events of the selection gone through so far.
-    pub seen: i64,
-    pub applied: i64,
-    pub parked: i64,
-    pub error: Option<String>,
-    pub created_at: DateTime<Utc>,
-    pub started_at: Option<DateTime<Utc>>,
-    pub heartbeat_at: Option<DateTime<Utc>>,
-    pub finished_at: Option<DateTime<Utc>>,
 }
 
 pub(super) struct Claim {
@@ -103,34 +76,33 @@ pub async fn plan(pool: &PgPool, projection: &dyn AnyProjection, selection: &Sel
 
 /// Writes the intention. The same idempotency key gives the same operation again.
 pub async fn create(pool: &PgPool, projection: &dyn AnyProjection, plan: Plan, new: &NewReplay) -> sqlx::Result<Uuid> {
-    sqlx::query_scalar!(
+    let mut tx = pool.begin().await?;
+    let id = Uuid::now_v7();
+    let stored = sqlx::query_scalar!(
         "insert into operations (
              id, kind, projection, selection, reason, actor, idempotency_key, position, upto, selected
          )
          values ($1, 'repair', $2, $3, $4, $5, $6, $7, $8, $9)
          on conflict (idempotency_key) do update set idempotency_key = excluded.idempotency_key
          returning id",
-        Uuid::now_v7(),
+        id,
         projection.name(),
         Json(&new.selection) as _,
-        new.reason,
-        new.actor,
+        new.by.reason,
+        new.by.actor,
         new.idempotency_key,
         plan.first_position - 1,
         plan.last_position,
         plan.selected
     )
-    .fetch_one(pool)
-    .await
-}
-
-pub async fn get(pool: &PgPool, id: Uuid) -> sqlx::Result<Option<Operation>> {
-    sqlx::query_file_as!(Operation, "src/replay/operations.sql", Some(id), 1).fetch_optional(pool).await
-}
-
-/// The newest operations first.
-pub async fn list(pool: &PgPool, limit: i64) -> sqlx::Result<Vec<Operation>> {
-    sqlx::query_file_as!(Operation, "src/replay/operations.sql", None::<Uuid>, limit).fetch_all(pool).await
+    .fetch_one(&mut *tx)
+    .await?;
+    if stored == id {
+        let detail = json!({"projection": projection.name(), "selection": new.selection});
+        audit::record(&mut tx, &new.by, "replay.create", id, &detail).await?;
+    }
+    tx.commit().await?;
+    Ok(stored)
 }
 
 pub(super) async fn claim(pool: &PgPool, runner: Uuid, projections: &[&str]) -> sqlx::Result<Option<Claim>> {

@@ -32,6 +32,14 @@ pub struct Sweep {
     pub grace: Duration,
 }
 
+/// Where the projection stands before a look.
+struct Progress {
+    generation: i32,
+    settled: Position,
+    /// How many holds had ended.
+    releases: i64,
+}
+
 /// An unsettled event of the window.
 struct Unsettled {
     event_id: EventId,
@@ -56,17 +64,18 @@ impl Sweep {
     /// Sweeps up to the head of the store, or to the first event for which the bus still has time.
     async fn pass(&self, stop: &CancellationToken) -> Result<Position, apply::Error> {
         loop {
-            let (generation, settled) = self.progress().await?;
+            let progress = self.progress().await?;
             let head = read::head(&self.applier.pool).await?;
-            let upto = Position(head.0.min(settled.0 + WINDOW));
-            let unsettled = self.unsettled(generation, settled, upto).await?;
+            let upto = Position(head.0.min(progress.settled.0 + WINDOW));
+            let unsettled = self.unsettled(&progress, upto).await?;
             let reached = unsettled.first().map_or(upto, |first| Position(first.position.0 - 1));
-            self.settle(generation, reached.max(settled)).await?;
+            self.settle(&progress, reached.max(progress.settled)).await?;
 
             let overdue: Vec<_> =
                 unsettled.iter().filter(|event| event.age >= self.grace).map(|event| event.event_id).collect();
             if stop.is_cancelled() || overdue.is_empty() && (reached == head || reached < upto) {
-                return Ok(reached);
+                // Not what it reached: a hold that ended meanwhile keeps it from settling, and it must look again.
+                return Ok(self.progress().await?.settled);
             }
             let events: Vec<Event> =
                 read::by_id(&self.applier.pool, &overdue).await?.into_iter().map(Arc::new).collect();
@@ -74,25 +83,25 @@ impl Sweep {
         }
     }
 
-    async fn progress(&self) -> sqlx::Result<(i32, Position)> {
+    async fn progress(&self) -> sqlx::Result<Progress> {
         let row = sqlx::query!(
-            "select generation, settled_position
+            "select generation, settled_position, releases
              from projections join projection_progress using (generation)
              where name = $1 and projection = name",
             self.applier.projection.name()
         )
         .fetch_one(&self.applier.pool)
         .await?;
-        Ok((row.generation, Position(row.settled_position)))
+        Ok(Progress { generation: row.generation, settled: Position(row.settled_position), releases: row.releases })
     }
 
-    async fn unsettled(&self, generation: i32, after: Position, upto: Position) -> sqlx::Result<Vec<Unsettled>> {
+    async fn unsettled(&self, progress: &Progress, upto: Position) -> sqlx::Result<Vec<Unsettled>> {
         let types = self.applier.projection.topic().aggregate_types;
         let rows = sqlx::query_file!(
             "src/sweep/unsettled.sql",
             self.applier.projection.name(),
-            generation,
-            after.0,
+            progress.generation,
+            progress.settled.0,
             upto.0,
             types as &[&str],
             BATCH as i64
@@ -107,8 +116,9 @@ impl Sweep {
         Ok(rows.into_iter().map(|row| event(row.event_id, row.position, row.age_seconds)).collect())
     }
 
-    async fn settle(&self, generation: i32, position: Position) -> sqlx::Result<()> {
-        sqlx::query_file!("src/sweep/settle.sql", self.applier.projection.name(), generation, position.0)
+    async fn settle(&self, progress: &Progress, position: Position) -> sqlx::Result<()> {
+        let Progress { generation, releases, .. } = *progress;
+        sqlx::query_file!("src/sweep/settle.sql", self.applier.projection.name(), generation, position.0, releases)
             .execute(&self.applier.pool)
             .await
             .map(drop)

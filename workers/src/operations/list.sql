@@ -15,6 +15,7 @@ select
     seen,
     applied,
     parked,
+    rate,
     error,
     created_at,
     started_at,

@@ -1,0 +1,32 @@
+//! `GET /admin/v1/audit`: who did what, and why.
+
+use axum::Json;
+use axum::extract::{Query, State};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Admin, Problem};
+use crate::audit::{self, Entry};
+
+/// Entries of a page.
+const PAGE: i64 = 100;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listing {
+    /// The `next` of the page before.
+    before: Option<Uuid>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Page {
+    entries: Vec<Entry>,
+    /// `null`: this is the last page.
+    next: Option<Uuid>,
+}
+
+pub(super) async fn list(State(admin): State<Admin>, Query(listing): Query<Listing>) -> Result<Json<Page>, Problem> {
+    let entries = audit::list(&admin.pool, listing.before, PAGE).await?;
+    let next = entries.last().map(|last| last.id).filter(|_| entries.len() as i64 == PAGE);
+    Ok(Json(Page { entries, next }))
+}

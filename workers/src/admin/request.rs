@@ -1,0 +1,35 @@
+//! What every request has: a body whose faults are named by their place, and perhaps a key.
+
+use axum::http::HeaderMap;
+use serde::Deserialize;
+
+use super::Problem;
+
+/// Reads the body; what is wrong is named by its path.
+pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        let problem = error.into_inner().to_string();
+        // For a missing or unknown field the path ends at the object; the message has the name.
+        let named = problem.split('`').nth(1).filter(|_| problem.contains(" field `"));
+        let field = match (path.as_str(), named) {
+            (".", Some(name)) => name.to_owned(),
+            (path, Some(name)) if !path.ends_with(name) => format!("{path}.{name}"),
+            (".", None) => "body".to_owned(),
+            (path, _) => path.to_owned(),
+        };
+        Problem::invalid(field, problem)
+    })?;
+    deserializer.end().map_err(|error| Problem::invalid("body", error.to_string()))?;
+    Ok(value)
+}
+
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
+    let key = key.to_str().map_err(|_| Problem::invalid("Idempotency-Key", "must be printable ASCII"))?;
+    if key.is_empty() || key.len() > 200 {
+        return Err(Problem::invalid("Idempotency-Key", "must have 1 to 200 characters"));
+    }
+    Ok(Some(key.to_owned()))
+}

@@ -1,0 +1,134 @@
+//! Going on behind a dead letter: the one way in which the hold of an aggregate ends.
+//!
+//! What waits behind a dead letter waits in the store, so that redriving means reading on from there. All that a step
+//! does, it does in one transaction: it may be killed, and another worker may do the same at the same time.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use event_store::read;
+use events::{AggregateId, Version};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{Applier, Done, Error, Ledger, Mode, Tally};
+use crate::fence::Fence;
+use crate::park::Reason;
+use crate::verdict::Event;
+use crate::{dead_letters, operations};
+
+/// What became of a held aggregate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Redriven {
+    /// It is not held, or nobody decided about its dead letter.
+    Nothing,
+    /// Events were applied; more wait.
+    More(Tally),
+    /// Nothing waits any more.
+    Released(Tally),
+    /// An event, the same or a later one, is parked.
+    Parked(Tally),
+}
+
+/// The dead letter at the front of an aggregate, with the decision about it.
+struct Front {
+    id: Uuid,
+    version: Version,
+    discard: bool,
+    operation: Uuid,
+}
+
+impl Applier {
+    /// One step: applies up to `limit` events that wait in the aggregate, its dead letter first, or without it if that
+    /// was the decision. `refused` parks the first of them instead, because Postgres refuses it.
+    pub(crate) async fn redrive(
+        &self,
+        aggregate_id: AggregateId,
+        limit: usize,
+        refused: Option<&str>,
+    ) -> Result<Redriven, Error> {
+        let mut tx = self.pool.begin().await?;
+        let fence = Fence::enter(&mut tx, self.projection).await?;
+        self.outdate_sweeps(&mut tx, fence).await?;
+        let ids = BTreeSet::from([aggregate_id]);
+        let mut ledger = Ledger::lock(&mut tx, self.projection.name(), fence, ids.clone()).await?;
+        if !ledger.applied_of(aggregate_id).held {
+            return Ok(Redriven::Nothing);
+        }
+        let Some(front) = self.front(&mut tx, fence, aggregate_id).await? else { return Ok(Redriven::Nothing) };
+
+        if front.discard && ledger.applied_of(aggregate_id).version < front.version {
+            ledger.pass_over(aggregate_id, front.version);
+        }
+        let next = ledger.applied_of(aggregate_id).version.next();
+        let waiting = read::aggregate(&mut *tx, aggregate_id, next, Version(i32::MAX), limit as i64).await?;
+        let waiting: Vec<Event> = waiting.into_iter().map(Arc::new).collect();
+        ledger.release(aggregate_id);
+        let done = match (refused, waiting.first()) {
+            (Some(error), Some(first)) => {
+                self.hold(&mut tx, &mut ledger, first, Reason::WriteFailed, error).await?;
+                Done { tally: Tally { parked: 1, ..Tally::default() }, ..Done::default() }
+            }
+            _ => self.settle(&mut tx, &mut ledger, &waiting, &ids).await?,
+        };
+
+        let redriven = if done.tally.parked > 0 {
+            Redriven::Parked(done.tally)
+        } else if waiting.len() == limit {
+            ledger.hold(aggregate_id);
+            Redriven::More(done.tally)
+        } else {
+            Redriven::Released(done.tally)
+        };
+        let over = !matches!(redriven, Redriven::More(_));
+        if over && front.version <= ledger.applied_of(aggregate_id).version {
+            settle_letter(&mut tx, &front).await?;
+        }
+        operations::advance(&mut tx, front.operation, over.into(), done.tally).await?;
+        if !ledger.record(&mut tx).await? {
+            return Err(Error::Raced);
+        }
+        tx.commit().await?;
+        self.count(done.tally, Mode::Redrive);
+        Ok(redriven)
+    }
+
+    /// A sweep that has looked already counts what is held as settled, and must look again. Locks the progress row, so
+    /// that no sweep settles until this transaction ends; what is settled by then is read after this.
+    async fn outdate_sweeps(&self, db: &mut PgConnection, fence: Fence) -> sqlx::Result<()> {
+        sqlx::query!(
+            "update projection_progress set releases = releases + 1 where projection = $1 and generation = $2",
+            self.projection.name(),
+            fence.generation
+        )
+        .execute(db)
+        .await
+        .map(drop)
+    }
+
+    async fn front(&self, db: &mut PgConnection, fence: Fence, id: AggregateId) -> sqlx::Result<Option<Front>> {
+        let row = sqlx::query!(
+            r#"select id, event_version as "event_version!", decision, operation_id
+               from parked_events
+               where projection = $1 and generation = $2 and aggregate_id = $3
+               for update"#,
+            self.projection.name(),
+            fence.generation,
+            id.0
+        )
+        .fetch_optional(db)
+        .await?;
+        Ok(row.and_then(|row| {
+            let (decision, operation) = row.decision.zip(row.operation_id)?;
+            Some(Front { id: row.id, version: Version(row.event_version), discard: decision == "discard", operation })
+        }))
+    }
+}
+
+/// The letter is done with: kept among the discarded if it was not applied, else forgotten.
+async fn settle_letter(db: &mut PgConnection, front: &Front) -> sqlx::Result<()> {
+    if front.discard {
+        return dead_letters::discard(db, front.id).await;
+    }
+    sqlx::query!("delete from parked_events where id = $1", front.id).execute(db).await.map(drop)
+}

@@ -1,0 +1,116 @@
+//! Which dead letters are meant. Parsed from outside, checked, and bound as parameters: never text in a statement.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::DeadLetter;
+use crate::park::Reason;
+
+/// The most ids that one filter may name.
+const MAX_IDS: usize = 1000;
+
+/// All conditions together; an absent one means any.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Filter {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids: Option<BTreeSet<Uuid>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub projection: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aggregate_id: Option<Uuid>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_type: Option<String>,
+}
+
+/// A field of the filter, and what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invalid {
+    pub field: &'static str,
+    pub problem: String,
+}
+
+impl Filter {
+    pub fn one(id: Uuid) -> Self {
+        Self { ids: Some(BTreeSet::from([id])), ..Self::default() }
+    }
+
+    /// # Errors
+    /// The filter can mean nothing.
+    pub fn check(&self) -> Result<(), Invalid> {
+        let invalid = |field, problem: String| Err(Invalid { field, problem });
+        match self.ids.as_ref().map(BTreeSet::len) {
+            Some(0) => return invalid("ids", "is empty and would select nothing; leave it out for all".to_owned()),
+            Some(count) if count > MAX_IDS => return invalid("ids", format!("names {count}, at most {MAX_IDS}")),
+            _ => {}
+        }
+        for (field, text) in [
+            ("projection", self.projection.as_deref()),
+            ("topic", self.topic.as_deref()),
+            ("event_type", self.event_type.as_deref()),
+        ] {
+            if text.is_some_and(|text| text.is_empty() || text.len() > 400 || text.contains('\0')) {
+                return invalid(field, "must have 1 to 400 bytes, and no NUL".to_owned());
+            }
+        }
+        if self.topic.as_deref().is_some_and(|topic| events::Topic::named(topic).is_none()) {
+            let names: Vec<_> = events::TOPICS.iter().map(|topic| topic.name).collect();
+            return invalid("topic", format!("there are only {}", names.join(", ")));
+        }
+        Ok(())
+    }
+
+    /// Letters after `after` and not after `upto`, by id.
+    pub(super) async fn select(
+        &self,
+        pool: &PgPool,
+        after: Option<Uuid>,
+        upto: Option<Uuid>,
+        undecided: bool,
+        limit: i64,
+    ) -> sqlx::Result<Vec<DeadLetter>> {
+        let ids: Option<Vec<Uuid>> = self.ids.as_ref().map(|ids| ids.iter().copied().collect());
+        sqlx::query_file_as!(
+            DeadLetter,
+            "src/dead_letters/list.sql",
+            ids.as_deref(),
+            self.projection,
+            self.topic,
+            self.reason.map(Reason::as_str),
+            self.aggregate_id,
+            self.event_type,
+            after,
+            upto,
+            undecided,
+            limit
+        )
+        .fetch_all(pool)
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_that_can_mean_nothing_is_refused_by_its_field() {
+        for (json, field) in [
+            (r#"{"ids":[]}"#, "ids"),
+            (r#"{"projection":""}"#, "projection"),
+            (r#"{"topic":"nowhere"}"#, "topic"),
+            (r#"{"event_type":"x\u0000"}"#, "event_type"),
+        ] {
+            let filter: Filter = serde_json::from_str(json).expect(json);
+            assert_eq!(filter.check().expect_err(json).field, field);
+        }
+        assert_eq!(Filter::default().check(), Ok(()));
+    }
+}

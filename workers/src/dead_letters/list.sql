@@ -1,0 +1,44 @@
+-- Binds: ids, projection, topic, reason, aggregate id, event type (each null: any); the id before the first wanted, the
+-- last id wanted; only those without a decision; most rows.
+-- Locks: none.
+-- One statement for one, for a page, and for a plan, so that a plan names exactly what a list shows. Ids rise with the
+-- time of the first parking: the oldest comes first.
+select
+    parked.id,
+    parked.topic,
+    parked.projection,
+    parked.reason,
+    parked.error,
+    parked.event_id,
+    parked.attributes ->> 'event_type' as event_type,
+    parked.aggregate_id,
+    parked.event_version,
+    parked.position,
+    parked.message_id,
+    octet_length(parked.payload) as "payload_bytes!",
+    parked.attempts,
+    parked.first_parked_at,
+    parked.last_parked_at,
+    parked.decision,
+    parked.operation_id,
+    waiting.events as "waiting?"
+from parked_events as parked
+left join projections as live on live.name = parked.projection
+left join lateral (
+    select count(*) as events
+    from events as event
+    where event.aggregate_id = parked.aggregate_id
+    and event.event_version > parked.event_version
+) as waiting on parked.projection is not null
+where (parked.projection is null or parked.generation = live.generation)
+and ($1::uuid[] is null or parked.id = any($1))
+and ($2::text is null or parked.projection = $2)
+and ($3::text is null or parked.topic = $3)
+and ($4::text is null or parked.reason = $4)
+and ($5::uuid is null or parked.aggregate_id = $5)
+and ($6::text is null or parked.attributes ->> 'event_type' = $6)
+and ($7::uuid is null or parked.id > $7)
+and ($8::uuid is null or parked.id <= $8)
+and (not $9 or parked.decision is null)
+order by parked.id
+limit $10

@@ -1,0 +1,89 @@
+//! Operations: what a person asked for and a worker does. The API writes the intention, with its reason and its actor;
+//! workers make it true, and go on where another stopped.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
+use sqlx::types::Json;
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use crate::apply::Tally;
+
+/// An operation as `GET /admin/v1/operations/{id}` shows it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Operation {
+    pub id: Uuid,
+    /// repair (a replay); retry, discard (of dead letters).
+    pub kind: String,
+    /// The one projection of a repair; dead letters may be of several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub projection: Option<String>,
+    /// What was selected, as it was asked for.
+    pub selection: Json<Value>,
+    /// pending, running, succeeded, failed.
+    pub state: String,
+    pub reason: String,
+    pub actor: String,
+    /// Of a repair: everything of the selection up to here is done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_position: Option<i64>,
+    /// Events, or dead letters, that the selection named when the operation was asked for.
+    pub selected: i64,
+    /// How many of them have been gone through.
+    pub seen: i64,
+    /// Events applied; those that waited behind a dead letter count too.
+    pub applied: i64,
+    /// Events parked, also those that were parked before.
+    pub parked: i64,
+    /// Events a second at most, of each worker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
+    pub error: Option<String>,
+    pub created_at: DateTime<Utc>,
+    pub started_at: Option<DateTime<Utc>>,
+    pub heartbeat_at: Option<DateTime<Utc>>,
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+pub async fn get(pool: &PgPool, id: Uuid) -> sqlx::Result<Option<Operation>> {
+    sqlx::query_file_as!(Operation, "src/operations/list.sql", Some(id), 1).fetch_optional(pool).await
+}
+
+/// The newest first.
+pub async fn list(pool: &PgPool, limit: i64) -> sqlx::Result<Vec<Operation>> {
+    sqlx::query_file_as!(Operation, "src/operations/list.sql", None::<Uuid>, limit).fetch_all(pool).await
+}
+
+/// A step of work on dead letters, recorded in its transaction: `seen` of them are done with.
+pub(crate) async fn advance(db: &mut PgConnection, id: Uuid, seen: i64, tally: Tally) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update operations
+         set state = 'running', started_at = coalesce(started_at, clock_timestamp()), heartbeat_at = clock_timestamp(),
+             seen = least(seen + $2, selected), applied = applied + $3, parked = parked + $4
+         where id = $1",
+        id,
+        seen,
+        (tally.applied + tally.skipped) as i64,
+        tally.parked as i64
+    )
+    .execute(db)
+    .await
+    .map(drop)
+}
+
+/// Ends the operations on dead letters that have nothing left to do. Whoever looks may do it: it is true already.
+pub(crate) async fn finish(pool: &PgPool) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update operations
+         set state = 'succeeded', finished_at = clock_timestamp()
+         where kind in ('retry', 'discard')
+         and state in ('pending', 'running')
+         and not exists (select from parked_events where operation_id = operations.id)"
+    )
+    .execute(pool)
+    .await
+    .map(drop)
+}

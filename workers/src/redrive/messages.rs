@@ -1,0 +1,139 @@
+//! Dead letters that are no event of the store: messages. They hold nothing and wait for nothing, so that trying one
+//! again is resolving it again.
+
+use std::collections::BTreeMap;
+
+use bus::{Delivery, Message, Receipt, Settle};
+use sqlx::types::Json;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{DECISIONS, POLL, pace};
+use crate::apply::{self, Applier, Mode, Tally};
+use crate::resolve::{self, Resolver};
+use crate::{dead_letters, operations, retry};
+
+type Attributes = BTreeMap<String, String>;
+
+/// The parked messages of one topic.
+#[derive(Debug, Clone)]
+pub struct RedriveMessages {
+    pub resolver: Resolver,
+    pub appliers: Vec<Applier>,
+}
+
+struct Decision {
+    id: Uuid,
+    discard: bool,
+    operation: Uuid,
+    rate: Option<f64>,
+    delivery: Delivery,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("resolving: {0}")]
+    Resolve(#[from] resolve::Error),
+    #[error("applying: {0}")]
+    Apply(#[from] apply::Error),
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Apply(error.into())
+    }
+}
+
+impl RedriveMessages {
+    pub async fn run(self, stop: CancellationToken) {
+        while retry::until_done("redriving messages", &stop, || self.pass(&stop)).await.is_some() {
+            if stop.run_until_cancelled(tokio::time::sleep(POLL)).await.is_none() {
+                break;
+            }
+        }
+    }
+
+    async fn pass(&self, stop: &CancellationToken) -> Result<(), Error> {
+        loop {
+            let decisions = self.decisions().await?;
+            let last = decisions.len() < DECISIONS as usize;
+            for decision in decisions {
+                if !decision.discard {
+                    self.retry(&decision).await?;
+                }
+                self.settle(&decision).await?;
+                pace(decision.rate, 1, stop).await;
+                if stop.is_cancelled() {
+                    return Ok(());
+                }
+            }
+            if last {
+                return Ok(operations::finish(&self.resolver.pool).await?);
+            }
+        }
+    }
+
+    async fn decisions(&self) -> sqlx::Result<Vec<Decision>> {
+        let rows = sqlx::query_file!("src/redrive/messages.sql", self.resolver.topic.name, DECISIONS)
+            .fetch_all(&self.resolver.pool)
+            .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| Decision {
+                id: row.id,
+                discard: row.decision == "discard",
+                operation: row.operation_id,
+                rate: row.rate,
+                delivery: Delivery {
+                    message: Message { data: row.payload.into(), attributes: row.attributes.0 },
+                    message_id: row.message_id,
+                    // So old that it has waited long enough for whatever was to come before it.
+                    published_at: None,
+                    attempt: None,
+                    receipt: Receipt::new(Nobody),
+                },
+            })
+            .collect())
+    }
+
+    /// What it speaks of is applied, or it is parked again, which takes the decision away.
+    async fn retry(&self, decision: &Decision) -> Result<(), Error> {
+        let resolved = self.resolver.resolve(std::slice::from_ref(&decision.delivery)).await?;
+        for applier in &self.appliers {
+            applier.apply(&resolved.events, Mode::Redrive).await?;
+        }
+        Ok(())
+    }
+
+    async fn settle(&self, decision: &Decision) -> sqlx::Result<()> {
+        let mut tx = self.resolver.pool.begin().await?;
+        if decision.discard {
+            dead_letters::discard(&mut tx, decision.id).await?;
+        } else {
+            sqlx::query!(
+                "delete from parked_events where id = $1 and operation_id = $2",
+                decision.id,
+                decision.operation
+            )
+            .execute(&mut *tx)
+            .await?;
+        }
+        let parked = sqlx::query_scalar!(
+            r#"select count(*) as "count!" from parked_events where id = $1 and decision is null"#,
+            decision.id
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        let tally = Tally { parked: parked as u64, ..Tally::default() };
+        operations::advance(&mut tx, decision.operation, 1, tally).await?;
+        tx.commit().await
+    }
+}
+
+/// A message from the database is nobody's delivery.
+struct Nobody;
+
+impl Settle for Nobody {
+    fn ack(self: Box<Self>) {}
+    fn nack(self: Box<Self>) {}
+}

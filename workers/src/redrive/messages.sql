@@ -1,0 +1,18 @@
+-- Binds: topic, most rows.
+-- Locks: none.
+-- One statement: the decisions about messages, with the rate of their operation, the oldest letter first.
+select
+    parked.id,
+    parked.decision as "decision!",
+    parked.operation_id as "operation_id!",
+    operation.rate,
+    coalesce(parked.message_id, '') as "message_id!",
+    parked.payload,
+    parked.attributes as "attributes: Json<Attributes>"
+from parked_events as parked
+join operations as operation on operation.id = parked.operation_id
+where parked.projection is null
+and parked.topic = $1
+and parked.decision is not null
+order by parked.id
+limit $2
