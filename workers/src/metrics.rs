@@ -33,6 +33,8 @@ pub(crate) struct LagGauges {
     pub events: IntGaugeVec,
     pub settled_position: IntGaugeVec,
     pub parked: IntGaugeVec,
+    pub parked_oldest_seconds: GaugeVec,
+    pub held_aggregates: IntGaugeVec,
     pub observed: Gauge,
     pub head: Gauge,
 }
@@ -103,6 +105,17 @@ impl Metrics {
                     Opts::new("projection_parked_events", "Parked events that wait for a person."),
                     per_projection,
                 )?,
+                parked_oldest_seconds: GaugeVec::new(
+                    Opts::new(
+                        "projection_parked_oldest_seconds",
+                        "Age of the oldest parked event; 0 if there is none.",
+                    ),
+                    per_projection,
+                )?,
+                held_aggregates: IntGaugeVec::new(
+                    Opts::new("projection_held_aggregates", "Aggregates that wait behind a parked event."),
+                    per_projection,
+                )?,
                 observed: Gauge::new(
                     "projection_lag_observed_timestamp_seconds",
                     "When lag was last measured, in Unix time.",
@@ -129,6 +142,8 @@ impl Metrics {
         registry.register(Box::new(self.lag.events.clone()))?;
         registry.register(Box::new(self.lag.settled_position.clone()))?;
         registry.register(Box::new(self.lag.parked.clone()))?;
+        registry.register(Box::new(self.lag.parked_oldest_seconds.clone()))?;
+        registry.register(Box::new(self.lag.held_aggregates.clone()))?;
         registry.register(Box::new(self.lag.observed.clone()))?;
         registry.register(Box::new(self.lag.head.clone()))
     }

@@ -29,6 +29,8 @@ pub struct Status {
     pub settled_position: i64,
     /// What waits for a person: parked events of the projection, and parked messages of its topic.
     pub parked: i64,
+    /// Age of the oldest of it; 0 if there is nothing.
+    pub parked_oldest_seconds: f64,
     /// Aggregates that wait behind a parked event.
     pub held_aggregates: i64,
     /// Ids remembered above the settled position.
@@ -82,10 +84,8 @@ async fn status(pool: &PgPool, projection: &dyn AnyProjection, head: i64) -> sql
                live.version,
                progress.settled_position,
                extract(epoch from clock_timestamp() - progress.swept_at)::float8 as silence,
-               (
-                   select count(*) from parked_events as parked
-                   where parked.projection = $1 or (parked.projection is null and parked.topic = $2)
-               ) as "parked!",
+               parked.events as "parked!",
+               coalesce(extract(epoch from clock_timestamp() - parked.oldest), 0)::float8 as "parked_oldest!",
                (
                    select count(*) from projected_aggregates as aggregate
                    where aggregate.projection = $1 and aggregate.generation = live.generation and aggregate.held
@@ -97,6 +97,12 @@ async fn status(pool: &PgPool, projection: &dyn AnyProjection, head: i64) -> sql
            from projections as live
            join projection_progress as progress
                on progress.projection = live.name and progress.generation = live.generation
+           cross join lateral (
+               select count(*) as events, min(first_parked_at) as oldest
+               from parked_events as parked
+               where (parked.projection = $1 and parked.generation = live.generation)
+               or (parked.projection is null and parked.topic = $2)
+           ) as parked
            where live.name = $1"#,
         name,
         topic.name
@@ -129,6 +135,7 @@ async fn status(pool: &PgPool, projection: &dyn AnyProjection, head: i64) -> sql
         lag_seconds: lag.seconds.max(0.0),
         settled_position: row.settled_position,
         parked: row.parked,
+        parked_oldest_seconds: row.parked_oldest,
         held_aggregates: row.held,
         processed_event_ids: row.ids,
         generation: row.generation,
@@ -144,6 +151,8 @@ impl Metrics {
         lag.events.reset();
         lag.settled_position.reset();
         lag.parked.reset();
+        lag.parked_oldest_seconds.reset();
+        lag.held_aggregates.reset();
         let Some(report) = report else { return };
         for status in &report.projections {
             let labels = &[status.topic, status.name];
@@ -151,6 +160,8 @@ impl Metrics {
             lag.events.with_label_values(labels).set(status.lag_events);
             lag.settled_position.with_label_values(labels).set(status.settled_position);
             lag.parked.with_label_values(labels).set(status.parked);
+            lag.parked_oldest_seconds.with_label_values(labels).set(status.parked_oldest_seconds);
+            lag.held_aggregates.with_label_values(labels).set(status.held_aggregates);
         }
         lag.head.set(report.store.head_position as f64);
         lag.observed.set(report.observed_at.timestamp_millis() as f64 / 1000.0);
