@@ -25,7 +25,8 @@ locals {
     }
   }
 
-  user = "fleet"
+  user          = "fleet"
+  disk_limit_gb = 100
 }
 
 data "google_project" "this" {
@@ -65,7 +66,7 @@ module "database" {
   tier                = var.database_tier
   max_connections     = var.database_max_connections
   disk_gb             = 10
-  disk_limit_gb       = 100
+  disk_limit_gb       = local.disk_limit_gb
   deletion_protection = var.deletion_protection
   users               = { (local.user) = [module.identity.email] }
   labels              = local.labels
@@ -190,6 +191,29 @@ module "replay" {
     FLEET_MAX_CONNECTIONS      = "4"
     FLEET_PUSH_AUDIENCE        = "fleet-replay"
     FLEET_PUSH_SERVICE_ACCOUNT = module.push_identity.email
+  }
+}
+
+# Three conditions, because each is billed by the month. Nobody collects the fleet's own metrics here: what scales to zero cannot
+# be scraped.
+module "alerts" {
+  source = "../../modules/alerts"
+
+  project_id    = var.project_id
+  runbooks      = var.runbooks
+  channels      = { page = var.notification_channels, ticket = var.notification_channels }
+  subscriptions = { for topic in values(local.topics) : topic.subscription => { retention_days = topic.retention_days } }
+  delivery      = "push"
+  signals       = ["UnackedMessageOld", "DeadLettersWait", "DatabaseDiskNearLimit"]
+  # Pub/Sub's longest wait before another try is 600 s: what is younger may be waiting its turn.
+  unacked_seconds = 900
+  unacked_minutes = 10
+  labels          = local.labels
+
+  database = {
+    instance        = module.database.instance
+    max_connections = module.database.max_connections
+    disk_limit_gb   = local.disk_limit_gb
   }
 }
 
