@@ -47,6 +47,15 @@ run "pubsub_signs_as_this_account_only" {
   }
 }
 
+run "grants_to_it_can_be_planned_before_it_is_there" {
+  command = plan
+
+  assert {
+    condition     = output.email == "fleet-push@fleet-test.iam.gserviceaccount.com" && output.member == "serviceAccount:fleet-push@fleet-test.iam.gserviceaccount.com"
+    error_message = "Known from its name and its project."
+  }
+}
+
 run "roles_are_the_accounts" {
   command = plan
 
