@@ -23,14 +23,14 @@ const AUDIENCE: &str = "https://worker.example.org";
 const ACCOUNT: &str = "push@project.iam.gserviceaccount.com";
 
 /// An issuer of tokens, with its keys on a port of this machine.
-struct Issuer {
+pub struct Issuer {
     key: EncodingKey,
-    url: String,
+    pub url: String,
     fetched: Arc<AtomicUsize>,
 }
 
 impl Issuer {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();
         let public = pair.public_key();
         let part = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
@@ -50,6 +50,14 @@ impl Issuer {
         let url = format!("http://{}/certs", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, axum::Router::new().route("/certs", keys)).await });
         Self { key, url, fetched }
+    }
+
+    /// A token as Pub/Sub has them.
+    pub fn token_for(&self, audience: &str, account: &str) -> String {
+        let mut claims = claims();
+        claims["aud"] = audience.into();
+        claims["email"] = account.into();
+        self.token("one", &claims)
     }
 
     fn token(&self, kid: &str, claims: &Value) -> String {

@@ -185,7 +185,7 @@ async fn pushed_deliveries_end_in_the_same_rows() {
         } else {
             // The emulator pushes some 40 messages a second, one after the other; the real service pushes many at once.
             let subscription = fleet.project.bus().subscription(topic, Pull { streams: 4, max_outstanding: 200 });
-            pushers.spawn(push_all(topic, subscription, url, pushed.clone()));
+            pushers.spawn(push_all(topic, subscription, url, None, pushed.clone()));
         }
         workers.push(worker);
     }
@@ -203,7 +203,13 @@ async fn pushed_deliveries_end_in_the_same_rows() {
 
 /// Brings the messages of a subscription to a worker as Pub/Sub's push does: in its envelope, many at once, acknowledged by
 /// a 2xx and by nothing else. Counts those.
-async fn push_all(topic: &'static Topic, subscription: Arc<dyn Subscription>, url: String, pushed: Arc<AtomicUsize>) {
+pub async fn push_all(
+    topic: &'static Topic,
+    subscription: Arc<dyn Subscription>,
+    url: String,
+    token: Option<String>,
+    pushed: Arc<AtomicUsize>,
+) {
     let (sender, mut deliveries) = mpsc::channel(256);
     tokio::spawn(async move { subscription.receive(sender, CancellationToken::new()).await });
     let http = reqwest::Client::new();
@@ -218,7 +224,8 @@ async fn push_all(topic: &'static Topic, subscription: Arc<dyn Subscription>, ur
             },
             "subscription": format!("projects/p/subscriptions/{}", topic.subscription),
         });
-        let push = http.post(&url).json(&body).send();
+        let push = http.post(&url).json(&body);
+        let push = token.iter().fold(push, |push, token| push.bearer_auth(token)).send();
         async move {
             let settled = push.await.is_ok_and(|answer| answer.status().is_success());
             if settled {

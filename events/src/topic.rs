@@ -53,6 +53,8 @@ impl Topic {
     /// Deliveries after which the broker gives a message to the dead-letter topic. High, because the fleet parks poison
     /// itself: only what no worker could even answer for gets there.
     pub const MAX_DELIVERY_ATTEMPTS: u32 = 100;
+    /// How long dead letters are kept for a person to look at, in days: the longest that Pub/Sub keeps anything.
+    pub const DEAD_LETTER_RETENTION_DAYS: u32 = 31;
 
     pub fn named(name: &str) -> Option<&'static Self> {
         TOPICS.into_iter().find(|topic| topic.name == name)

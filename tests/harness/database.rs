@@ -58,6 +58,13 @@ impl Database {
         Self { url, pool }
     }
 
+    /// Its URL without the password, and the password; `None` if there is none.
+    pub fn without_password(&self) -> Option<(String, String)> {
+        let (before, after) = self.url.split_once('@')?;
+        let (user, password) = before.rsplit_once(':')?;
+        (!password.starts_with('/')).then(|| (format!("{user}@{after}"), password.to_owned()))
+    }
+
     pub async fn head(&self) -> Position {
         event_store::read::head(&self.pool).await.unwrap()
     }

@@ -3,9 +3,11 @@
 
 pub mod admin;
 pub mod client;
+pub mod container;
 pub mod database;
 pub mod expected;
 pub mod process;
+pub mod terraform;
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -21,7 +23,8 @@ use uuid::Uuid;
 pub use admin::Admin;
 pub use client::Store;
 pub use database::Database;
-pub use process::Process;
+pub use process::{Builder, Process};
+use serde_json::Value;
 
 /// Waits for a condition: asks again until it holds, and fails with what it last heard if it never does.
 pub async fn eventually<T, F>(what: &str, limit: Duration, mut ask: impl FnMut() -> F) -> T
@@ -75,12 +78,46 @@ impl Project {
         }
     }
 
+    /// A project on an emulator of its own, without a topic.
+    pub async fn bare() -> Self {
+        match Emulator::resolve(None, Place::Throwaway).await.unwrap() {
+            Some(own) => Self::empty(own.host().to_owned(), Some(own)),
+            None => Self::empty(emulator().await.to_owned(), None),
+        }
+    }
+
+    /// A project on the emulator of this test binary, without a topic.
+    pub async fn shared() -> Self {
+        Self::empty(emulator().await.to_owned(), None)
+    }
+
     async fn on(emulator: String, own: Option<Emulator>) -> Self {
-        let name = format!("test-{}", Uuid::now_v7().simple());
-        let google = Google::new(&name, Some(emulator.clone()));
-        let project = Self { name, google, emulator, _own: own };
+        let project = Self::empty(emulator, own);
         project.bus().ensure().await.unwrap();
         project
+    }
+
+    fn empty(emulator: String, own: Option<Emulator>) -> Self {
+        let name = format!("test-{}", Uuid::now_v7().simple());
+        let google = Google::new(&name, Some(emulator.clone()));
+        Self { name, google, emulator, _own: own }
+    }
+
+    /// Makes a topic or a subscription (`topics/T`) out of what Pub/Sub's REST API takes.
+    pub async fn put(&self, path: &str, body: &Value) {
+        let request = reqwest::Client::new().put(self.rest(path)).json(body);
+        let answer = request.send().await.unwrap();
+        assert!(answer.status().is_success(), "{path}: {} for {body}", answer.text().await.unwrap());
+    }
+
+    /// A topic or a subscription as the emulator has it.
+    pub async fn get(&self, path: &str) -> Value {
+        let answer = reqwest::get(self.rest(path)).await.unwrap().error_for_status().unwrap();
+        answer.json().await.unwrap()
+    }
+
+    fn rest(&self, path: &str) -> String {
+        format!("http://{}/v1/projects/{}/{path}", self.emulator, self.name)
     }
 
     /// Turns the topic's subscription into one that pushes.

@@ -1,6 +1,12 @@
-# The topics of the fleet. Names and numbers are those of events/src/topic.rs.
+# The fleet of a small team: everything scales to zero but the database.
+#
+# One account runs everything, and one user of Postgres owns everything: who may change the fleet here may change all of it.
+# The environments steady and large have an account and a user for each role.
 
 locals {
+  labels = { app = "fleet", environment = "small" }
+
+  # A new topic is one block here. Names and numbers are those of events/src/topic.rs.
   topics = {
     vocabulary-events = {
       subscription   = "vocabulary-projection"
@@ -18,6 +24,102 @@ locals {
       adopts         = true
     }
   }
+
+  user          = "fleet"
+  disk_limit_gb = 100
+}
+
+data "google_project" "this" {
+  project_id = var.project_id
+}
+
+module "identity" {
+  source = "../../modules/identity"
+
+  project_id  = var.project_id
+  name        = "fleet-run"
+  description = "Runs every role of the fleet."
+}
+
+module "push_identity" {
+  source = "../../modules/identity"
+
+  project_id       = var.project_id
+  name             = "fleet-push"
+  description      = "Pub/Sub pushes as this account; workers take pushes of no other."
+  signed_by_pubsub = true
+}
+
+module "network" {
+  source = "../../modules/network"
+
+  project_id = var.project_id
+  region     = var.region
+}
+
+module "database" {
+  source = "../../modules/database"
+
+  project_id          = var.project_id
+  region              = var.region
+  network_id          = module.network.id
+  tier                = var.database_tier
+  max_connections     = var.database_max_connections
+  disk_gb             = 10
+  disk_limit_gb       = local.disk_limit_gb
+  deletion_protection = var.deletion_protection
+  users               = { (local.user) = [module.identity.email] }
+  labels              = local.labels
+
+  demand = merge(
+    {
+      event-store = { instances = var.event_store_instances.max, connections = module.event_store.connections }
+      admin       = { instances = 1, connections = module.admin.connections }
+    },
+    { for name, worker in module.worker : name => { instances = var.worker_instances.max, connections = worker.connections } },
+  )
+  # One migration, or one replay.
+  job_connections = 4
+}
+
+module "event_store" {
+  source = "../../modules/event-store"
+
+  project_id            = var.project_id
+  region                = var.region
+  image                 = var.image
+  service_account_email = module.identity.email
+  database              = module.database.connections[local.user]
+  network               = module.network.egress
+  instances             = var.event_store_instances
+  max_connections       = 4
+  ingress               = var.event_store_ingress
+  appenders             = var.appenders
+  labels                = local.labels
+}
+
+module "worker" {
+  source   = "../../modules/worker"
+  for_each = local.topics
+
+  project_id            = var.project_id
+  region                = var.region
+  name                  = "fleet-worker-${trimsuffix(each.key, "-events")}"
+  image                 = var.image
+  service_account_email = module.identity.email
+  database              = module.database.connections[local.user]
+  network               = module.network.egress
+  shape                 = "push"
+  topic                 = each.key
+  adopts                = each.value.adopts
+  instances             = var.worker_instances
+  wake                  = var.wake
+  labels                = local.labels
+
+  push = {
+    audience              = "fleet-${each.key}"
+    service_account_email = module.push_identity.email
+  }
 }
 
 module "topic" {
@@ -28,9 +130,100 @@ module "topic" {
   name                        = each.key
   subscription                = each.value.subscription
   retention_days              = each.value.retention_days
-  publishers                  = setunion([var.event_store], each.value.adopts ? var.foreign_publishers : [])
-  subscribers                 = [var.workers]
-  push                        = lookup(var.push, each.key, null)
+  publishers                  = setunion([module.identity.member], each.value.adopts ? var.foreign_publishers : [])
+  subscribers                 = [module.identity.member]
+  push                        = module.worker[each.key].push
   allowed_persistence_regions = var.allowed_persistence_regions
-  labels                      = { app = "fleet" }
+  labels                      = local.labels
+}
+
+module "admin" {
+  source = "../../modules/admin"
+
+  project_id            = var.project_id
+  region                = var.region
+  image                 = var.image
+  service_account_email = module.identity.email
+  database              = module.database.connections[local.user]
+  network               = module.network.egress
+  # Nobody scrapes it here, so it may sleep.
+  instances = { min = 0, max = 1 }
+  access    = var.admin_access
+  operators = var.operators
+  labels    = local.labels
+}
+
+module "migrate" {
+  source = "../../modules/job"
+
+  project_id            = var.project_id
+  region                = var.region
+  name                  = "fleet-migrate"
+  image                 = var.image
+  service_account_email = module.identity.email
+  database              = module.database.connections[local.user]
+  network               = module.network.egress
+  args                  = ["migrate"]
+  labels                = local.labels
+}
+
+# A worker that nobody pushes to: it sweeps, and does the replays that people ask for, for as long as they take. The workers that
+# scale to zero would be gone in the middle. The topic is given when it is started.
+module "replay" {
+  source = "../../modules/job"
+
+  project_id            = var.project_id
+  region                = var.region
+  name                  = "fleet-replay"
+  image                 = var.image
+  service_account_email = module.identity.email
+  database              = module.database.connections[local.user]
+  network               = module.network.egress
+  args                  = ["worker"]
+  timeout_seconds       = 86400
+  max_retries           = 0
+  labels                = local.labels
+
+  environment = {
+    FLEET_TOPIC                = "vocabulary-events"
+    FLEET_DELIVERY             = "push"
+    FLEET_HTTP_LISTEN          = "127.0.0.1:8080"
+    FLEET_MAX_CONNECTIONS      = "4"
+    FLEET_PUSH_AUDIENCE        = "fleet-replay"
+    FLEET_PUSH_SERVICE_ACCOUNT = module.push_identity.email
+  }
+}
+
+# Three conditions, because each is billed by the month. Nobody collects the fleet's own metrics here: what scales to zero cannot
+# be scraped.
+module "alerts" {
+  source = "../../modules/alerts"
+
+  project_id    = var.project_id
+  runbooks      = var.runbooks
+  channels      = { page = var.notification_channels, ticket = var.notification_channels }
+  subscriptions = { for topic in values(local.topics) : topic.subscription => { retention_days = topic.retention_days } }
+  delivery      = "push"
+  signals       = ["UnackedMessageOld", "DeadLettersWait", "DatabaseDiskNearLimit"]
+  # Pub/Sub's longest wait before another try is 600 s: what is younger may be waiting its turn.
+  unacked_seconds = 900
+  unacked_minutes = 10
+  labels          = local.labels
+
+  database = {
+    instance        = module.database.instance
+    max_connections = module.database.max_connections
+    disk_limit_gb   = local.disk_limit_gb
+  }
+}
+
+module "budget" {
+  source = "../../modules/budget"
+  count  = var.billing_account == null ? 0 : 1
+
+  billing_account       = var.billing_account
+  project_number        = data.google_project.this.number
+  monthly_amount        = var.monthly_amount
+  currency              = var.currency
+  notification_channels = var.notification_channels
 }

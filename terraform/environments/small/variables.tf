@@ -1,5 +1,5 @@
 variable "project_id" {
-  description = "Google Cloud project of the fleet."
+  description = "Google Cloud project of the fleet, and of nothing else: internal ingress lets in whatever runs in the same project."
   type        = string
 
   validation {
@@ -8,14 +8,74 @@ variable "project_id" {
   }
 }
 
-variable "event_store" {
-  description = "Member as which the event store runs, such as serviceAccount:event-store@PROJECT.iam.gserviceaccount.com: it publishes to every topic."
+variable "region" {
+  description = "Region of everything."
+  type        = string
+  default     = "europe-west1"
+
+  validation {
+    condition     = can(regex("^[a-z]+-[a-z]+[0-9]+$", var.region))
+    error_message = "A region looks like europe-west1; europe-west1-b is a zone."
+  }
+}
+
+variable "image" {
+  description = "Image of the fleet, by digest. One for all roles, so that they are always of one version."
   type        = string
 }
 
-variable "workers" {
-  description = "Member as which the workers run: it reads every subscription."
+variable "database_tier" {
+  description = "Machine of the database. A shared core is enough for a small team, and has no SLA."
   type        = string
+  default     = "db-g1-small"
+}
+
+variable "database_max_connections" {
+  description = "Connections that the database takes. More than Cloud SQL's 50 for this machine: the fleet's connections are few and mostly idle, but its smallest pools alone are 26, twice during a rollout."
+  type        = number
+  default     = 90
+}
+
+variable "event_store_instances" {
+  description = "Instances of the event store at least and at most. Min 1 keeps the relay awake: see what that costs in the README."
+  type        = object({ min = number, max = number })
+  default     = { min = 0, max = 1 }
+}
+
+variable "worker_instances" {
+  description = "Instances of each worker at least and at most."
+  type        = object({ min = number, max = number })
+  default     = { min = 0, max = 1 }
+}
+
+variable "wake" {
+  description = "When workers are woken to sweep what the bus lost, as a cron schedule in UTC. Each time costs each worker about a quarter of an hour. Null: never."
+  type        = string
+  default     = "0 4 * * *"
+}
+
+variable "event_store_ingress" {
+  description = "Where appends may come from: internal (networks of this project), or all, for command services that send through no network. IAM asks for a token either way."
+  type        = string
+  default     = "internal"
+}
+
+variable "appenders" {
+  description = "Members that may append and read: the service accounts of the command services."
+  type        = set(string)
+  default     = []
+}
+
+variable "admin_access" {
+  description = "How operators reach the admin API: internal, iam or iap."
+  type        = string
+  default     = "internal"
+}
+
+variable "operators" {
+  description = "Members that may see, replay and redrive, such as group:on-call@example.com."
+  type        = set(string)
+  default     = []
 }
 
 variable "foreign_publishers" {
@@ -24,23 +84,43 @@ variable "foreign_publishers" {
   default     = []
 }
 
-variable "push" {
-  description = "Topics whose messages are pushed, and where to; the workers of the others pull."
-  type = map(object({
-    endpoint              = string
-    service_account_email = string
-    audience              = string
-  }))
-  default = {}
-
-  validation {
-    condition     = alltrue([for topic in keys(var.push) : contains(["vocabulary-events", "progress-events", "integration-events"], topic)])
-    error_message = "push has a topic that does not exist."
-  }
-}
-
 variable "allowed_persistence_regions" {
   description = "Regions in which messages may be stored. Empty: where Google sees fit."
   type        = set(string)
   default     = []
+}
+
+variable "notification_channels" {
+  description = "Ids of the notification channels that alerts and the budget tell. Made by hand, so that nobody's address stands here."
+  type        = list(string)
+  default     = []
+}
+
+variable "billing_account" {
+  description = "Billing account of the project, for the budget. Null: no budget, because the account is somebody else's."
+  type        = string
+  default     = null
+}
+
+variable "monthly_amount" {
+  description = "What a month may cost before the budget tells."
+  type        = number
+  default     = 60
+}
+
+variable "currency" {
+  description = "Currency of the billing account."
+  type        = string
+  default     = "USD"
+}
+
+variable "runbooks" {
+  description = "Where the runbooks are read, for the links in alerts: the address of docs/runbooks without a slash at its end."
+  type        = string
+}
+
+variable "deletion_protection" {
+  description = "Whether the database refuses to be deleted."
+  type        = bool
+  default     = true
 }

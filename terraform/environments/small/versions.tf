@@ -1,5 +1,5 @@
 terraform {
-  required_version = ">= 1.9"
+  required_version = ">= 1.11"
 
   required_providers {
     google = {
@@ -14,4 +14,5 @@ terraform {
 
 provider "google" {
   project = var.project_id
+  region  = var.region
 }

@@ -19,15 +19,6 @@ resource "google_pubsub_subscription_iam_member" "agent_acknowledges_dead_letter
   }
 }
 
-# The agent signs the tokens of pushes as this account. On the account, not on the project: there it could be anybody.
-resource "google_service_account_iam_member" "agent_signs_pushes" {
-  count = var.push == null ? 0 : 1
-
-  service_account_id = "projects/${var.project_id}/serviceAccounts/${var.push.service_account_email}"
-  role               = "roles/iam.serviceAccountTokenCreator"
-  member             = local.service_agent
-}
-
 resource "google_pubsub_topic_iam_member" "publisher" {
   for_each = var.publishers
 
@@ -37,8 +28,9 @@ resource "google_pubsub_topic_iam_member" "publisher" {
   member  = each.value
 }
 
+# Where the subscription pushes there is nothing to pull.
 resource "google_pubsub_subscription_iam_member" "subscriber" {
-  for_each = var.subscribers
+  for_each = var.push == null ? var.subscribers : toset([])
 
   project      = var.project_id
   subscription = google_pubsub_subscription.this.name
@@ -50,6 +42,7 @@ resource "google_pubsub_subscription_iam_member" "subscriber" {
   }
 }
 
+# The fleet takes its dead letters back itself, in every shape.
 resource "google_pubsub_subscription_iam_member" "dead_letter_subscriber" {
   for_each = var.subscribers
 

@@ -1,5 +1,6 @@
 terraform {
-  required_version = ">= 1.9"
+  # 1.11 has write-only arguments, which keep passwords out of the state.
+  required_version = ">= 1.11"
 
   required_providers {
     google = {

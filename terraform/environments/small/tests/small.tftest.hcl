@@ -1,24 +1,57 @@
-# Plans only, against a mock.
+# Plans only, against a mock whose ids have the shapes of real ones.
 mock_provider "google" {
+  override_during = plan
+
   mock_data "google_project" {
     defaults = {
       number = "123456789012"
     }
   }
+  mock_resource "google_cloud_run_v2_service" {
+    defaults = {
+      uri = "https://fleet-abc123-ew.a.run.app"
+    }
+  }
+  mock_resource "google_sql_database_instance" {
+    defaults = {
+      connection_name = "fleet-test:europe-west1:fleet"
+    }
+  }
+  mock_resource "google_secret_manager_secret" {
+    defaults = {
+      id = "projects/fleet-test/secrets/fleet-fleet-password"
+    }
+  }
+  mock_resource "google_secret_manager_secret_version" {
+    defaults = {
+      version = "1"
+    }
+  }
+  mock_resource "google_compute_network" {
+    defaults = {
+      id = "projects/fleet-test/global/networks/fleet"
+    }
+  }
+  mock_resource "google_compute_subnetwork" {
+    defaults = {
+      id = "projects/fleet-test/regions/europe-west1/subnetworks/fleet"
+    }
+  }
 }
 
 variables {
-  project_id  = "fleet-test"
-  event_store = "serviceAccount:event-store@fleet-test.iam.gserviceaccount.com"
-  workers     = "serviceAccount:worker@fleet-test.iam.gserviceaccount.com"
+  project_id      = "fleet-test"
+  image           = "europe-west1-docker.pkg.dev/fleet-test/fleet/fleet@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+  runbooks        = "https://example.com/fleet/docs/runbooks"
+  billing_account = "012345-6789AB-CDEF01"
 }
 
 run "there_are_the_three_topics" {
   command = plan
 
   assert {
-    condition     = keys(module.topic) == ["integration-events", "progress-events", "vocabulary-events"]
-    error_message = "The fleet has these three topics."
+    condition     = keys(module.topic) == ["integration-events", "progress-events", "vocabulary-events"] && keys(module.worker) == keys(module.topic)
+    error_message = "The fleet has these three topics, and a worker for each."
   }
   assert {
     condition = { for name, topic in local.topics : name => "${topic.subscription} ${topic.retention_days}" } == {
@@ -39,20 +72,48 @@ run "only_integration_events_adopts" {
   }
 }
 
-run "a_push_to_an_unknown_topic_is_refused" {
+run "the_connections_of_all_fit_into_the_database" {
+  command = plan
+
+  assert {
+    condition     = output.connections.demand <= output.connections.takes
+    error_message = "A rollout must not take the database away from everybody."
+  }
+}
+
+run "each_push_goes_to_the_worker_of_its_topic" {
+  command = plan
+
+  assert {
+    condition     = alltrue([for name, worker in module.worker : worker.push.audience == "fleet-${name}" && worker.push.service_account_email == module.push_identity.email && endswith(worker.push.endpoint, "/push")])
+    error_message = "An audience for each, so that a token for one opens no other."
+  }
+  assert {
+    condition     = alltrue([for name, worker in module.worker : worker.name == "fleet-worker-${trimsuffix(name, "-events")}"])
+    error_message = "A worker is named after its topic."
+  }
+}
+
+run "three_alerts_are_enough" {
+  command = plan
+
+  assert {
+    condition     = join(" ", module.alerts.names) == "DatabaseDiskNearLimit DeadLettersWait UnackedMessageOld"
+    error_message = "Is it late, did anything fall out, will the database stop."
+  }
+}
+
+run "without_a_billing_account_there_is_no_budget" {
   command = plan
 
   variables {
-    push = {
-      learner-events = {
-        endpoint              = "https://worker.example.com/push"
-        service_account_email = "push@fleet-test.iam.gserviceaccount.com"
-        audience              = "fleet"
-      }
-    }
+    billing_account = null
   }
 
-  expect_failures = [var.push]
+  assert {
+    condition     = length(module.budget) == 0
+    error_message = "The account may be somebody else's."
+  }
 }
 
 run "a_project_number_is_no_project_id" {

@@ -105,7 +105,7 @@ run "without_push_workers_pull" {
   command = plan
 
   assert {
-    condition     = length(google_pubsub_subscription.this.push_config) == 0 && length(google_service_account_iam_member.agent_signs_pushes) == 0
+    condition     = length(google_pubsub_subscription.this.push_config) == 0
     error_message = "There is nobody to push to."
   }
 }
@@ -129,10 +129,6 @@ run "pushes_carry_a_token_for_the_stated_audience" {
     condition     = google_pubsub_subscription.this.push_config[0].oidc_token[0].audience == "fleet-progress" && google_pubsub_subscription.this.push_config[0].oidc_token[0].service_account_email == "fleet-push@fleet-test.iam.gserviceaccount.com"
     error_message = "The worker checks audience and account."
   }
-  assert {
-    condition     = google_service_account_iam_member.agent_signs_pushes[0].role == "roles/iam.serviceAccountTokenCreator" && google_service_account_iam_member.agent_signs_pushes[0].service_account_id == "projects/fleet-test/serviceAccounts/fleet-push@fleet-test.iam.gserviceaccount.com"
-    error_message = "The agent may sign as this account only."
-  }
 }
 
 run "publishers_and_subscribers_get_what_they_need_and_no_more" {
@@ -154,6 +150,37 @@ run "publishers_and_subscribers_get_what_they_need_and_no_more" {
   assert {
     condition     = [for grant in google_pubsub_subscription_iam_member.dead_letter_subscriber : grant.subscription] == ["progress-projection-dead-letter"]
     error_message = "The workers read its dead letters."
+  }
+}
+
+run "what_is_pushed_is_not_pulled_but_dead_letters_are" {
+  command = plan
+
+  variables {
+    subscribers = ["serviceAccount:worker@fleet-test.iam.gserviceaccount.com"]
+    push = {
+      endpoint              = "https://worker.example.com/push"
+      service_account_email = "fleet-push@fleet-test.iam.gserviceaccount.com"
+      audience              = "fleet-progress"
+    }
+  }
+
+  assert {
+    condition     = length(google_pubsub_subscription_iam_member.subscriber) == 0
+    error_message = "There is nothing to pull, so nobody may."
+  }
+  assert {
+    condition     = [for grant in google_pubsub_subscription_iam_member.dead_letter_subscriber : "${grant.subscription} ${grant.role}"] == ["progress-projection-dead-letter roles/pubsub.subscriber"]
+    error_message = "The fleet takes its dead letters back in every shape."
+  }
+}
+
+run "order_and_exactly_once_are_the_workers_business" {
+  command = plan
+
+  assert {
+    condition     = google_pubsub_subscription.this.enable_message_ordering != true && google_pubsub_subscription.this.enable_exactly_once_delivery != true && google_pubsub_subscription.this.retain_acked_messages == false
+    error_message = "Either would cost throughput, and the topic keeps what is needed to seek."
   }
 }
 

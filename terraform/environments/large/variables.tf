@@ -1,0 +1,199 @@
+variable "project_id" {
+  description = "Google Cloud project of the fleet, and of nothing else: internal ingress lets in whatever runs in the same project."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project_id))
+    error_message = "A project id has 6 to 30 lowercase letters, digits and hyphens. It is not the project's name or number."
+  }
+}
+
+variable "region" {
+  description = "Region of everything."
+  type        = string
+  default     = "europe-west1"
+
+  validation {
+    condition     = can(regex("^[a-z]+-[a-z]+[0-9]+$", var.region))
+    error_message = "A region looks like europe-west1; europe-west1-b is a zone."
+  }
+}
+
+variable "image" {
+  description = "Image of the fleet, by digest. One for all roles, so that they are always of one version."
+  type        = string
+}
+
+variable "event_store_ingress" {
+  description = "Where appends may come from: internal (networks of this project), or all, for command services that send through no network. IAM asks for a token either way."
+  type        = string
+  default     = "internal"
+}
+
+variable "appenders" {
+  description = "Members that may append and read: the service accounts of the command services."
+  type        = set(string)
+  default     = []
+}
+
+variable "admin_access" {
+  description = "How operators reach the admin API: internal, iam or iap."
+  type        = string
+  default     = "internal"
+}
+
+variable "operators" {
+  description = "Members that may see, replay and redrive, such as group:on-call@example.com."
+  type        = set(string)
+  default     = []
+}
+
+variable "foreign_publishers" {
+  description = "Members of other systems that publish to integration-events, the one topic that adopts what the store does not know."
+  type        = set(string)
+  default     = []
+}
+
+variable "allowed_persistence_regions" {
+  description = "Regions in which messages may be stored. Empty: where Google sees fit."
+  type        = set(string)
+  default     = []
+}
+
+variable "billing_account" {
+  description = "Billing account of the project, for the budget. Null: no budget, because the account is somebody else's."
+  type        = string
+  default     = null
+}
+
+variable "currency" {
+  description = "Currency of the billing account."
+  type        = string
+  default     = "USD"
+}
+
+variable "runbooks" {
+  description = "Where the runbooks are read, for the links in alerts: the address of docs/runbooks without a slash at its end."
+  type        = string
+}
+
+variable "deletion_protection" {
+  description = "Whether the database refuses to be deleted."
+  type        = bool
+  default     = true
+}
+
+variable "database_tier" {
+  description = "Machine of the database. The whole fleet waits for it, so it is the first thing to enlarge."
+  type        = string
+  default     = "db-custom-8-30720"
+}
+
+variable "database_edition" {
+  description = "ENTERPRISE or ENTERPRISE_PLUS; the tier must be of it."
+  type        = string
+  default     = "ENTERPRISE"
+}
+
+variable "database_availability" {
+  description = "ZONAL, or REGIONAL with a standby in another zone."
+  type        = string
+  default     = "REGIONAL"
+}
+
+variable "database_max_connections" {
+  description = "Connections that the database takes. Null: by the memory of its machine."
+  type        = number
+  default     = null
+}
+
+variable "database_disk_gb" {
+  description = "Size of the disk at the beginning."
+  type        = number
+  default     = 200
+}
+
+variable "database_disk_limit_gb" {
+  description = "Size up to which it grows by itself; an alert comes at four fifths of it."
+  type        = number
+  default     = 4000
+}
+
+variable "database_recovery_days" {
+  description = "Days back to any moment of which the database can be recovered."
+  type        = number
+  default     = 7
+}
+
+variable "database_retained_backups" {
+  description = "Daily backups that are kept."
+  type        = number
+  default     = 30
+}
+
+variable "password_rotation" {
+  description = "Raise it by one for a new password of the database."
+  type        = number
+  default     = 1
+}
+
+variable "event_store_instances" {
+  description = "Instances of the event store at least and at most. At least one, so that the relay is awake."
+  type        = object({ min = number, max = number })
+  default     = { min = 2, max = 6 }
+
+  validation {
+    condition     = var.event_store_instances.min >= 1
+    error_message = "Without an event store that is awake nothing is relayed, and alerts on the relay would ring all night: min is at least 1 here."
+  }
+}
+
+variable "event_store_cpu" {
+  description = "vCPUs of an instance of the event store."
+  type        = number
+  default     = 2
+}
+
+variable "worker_shape" {
+  description = "pool, or service where worker pools are not offered. Both pull."
+  type        = string
+  default     = "pool"
+
+  validation {
+    condition     = contains(["pool", "service"], var.worker_shape)
+    error_message = "worker_shape is pool or service here; push is what the environment small does."
+  }
+}
+
+variable "collector_image" {
+  description = "Image of Google's OpenTelemetry collector. Null: the fleet's own metrics are not collected, and there are no alerts on them."
+  type        = string
+  default     = "us-docker.pkg.dev/cloud-ops-agents-artifacts/google-cloud-opentelemetry-collector/otelcol-google:0.138.0"
+}
+
+variable "deployers" {
+  description = "Members that may run migrations: the pipeline that deploys."
+  type        = set(string)
+  default     = []
+}
+
+variable "notification_channels" {
+  description = "Ids of the notification channels: page wakes somebody, ticket waits for the morning. Made by hand, so that nobody's address stands here."
+  type = object({
+    page   = optional(list(string), [])
+    ticket = optional(list(string), [])
+  })
+  default = {}
+}
+
+variable "slo" {
+  description = "Objective of delivery: the share of five-minute windows, over days, in which messages wait less than seconds. Null: none."
+  type        = object({ goal = number, seconds = number, days = number })
+  default     = { goal = 0.999, seconds = 60, days = 28 }
+}
+
+variable "monthly_amount" {
+  description = "What a month may cost before the budget tells."
+  type        = number
+  default     = 3000
+}

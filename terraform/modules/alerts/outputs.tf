@@ -1,0 +1,4 @@
+output "names" {
+  description = "Names of the alerts there are; each is the name of its runbook."
+  value       = keys(local.alerts)
+}

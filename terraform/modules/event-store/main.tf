@@ -1,0 +1,188 @@
+# The event store: gRPC append and read, and the relay to Pub/Sub. Any number of instances may run; one of them relays each
+# topic, under a lease.
+#
+# An instance lives on for some minutes after its last request, with its CPU. That is enough for the relay to publish what was
+# appended, so that a small fleet may scale to zero. What the bus refuses meanwhile waits for the next append, and read models
+# for their workers' sweep: where that is too late, keep one instance.
+
+locals {
+  http = 8080
+  grpc = 50051
+
+  environment = {
+    DATABASE_URL          = var.database.url
+    FLEET_GRPC_LISTEN     = "0.0.0.0:${local.grpc}"
+    FLEET_HTTP_LISTEN     = "0.0.0.0:${local.http}"
+    FLEET_LOG             = var.log
+    FLEET_LOG_FORMAT      = "json"
+    FLEET_MAX_CONNECTIONS = tostring(var.max_connections)
+    GOOGLE_CLOUD_PROJECT  = var.project_id
+  }
+}
+
+module "collector" {
+  source = "../collector"
+
+  project_id = var.project_id
+  name       = var.name
+  image      = var.collector_image
+  ports      = [local.http]
+}
+
+resource "google_cloud_run_v2_service" "this" {
+  project             = var.project_id
+  location            = var.region
+  name                = var.name
+  labels              = var.labels
+  deletion_protection = var.deletion_protection
+  # Who may append is decided by IAM (the invokers below); from where, by ingress.
+  ingress = var.ingress == "internal" ? "INGRESS_TRAFFIC_INTERNAL_ONLY" : "INGRESS_TRAFFIC_ALL"
+
+
+  template {
+    labels                           = var.labels
+    service_account                  = var.service_account_email
+    timeout                          = "${var.timeout_seconds}s"
+    max_instance_request_concurrency = var.concurrency
+    execution_environment            = "EXECUTION_ENVIRONMENT_GEN2"
+
+    scaling {
+      min_instance_count = var.instances.min
+      max_instance_count = var.instances.max
+    }
+
+    containers {
+      name  = "event-store"
+      image = var.image
+      args  = ["event-store"]
+
+      ports {
+        # HTTP/2 without TLS, which is what gRPC is behind Cloud Run's front end. PORT is this one, so FLEET_HTTP_LISTEN must
+        # be stated.
+        name           = "h2c"
+        container_port = local.grpc
+      }
+
+      resources {
+        limits = { cpu = tostring(var.cpu), memory = var.memory }
+        # The relay works between requests.
+        cpu_idle          = false
+        startup_cpu_boost = true
+      }
+
+      dynamic "env" {
+        for_each = local.environment
+        content {
+          name  = env.key
+          value = env.value
+        }
+      }
+      dynamic "env" {
+        for_each = var.database.password_secret == null ? [] : [var.database]
+        content {
+          name = "PGPASSWORD"
+          value_source {
+            secret_key_ref {
+              secret  = env.value.password_secret
+              version = env.value.password_version
+            }
+          }
+        }
+      }
+
+      # A revision that cannot reach its database never becomes ready, and the one before it goes on working.
+      startup_probe {
+        period_seconds    = 3
+        timeout_seconds   = 3
+        failure_threshold = 40
+        http_get {
+          path = "/readyz"
+          port = local.http
+        }
+      }
+      # Whether the process answers, not whether the database does: restarting whoever waits for the database helps nobody.
+      liveness_probe {
+        period_seconds    = 10
+        timeout_seconds   = 5
+        failure_threshold = 6
+        http_get {
+          path = "/healthz"
+          port = local.http
+        }
+      }
+
+      dynamic "volume_mounts" {
+        for_each = var.database.instance == null ? [] : [1]
+        content {
+          name       = "cloudsql"
+          mount_path = "/cloudsql"
+        }
+      }
+    }
+
+    dynamic "containers" {
+      for_each = module.collector.containers
+      content {
+        name  = containers.value.name
+        image = containers.value.image
+        args  = containers.value.args
+
+        resources {
+          limits   = containers.value.limits
+          cpu_idle = false
+        }
+
+        dynamic "env" {
+          for_each = containers.value.environment
+          content {
+            name  = env.key
+            value = env.value
+          }
+        }
+      }
+    }
+
+    dynamic "vpc_access" {
+      for_each = var.network == null ? [] : [var.network]
+      content {
+        # Pub/Sub is reached the short way; only private addresses go through the network.
+        egress = "PRIVATE_RANGES_ONLY"
+        network_interfaces {
+          network    = vpc_access.value.network
+          subnetwork = vpc_access.value.subnetwork
+        }
+      }
+    }
+
+    dynamic "volumes" {
+      for_each = var.database.instance == null ? [] : [var.database.instance]
+      content {
+        name = "cloudsql"
+        cloud_sql_instance {
+          instances = [volumes.value]
+        }
+      }
+    }
+  }
+
+  traffic {
+    type    = "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST"
+    percent = 100
+  }
+
+  lifecycle {
+    # Which tool applied last is nobody's configuration.
+    ignore_changes = [client, client_version]
+  }
+}
+
+# Each appender by name. There is no way to say allUsers: the variable refuses it.
+resource "google_cloud_run_v2_service_iam_member" "appender" {
+  for_each = var.appenders
+
+  project  = var.project_id
+  location = var.region
+  name     = google_cloud_run_v2_service.this.name
+  role     = "roles/run.invoker"
+  member   = each.value
+}

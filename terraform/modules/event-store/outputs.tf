@@ -1,0 +1,14 @@
+output "name" {
+  description = "Name in Cloud Run, by which alerts find it."
+  value       = var.name
+}
+
+output "uri" {
+  description = "Where command services append, by gRPC with TLS on port 443; also the audience of their tokens."
+  value       = google_cloud_run_v2_service.this.uri
+}
+
+output "connections" {
+  description = "Connections that an instance opens at most, for the database's connection budget: its own, and the one that writes."
+  value       = var.max_connections + 1
+}

@@ -1,0 +1,112 @@
+# A job of Cloud Run: a run of the image that ends, started by a person or a pipeline. For migrations, and for replays that
+# take hours and must not be scaled away.
+#
+# A task that is moved to another machine gets SIGTSTP and loses its connections; the fleet connects again, and a replay goes on
+# where its last chunk was committed.
+
+locals {
+  environment = merge(
+    {
+      DATABASE_URL         = var.database.url
+      FLEET_LOG            = var.log
+      FLEET_LOG_FORMAT     = "json"
+      GOOGLE_CLOUD_PROJECT = var.project_id
+    },
+    var.environment,
+  )
+}
+
+resource "google_cloud_run_v2_job" "this" {
+  project             = var.project_id
+  location            = var.region
+  name                = var.name
+  labels              = var.labels
+  deletion_protection = var.deletion_protection
+
+  template {
+    labels = var.labels
+    # One task: migrations take turns anyway, and a replay is one operation.
+    task_count  = 1
+    parallelism = 1
+
+    template {
+      service_account       = var.service_account_email
+      timeout               = "${var.timeout_seconds}s"
+      max_retries           = var.max_retries
+      execution_environment = "EXECUTION_ENVIRONMENT_GEN2"
+
+      containers {
+        name  = "fleet"
+        image = var.image
+        args  = var.args
+
+        resources {
+          limits = { cpu = tostring(var.cpu), memory = var.memory }
+        }
+
+        dynamic "env" {
+          for_each = local.environment
+          content {
+            name  = env.key
+            value = env.value
+          }
+        }
+        dynamic "env" {
+          for_each = var.database.password_secret == null ? [] : [var.database]
+          content {
+            name = "PGPASSWORD"
+            value_source {
+              secret_key_ref {
+                secret  = env.value.password_secret
+                version = env.value.password_version
+              }
+            }
+          }
+        }
+
+        dynamic "volume_mounts" {
+          for_each = var.database.instance == null ? [] : [1]
+          content {
+            name       = "cloudsql"
+            mount_path = "/cloudsql"
+          }
+        }
+      }
+
+      dynamic "vpc_access" {
+        for_each = var.network == null ? [] : [var.network]
+        content {
+          egress = "PRIVATE_RANGES_ONLY"
+          network_interfaces {
+            network    = vpc_access.value.network
+            subnetwork = vpc_access.value.subnetwork
+          }
+        }
+      }
+
+      dynamic "volumes" {
+        for_each = var.database.instance == null ? [] : [var.database.instance]
+        content {
+          name = "cloudsql"
+          cloud_sql_instance {
+            instances = [volumes.value]
+          }
+        }
+      }
+    }
+  }
+
+  lifecycle {
+    ignore_changes = [client, client_version]
+  }
+}
+
+resource "google_cloud_run_v2_job_iam_member" "runner" {
+  for_each = var.runners
+
+  project  = var.project_id
+  location = var.region
+  name     = google_cloud_run_v2_job.this.name
+  role     = "roles/run.invoker"
+  member   = each.value
+}

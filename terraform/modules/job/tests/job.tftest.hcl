@@ -1,0 +1,122 @@
+mock_provider "google" {
+  override_during = plan
+}
+
+variables {
+  project_id            = "fleet-test"
+  region                = "europe-west1"
+  image                 = "europe-west1-docker.pkg.dev/fleet-test/fleet/fleet@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+  service_account_email = "fleet-run@fleet-test.iam.gserviceaccount.com"
+  database = {
+    url             = "postgres://fleet@localhost/fleet?host=/cloudsql/fleet-test:europe-west1:fleet&sslmode=disable"
+    password_secret = "fleet-fleet-password"
+    instance        = "fleet-test:europe-west1:fleet"
+  }
+  name = "fleet-migrate"
+  args = ["migrate"]
+}
+
+run "a_migration_is_one_task_that_may_be_tried_again" {
+  command = plan
+
+  assert {
+    condition     = google_cloud_run_v2_job.this.template[0].template[0].containers[0].args == tolist(["migrate"])
+    error_message = "The command is the argument."
+  }
+  assert {
+    condition     = google_cloud_run_v2_job.this.template[0].task_count == 1 && google_cloud_run_v2_job.this.template[0].template[0].max_retries == 1
+    error_message = "It may be run many times."
+  }
+  assert {
+    condition     = google_cloud_run_v2_job.this.template[0].template[0].timeout == "3600s"
+    error_message = "Cloud Run's own ten minutes are too short for an index."
+  }
+}
+
+run "a_replay_may_take_a_week" {
+  command = plan
+
+  variables {
+    name            = "fleet-replay"
+    args            = ["worker"]
+    timeout_seconds = 604800
+    environment     = { FLEET_TOPIC = "progress-events" }
+  }
+
+  assert {
+    condition     = google_cloud_run_v2_job.this.template[0].template[0].timeout == "604800s"
+    error_message = "That is Cloud Run's limit."
+  }
+  assert {
+    condition     = local.environment.FLEET_TOPIC == "progress-events" && local.environment.DATABASE_URL == var.database.url
+    error_message = "Its own settings, and those of every run."
+  }
+}
+
+run "it_reaches_the_database_like_everything_else" {
+  command = plan
+
+  assert {
+    condition     = [for env in google_cloud_run_v2_job.this.template[0].template[0].containers[0].env : "${env.value_source[0].secret_key_ref[0].secret} ${env.value_source[0].secret_key_ref[0].version}" if env.name == "PGPASSWORD"] == ["fleet-fleet-password latest"]
+    error_message = "The password is a secret."
+  }
+  assert {
+    condition     = contains(google_cloud_run_v2_job.this.template[0].template[0].volumes[0].cloud_sql_instance[0].instances, "fleet-test:europe-west1:fleet")
+    error_message = "By the socket."
+  }
+}
+
+run "who_may_start_it_is_named" {
+  command = plan
+
+  variables {
+    runners = ["serviceAccount:deploy@fleet-test.iam.gserviceaccount.com"]
+  }
+
+  assert {
+    condition     = [for grant in google_cloud_run_v2_job_iam_member.runner : "${grant.name} ${grant.role}"] == ["fleet-migrate roles/run.invoker"]
+    error_message = "Of this job and of no other."
+  }
+}
+
+run "a_job_without_a_command_is_refused" {
+  command = plan
+
+  variables {
+    args = []
+  }
+
+  expect_failures = [var.args]
+}
+
+run "a_job_that_would_start_a_whole_fleet_is_refused" {
+  command = plan
+
+  variables {
+    args = ["dev"]
+  }
+
+  expect_failures = [var.args]
+}
+
+run "a_secret_in_the_environment_is_refused" {
+  command = plan
+
+  variables {
+    environment = { PGPASSWORD = "secret" }
+  }
+
+  expect_failures = [var.environment]
+}
+
+run "more_than_a_week_is_refused" {
+  command = plan
+
+  variables {
+    timeout_seconds = 604801
+    max_retries     = 11
+    runners         = ["allUsers"]
+  }
+
+  expect_failures = [var.timeout_seconds, var.max_retries, var.runners]
+}

@@ -1,0 +1,182 @@
+variable "project_id" {
+  description = "Project that it runs in."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project_id))
+    error_message = "A project id has 6 to 30 lowercase letters, digits and hyphens. It is not the project's name or number."
+  }
+}
+
+variable "region" {
+  description = "Region that it runs in: the database's, because every event crosses between them."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z]+-[a-z]+[0-9]+$", var.region))
+    error_message = "A region looks like europe-west1; europe-west1-b is a zone."
+  }
+}
+
+variable "name" {
+  description = "Name in Cloud Run, in logs and in metrics."
+  type        = string
+  # None: it says what the job does, such as fleet-migrate.
+
+  validation {
+    condition     = can(regex("^[a-z]([a-z0-9-]{0,47}[a-z0-9])?$", var.name))
+    error_message = "A name in Cloud Run has at most 49 lowercase letters, digits and hyphens, and starts with a letter."
+  }
+}
+
+variable "image" {
+  description = "Image of the fleet. By digest, so that a rollout is a change in the plan and a rollback is the old digest."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z0-9.-]+(:[0-9]+)?/.+(@sha256:[0-9a-f]{64}|:[A-Za-z0-9_][A-Za-z0-9._-]*)$", var.image)) && !endswith(var.image, ":latest")
+    error_message = "image is REGISTRY/PATH@sha256:DIGEST, or with a tag that does not move; :latest would change what runs without a plan."
+  }
+}
+
+variable "service_account_email" {
+  description = "Service account that it runs as. Never the default one, which may do nearly everything in the project."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[^@]+@[^@]+\\.iam\\.gserviceaccount\\.com$", var.service_account_email))
+    error_message = "service_account_email is the email of a service account made for it (NAME@PROJECT.iam.gserviceaccount.com)."
+  }
+}
+
+variable "database" {
+  description = "Where Postgres is, as the module database says in connections: the URL without a password, the secret that holds the password, and the Cloud SQL instance whose socket is mounted (null: the URL is reached as it is)."
+  type = object({
+    url              = string
+    password_secret  = string
+    password_version = optional(string, "latest")
+    instance         = optional(string)
+  })
+
+  validation {
+    condition     = can(regex("^postgres(ql)?://[^:@/]+@", var.database.url))
+    error_message = "database.url is postgres://USER@HOST/DATABASE with no password in it: what stands in a URL stands in the state, in the plan and in the console."
+  }
+
+  validation {
+    condition     = var.database.instance == null || can(regex("^[^:]+:[^:]+:[^:]+$", var.database.instance))
+    error_message = "database.instance is the connection name of an instance, PROJECT:REGION:NAME."
+  }
+}
+
+variable "network" {
+  description = "Network and subnetwork that it reaches private addresses through, such as the database's. Null: no way into any network."
+  type = object({
+    network    = string
+    subnetwork = string
+  })
+  default = null
+}
+
+variable "cpu" {
+  description = "vCPUs of an instance. Below 1 is not offered: Cloud Run then takes the CPU away between requests, and relay, sweep and replays stand still."
+  type        = number
+  default     = 1
+
+  validation {
+    condition     = contains([1, 2, 4, 6, 8], var.cpu)
+    error_message = "cpu is 1, 2, 4, 6 or 8."
+  }
+}
+
+variable "memory" {
+  description = "Memory of an instance, such as 512Mi. What is exceeded is killed, and what was in hand comes again."
+  type        = string
+  default     = "512Mi"
+
+  validation {
+    condition     = can(regex("^[1-9][0-9]*(Mi|Gi)$", var.memory))
+    error_message = "memory is a number with Mi or Gi, such as 512Mi."
+  }
+  validation {
+    condition     = try(tonumber(trimsuffix(var.memory, "Mi")) >= 512, endswith(var.memory, "Gi"))
+    error_message = "Cloud Run wants at least 512Mi where the CPU is always there."
+  }
+}
+
+variable "log" {
+  description = "What is logged: a level, or a list such as info,workers=debug."
+  type        = string
+  default     = "info"
+
+  validation {
+    condition     = can(regex("^(([a-z_:]+=)?(off|error|warn|info|debug|trace))(,([a-z_:]+=)?(off|error|warn|info|debug|trace))*$", var.log))
+    error_message = "log is a level (off, error, warn, info, debug, trace), or a comma-separated list of target=level."
+  }
+}
+
+variable "labels" {
+  description = "Labels, for cost reports and for finding everything that belongs together."
+  type        = map(string)
+  default     = {}
+}
+
+variable "deletion_protection" {
+  description = "Whether Terraform refuses to delete it. Off: there is no state in it, and the next apply makes it anew."
+  type        = bool
+  default     = false
+}
+
+variable "args" {
+  description = "Arguments of the binary, such as [\"migrate\"]. An execution may give others."
+  type        = list(string)
+
+  validation {
+    condition     = contains(["event-store", "worker", "admin", "migrate", "import", "export", "status", "replay"], try(var.args[0], ""))
+    error_message = "args begins with a role or a command of the fleet; plain fleet would look for a Postgres in the container."
+  }
+}
+
+variable "environment" {
+  description = "Settings besides those that every run has: database, log, project. Never a secret: they stand in the state."
+  type        = map(string)
+  default     = {}
+
+  validation {
+    condition     = alltrue([for name in keys(var.environment) : can(regex("^FLEET_[A-Z_]+$", name))])
+    error_message = "environment has the fleet's own settings only (FLEET_…); the others are given by this module."
+  }
+}
+
+variable "timeout_seconds" {
+  description = "Seconds that one attempt may take. Cloud Run allows a week."
+  type        = number
+  default     = 3600
+
+  validation {
+    condition     = var.timeout_seconds >= 60 && var.timeout_seconds <= 604800
+    error_message = "timeout_seconds is from 60 to 604800, a week."
+  }
+}
+
+variable "max_retries" {
+  description = "Attempts after the first one. Both migrations and replays may be tried again: they go on where they were."
+  type        = number
+  default     = 1
+
+  validation {
+    condition     = var.max_retries >= 0 && var.max_retries <= 10
+    error_message = "max_retries is from 0 to 10."
+  }
+}
+
+variable "runners" {
+  description = "Members that may start it: the pipeline that deploys, and who is on call."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for member in var.runners : can(regex("^(serviceAccount|group|user|principal|principalSet):.+$", member))])
+    error_message = "runners are named members, such as group:on-call@example.com; allUsers and domains are not."
+  }
+}

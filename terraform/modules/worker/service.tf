@@ -1,0 +1,204 @@
+# The shapes push and service.
+resource "google_cloud_run_v2_service" "this" {
+  count = var.shape == "pool" ? 0 : 1
+
+  project             = var.project_id
+  location            = var.region
+  name                = var.name
+  labels              = var.labels
+  deletion_protection = var.deletion_protection
+  # Pub/Sub and Cloud Scheduler of this project count as internal.
+  ingress = "INGRESS_TRAFFIC_INTERNAL_ONLY"
+  # Cloud Run would check the token of a push and then take its signature away, so that the worker could not check it any
+  # more. The worker checks more (exactly this audience, exactly this account), so the token is left to it (ADR 0021).
+  invoker_iam_disabled = var.shape == "push"
+
+  template {
+    labels                           = var.labels
+    service_account                  = var.service_account_email
+    timeout                          = "${var.timeout_seconds}s"
+    max_instance_request_concurrency = var.concurrency
+    execution_environment            = "EXECUTION_ENVIRONMENT_GEN2"
+
+    scaling {
+      min_instance_count = var.instances.min
+      max_instance_count = var.instances.max
+    }
+
+    containers {
+      name  = "worker"
+      image = var.image
+      args  = ["worker"]
+
+      ports {
+        name           = "http1"
+        container_port = local.http
+      }
+
+      resources {
+        limits = { cpu = tostring(var.cpu), memory = var.memory }
+        # Between requests there is work, too: sweep, replays, dead letters, metrics.
+        cpu_idle          = false
+        startup_cpu_boost = true
+      }
+
+      dynamic "env" {
+        for_each = local.environment
+        content {
+          name  = env.key
+          value = env.value
+        }
+      }
+      dynamic "env" {
+        for_each = var.database.password_secret == null ? [] : [var.database]
+        content {
+          name = "PGPASSWORD"
+          value_source {
+            secret_key_ref {
+              secret  = env.value.password_secret
+              version = env.value.password_version
+            }
+          }
+        }
+      }
+
+      # A revision that cannot reach its database never becomes ready, and the one before it goes on working.
+      startup_probe {
+        period_seconds    = 3
+        timeout_seconds   = 3
+        failure_threshold = 40
+        http_get {
+          path = "/readyz"
+          port = local.http
+        }
+      }
+      # Whether the process answers, not whether the database does: restarting whoever waits for the database helps nobody.
+      liveness_probe {
+        period_seconds    = 10
+        timeout_seconds   = 5
+        failure_threshold = 6
+        http_get {
+          path = "/healthz"
+          port = local.http
+        }
+      }
+
+      dynamic "volume_mounts" {
+        for_each = var.database.instance == null ? [] : [1]
+        content {
+          name       = "cloudsql"
+          mount_path = "/cloudsql"
+        }
+      }
+    }
+
+    dynamic "containers" {
+      for_each = local.sidecars
+      content {
+        name  = containers.value.name
+        image = containers.value.image
+        args  = containers.value.args
+
+        resources {
+          limits   = containers.value.limits
+          cpu_idle = false
+        }
+
+        dynamic "env" {
+          for_each = containers.value.environment
+          content {
+            name  = env.key
+            value = env.value
+          }
+        }
+        dynamic "env" {
+          for_each = containers.value.database && var.database.password_secret != null ? [var.database] : []
+          content {
+            name = "PGPASSWORD"
+            value_source {
+              secret_key_ref {
+                secret  = env.value.password_secret
+                version = env.value.password_version
+              }
+            }
+          }
+        }
+
+        dynamic "startup_probe" {
+          for_each = containers.value.probe_port == null ? [] : [containers.value.probe_port]
+          content {
+            period_seconds    = 3
+            failure_threshold = 40
+            http_get {
+              path = "/healthz"
+              port = startup_probe.value
+            }
+          }
+        }
+
+        dynamic "volume_mounts" {
+          for_each = containers.value.database && var.database.instance != null ? [1] : []
+          content {
+            name       = "cloudsql"
+            mount_path = "/cloudsql"
+          }
+        }
+      }
+    }
+
+    dynamic "vpc_access" {
+      for_each = var.network == null ? [] : [var.network]
+      content {
+        # Pub/Sub is reached the short way; only private addresses go through the network.
+        egress = "PRIVATE_RANGES_ONLY"
+        network_interfaces {
+          network    = vpc_access.value.network
+          subnetwork = vpc_access.value.subnetwork
+        }
+      }
+    }
+
+    dynamic "volumes" {
+      for_each = var.database.instance == null ? [] : [var.database.instance]
+      content {
+        name = "cloudsql"
+        cloud_sql_instance {
+          instances = [volumes.value]
+        }
+      }
+    }
+  }
+
+  traffic {
+    type    = "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST"
+    percent = 100
+  }
+
+  lifecycle {
+    # Which tool applied last is nobody's configuration.
+    ignore_changes = [client, client_version]
+  }
+}
+
+# What is not pushed wakes nobody, and a sleeping worker sweeps nothing.
+resource "google_cloud_scheduler_job" "wake" {
+  count = var.wake == null ? 0 : 1
+
+  project          = var.project_id
+  region           = var.region
+  name             = "${var.name}-wake"
+  description      = "Wakes ${var.name}, so that it sweeps what the bus lost."
+  schedule         = var.wake
+  time_zone        = "Etc/UTC"
+  attempt_deadline = "180s"
+
+  http_target {
+    http_method = "GET"
+    # Not /healthz, which Google's front end keeps for itself on run.app.
+    uri = "${google_cloud_run_v2_service.this[0].uri}/readyz"
+  }
+
+  retry_config {
+    retry_count = 3
+  }
+}

@@ -1,0 +1,285 @@
+variable "project_id" {
+  description = "Project that it runs in."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project_id))
+    error_message = "A project id has 6 to 30 lowercase letters, digits and hyphens. It is not the project's name or number."
+  }
+}
+
+variable "region" {
+  description = "Region that it runs in: the database's, because every event crosses between them."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z]+-[a-z]+[0-9]+$", var.region))
+    error_message = "A region looks like europe-west1; europe-west1-b is a zone."
+  }
+}
+
+variable "name" {
+  description = "Name in Cloud Run, in logs and in metrics."
+  type        = string
+  # None: it names the topic, such as fleet-worker-progress.
+
+  validation {
+    condition     = can(regex("^[a-z]([a-z0-9-]{0,47}[a-z0-9])?$", var.name))
+    error_message = "A name in Cloud Run has at most 49 lowercase letters, digits and hyphens, and starts with a letter."
+  }
+}
+
+variable "image" {
+  description = "Image of the fleet. By digest, so that a rollout is a change in the plan and a rollback is the old digest."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z0-9.-]+(:[0-9]+)?/.+(@sha256:[0-9a-f]{64}|:[A-Za-z0-9_][A-Za-z0-9._-]*)$", var.image)) && !endswith(var.image, ":latest")
+    error_message = "image is REGISTRY/PATH@sha256:DIGEST, or with a tag that does not move; :latest would change what runs without a plan."
+  }
+}
+
+variable "service_account_email" {
+  description = "Service account that it runs as. Never the default one, which may do nearly everything in the project."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[^@]+@[^@]+\\.iam\\.gserviceaccount\\.com$", var.service_account_email))
+    error_message = "service_account_email is the email of a service account made for it (NAME@PROJECT.iam.gserviceaccount.com)."
+  }
+}
+
+variable "database" {
+  description = "Where Postgres is, as the module database says in connections: the URL without a password, the secret that holds the password, and the Cloud SQL instance whose socket is mounted (null: the URL is reached as it is)."
+  type = object({
+    url              = string
+    password_secret  = string
+    password_version = optional(string, "latest")
+    instance         = optional(string)
+  })
+
+  validation {
+    condition     = can(regex("^postgres(ql)?://[^:@/]+@", var.database.url))
+    error_message = "database.url is postgres://USER@HOST/DATABASE with no password in it: what stands in a URL stands in the state, in the plan and in the console."
+  }
+
+  validation {
+    condition     = var.database.instance == null || can(regex("^[^:]+:[^:]+:[^:]+$", var.database.instance))
+    error_message = "database.instance is the connection name of an instance, PROJECT:REGION:NAME."
+  }
+}
+
+variable "network" {
+  description = "Network and subnetwork that it reaches private addresses through, such as the database's. Null: no way into any network."
+  type = object({
+    network    = string
+    subnetwork = string
+  })
+  default = null
+}
+
+variable "cpu" {
+  description = "vCPUs of an instance. Below 1 is not offered: Cloud Run then takes the CPU away between requests, and relay, sweep and replays stand still."
+  type        = number
+  default     = 1
+
+  validation {
+    condition     = contains([1, 2, 4, 6, 8], var.cpu)
+    error_message = "cpu is 1, 2, 4, 6 or 8."
+  }
+}
+
+variable "memory" {
+  description = "Memory of an instance, such as 512Mi. What is exceeded is killed, and what was in hand comes again."
+  type        = string
+  default     = "512Mi"
+
+  validation {
+    condition     = can(regex("^[1-9][0-9]*(Mi|Gi)$", var.memory))
+    error_message = "memory is a number with Mi or Gi, such as 512Mi."
+  }
+  validation {
+    condition     = try(tonumber(trimsuffix(var.memory, "Mi")) >= 512, endswith(var.memory, "Gi"))
+    error_message = "Cloud Run wants at least 512Mi where the CPU is always there."
+  }
+}
+
+variable "log" {
+  description = "What is logged: a level, or a list such as info,workers=debug."
+  type        = string
+  default     = "info"
+
+  validation {
+    condition     = can(regex("^(([a-z_:]+=)?(off|error|warn|info|debug|trace))(,([a-z_:]+=)?(off|error|warn|info|debug|trace))*$", var.log))
+    error_message = "log is a level (off, error, warn, info, debug, trace), or a comma-separated list of target=level."
+  }
+}
+
+variable "labels" {
+  description = "Labels, for cost reports and for finding everything that belongs together."
+  type        = map(string)
+  default     = {}
+}
+
+variable "max_connections" {
+  description = "Connections to Postgres that an instance opens at most. Instances times this, twice during a rollout, must fit into the database: see its connection budget."
+  type        = number
+  default     = 4
+
+  validation {
+    condition     = var.max_connections >= 4 && var.max_connections <= 500 && floor(var.max_connections) == var.max_connections
+    error_message = "The fleet takes 4 to 500 connections."
+  }
+}
+
+variable "collector_image" {
+  description = "Image of Google's OpenTelemetry collector, which then runs beside it and sends its metrics to Managed Prometheus. Null: metrics are served on /metrics and nobody collects them."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.collector_image == null || can(regex("(@sha256:[0-9a-f]{64}|:[A-Za-z0-9_][A-Za-z0-9._-]*)$", var.collector_image)) && !can(regex(":latest$", var.collector_image))
+    error_message = "collector_image has a digest or a tag that does not move."
+  }
+}
+
+variable "deletion_protection" {
+  description = "Whether Terraform refuses to delete it. Off: there is no state in it, and the next apply makes it anew."
+  type        = bool
+  default     = false
+}
+
+variable "shape" {
+  description = "push: a service that scales to zero and takes what the subscription pushes. pool: a worker pool that pulls. service: an always-on service that pulls, for where worker pools are not offered."
+  type        = string
+
+  validation {
+    condition     = contains(["push", "pool", "service"], var.shape)
+    error_message = "shape is push, pool or service."
+  }
+}
+
+variable "topic" {
+  description = "Topic whose events it applies; the fleet knows its subscription and its projections by this name."
+  type        = string
+
+  validation {
+    condition     = contains(["vocabulary-events", "progress-events", "integration-events"], var.topic)
+    error_message = "topic is one that the fleet knows (events/src/topic.rs): a worker refuses to start for another."
+  }
+}
+
+variable "adopts" {
+  description = "Whether the topic adopts events of other systems. Its worker then has an event store of its own beside it, because adopting is appending, and another instance's gRPC would want a token."
+  type        = bool
+  default     = false
+}
+
+variable "push" {
+  description = "For the shape push: the audience that tokens must have, and the service account they must be of. The subscription states the same two."
+  type = object({
+    audience              = string
+    service_account_email = string
+  })
+  default = null
+
+  validation {
+    condition     = (var.shape == "push") == (var.push != null)
+    error_message = "push is for the shape push, and that shape needs it: without it anybody could push."
+  }
+
+  validation {
+    condition     = var.push == null || try(length(var.push.audience) > 0 && can(regex("^[^@]+@[^@]+\\.gserviceaccount\\.com$", var.push.service_account_email)), false)
+    error_message = "push.audience is not empty, and push.service_account_email is the email of a service account."
+  }
+}
+
+variable "instances" {
+  description = "Instances at least and at most. Workers of one topic race for the same aggregates, so a few large ones do more than many small ones. A service follows its requests, and a pool with room between the two its CPU."
+  type = object({
+    min = number
+    max = number
+  })
+  default = { min = 1, max = 1 }
+
+  validation {
+    condition     = var.instances.min >= 0 && var.instances.max >= var.instances.min && var.instances.max >= 1 && var.instances.max <= 100
+    error_message = "instances: min is 0 or more, max is at least min, at least 1 and at most 100."
+  }
+
+  validation {
+    condition     = var.shape == "push" || var.instances.min >= 1
+    error_message = "A worker that pulls needs at least one instance: nothing would ever wake it."
+  }
+}
+
+variable "concurrency" {
+  description = "Pushes that an instance takes at once. They are applied as one batch, so many are cheap."
+  type        = number
+  default     = 80
+
+  validation {
+    condition     = var.concurrency >= 1 && var.concurrency <= 1000
+    error_message = "concurrency is from 1 to 1000."
+  }
+}
+
+variable "timeout_seconds" {
+  description = "Seconds that a request may take. Not less than the subscription's ack deadline, after which Pub/Sub gives a push up anyway."
+  type        = number
+  default     = 60
+
+  validation {
+    condition     = var.timeout_seconds >= 10 && var.timeout_seconds <= 600
+    error_message = "timeout_seconds is from 10 to 600, like the ack deadline."
+  }
+}
+
+variable "wake" {
+  description = "For the shape push: when an instance is woken although nothing was pushed, as a cron schedule in UTC, so that it sweeps what the bus lost. Null: never."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.wake == null || can(regex("^(\\S+ ){4}\\S+$", var.wake))
+    error_message = "wake is a cron schedule of five fields, such as 0 4 * * *."
+  }
+
+  validation {
+    condition     = var.wake == null || var.shape == "push"
+    error_message = "wake is for the shape push; the others are always awake."
+  }
+}
+
+variable "streams" {
+  description = "Pulls side by side. The real service needs 1 to 4."
+  type        = number
+  default     = 2
+
+  validation {
+    condition     = var.streams >= 1 && var.streams <= 64 && floor(var.streams) == var.streams
+    error_message = "streams is a whole number from 1 to 64."
+  }
+}
+
+variable "max_outstanding" {
+  description = "Unsettled messages of each pull at most: what an instance has in memory, and what comes again when it is killed."
+  type        = number
+  default     = 2000
+
+  validation {
+    condition     = var.max_outstanding >= 1 && var.max_outstanding <= 100000 && floor(var.max_outstanding) == var.max_outstanding
+    error_message = "max_outstanding is a whole number from 1 to 100000."
+  }
+}
+
+variable "sweep_grace_seconds" {
+  description = "Seconds that the bus has to deliver an event before the sweep takes it from the store."
+  type        = number
+  default     = 10
+
+  validation {
+    condition     = var.sweep_grace_seconds >= 0 && var.sweep_grace_seconds <= 86400
+    error_message = "sweep_grace_seconds is from 0 to 86400."
+  }
+}

@@ -1,0 +1,285 @@
+//! What Terraform makes is what the program expects: topics and subscriptions, arguments and environment, and a fleet that
+//! runs on them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use events::{TOPICS, Topic};
+use fleet::bus_choice::Pull;
+use hcl::{Block, Expression};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::deploy::{agree_with_each_other, probed};
+use crate::harness::client::{SAMPLE_EVENTS, load_sample};
+use crate::harness::container::{Container, variables};
+use crate::harness::terraform::{self, Plan};
+use crate::harness::{Database, Fleet, Process, Project, expected};
+use crate::push::Issuer;
+use crate::sample::push_all;
+
+/// Everything is slow when all cores are busy with other tests.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// What a topic's subscription must be, in the words of Pub/Sub's REST API.
+fn promised(topic: &Topic, project: &str) -> Value {
+    json!({
+        "topic": format!("projects/{project}/topics/{}", topic.name),
+        "ackDeadlineSeconds": Topic::ACK_DEADLINE_SECONDS,
+        "retryPolicy": {
+            "minimumBackoff": format!("{}s", Topic::MINIMUM_BACKOFF_SECONDS),
+            "maximumBackoff": format!("{}s", Topic::MAXIMUM_BACKOFF_SECONDS),
+        },
+        "deadLetterPolicy": {
+            "deadLetterTopic": format!("projects/{project}/topics/{}", topic.dead_letter()),
+            "maxDeliveryAttempts": Topic::MAX_DELIVERY_ATTEMPTS,
+        },
+    })
+}
+
+/// Fails unless the emulator has each topic, its subscription, and its dead letters, as promised.
+async fn keeps_the_promise(project: &Project, retention: bool) {
+    for topic in TOPICS {
+        let subscription = project.get(&format!("subscriptions/{}", topic.subscription)).await;
+        for (field, wanted) in promised(topic, &project.name).as_object().unwrap() {
+            assert_eq!(&subscription[field], wanted, "{field} of {}", topic.subscription);
+        }
+        let dead = project.get(&format!("subscriptions/{}", topic.dead_letter())).await;
+        assert_eq!(dead["topic"], format!("projects/{}/topics/{}", project.name, topic.dead_letter()));
+        if retention {
+            let made = project.get(&format!("topics/{}", topic.name)).await;
+            assert_eq!(made["messageRetentionDuration"], days(topic.retention_days), "retention of {topic}");
+        }
+    }
+}
+
+fn days(days: u32) -> String {
+    format!("{}s", days * 86_400)
+}
+
+#[tokio::test]
+async fn what_the_fleet_makes_for_itself_is_what_it_promises() {
+    let project = Project::new().await;
+    // How long topics keep messages is of no use to a bus that forgets at its end.
+    keeps_the_promise(&project, false).await;
+}
+
+#[tokio::test]
+async fn the_script_for_the_emulator_makes_what_the_fleet_promises_and_may_be_repeated() {
+    let project = Project::shared().await;
+    for word in ["created ", "exists  "] {
+        let output = std::process::Command::new("sh")
+            .arg(terraform::root().join("deploy/emulator/topics.sh"))
+            .env("PUBSUB_EMULATOR_HOST", &project.emulator)
+            .env("GOOGLE_CLOUD_PROJECT", &project.name)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(said.lines().filter(|line| line.starts_with(word)).count(), 4 * TOPICS.len(), "{said}");
+    }
+    keeps_the_promise(&project, true).await;
+}
+
+/// The blocks of a file, and those within them.
+fn blocks(body: &hcl::Body) -> Vec<&Block> {
+    body.blocks().flat_map(|block| std::iter::once(block).chain(blocks(block.body()))).collect()
+}
+
+/// The expressions of a file, with what they are made of.
+fn walk<'a>(expression: &'a Expression, found: &mut Vec<&'a Expression>) {
+    found.push(expression);
+    match expression {
+        Expression::Array(items) => items.iter().for_each(|item| walk(item, found)),
+        Expression::Object(fields) => fields.values().for_each(|value| walk(value, found)),
+        Expression::FuncCall(call) => call.args.iter().for_each(|argument| walk(argument, found)),
+        Expression::Parenthesis(inner) => walk(inner, found),
+        Expression::Conditional(choice) => {
+            walk(&choice.true_expr, found);
+            walk(&choice.false_expr, found);
+        }
+        Expression::ForExpr(each) => walk(&each.value_expr, found),
+        _ => {}
+    }
+}
+
+fn expressions(body: &hcl::Body) -> Vec<&Expression> {
+    let within = blocks(body).into_iter().flat_map(|block| block.body().attributes());
+    let mut found = Vec::new();
+    body.attributes().chain(within).for_each(|attribute| walk(attribute.expr(), &mut found));
+    found
+}
+
+#[test]
+fn every_variable_that_terraform_sets_is_one_of_the_program() {
+    let known = variables();
+    let mut set = 0;
+    for file in terraform::files(&terraform::root().join("terraform")) {
+        let body = terraform::parse(&file);
+        let names = expressions(&body).into_iter().flat_map(|expression| match expression {
+            Expression::Object(fields) => fields.keys().map(ToString::to_string).collect(),
+            Expression::String(text) => vec![text.clone()],
+            _ => Vec::new(),
+        });
+        for name in names.filter(|name| name.starts_with("FLEET_")) {
+            assert!(known.contains(&name), "{}: {name} is no variable of the program", file.display());
+            set += 1;
+        }
+    }
+    assert!(set > 20, "only {set} found: are they written otherwise now?");
+}
+
+#[test]
+fn the_defaults_of_the_topic_module_are_the_fleets_constants() {
+    let body = terraform::parse(&terraform::root().join("terraform/modules/topic/variables.tf"));
+    let default = |name: &str| {
+        let variable = body.blocks().find(|block| block.labels().iter().any(|label| label.as_str() == name));
+        let attributes = variable.unwrap_or_else(|| panic!("no variable {name}")).body().attributes();
+        let default = attributes.into_iter().find(|attribute| attribute.key() == "default");
+        let Some(Expression::Number(number)) = default.map(hcl::Attribute::expr) else {
+            panic!("{name} has no default")
+        };
+        u32::try_from(number.as_u64().unwrap()).unwrap()
+    };
+    assert_eq!(default("ack_deadline_seconds"), Topic::ACK_DEADLINE_SECONDS);
+    assert_eq!(default("minimum_backoff_seconds"), Topic::MINIMUM_BACKOFF_SECONDS);
+    assert_eq!(default("maximum_backoff_seconds"), Topic::MAXIMUM_BACKOFF_SECONDS);
+    assert_eq!(default("max_delivery_attempts"), Topic::MAX_DELIVERY_ATTEMPTS);
+    assert_eq!(default("dead_letter_retention_days"), Topic::DEAD_LETTER_RETENTION_DAYS);
+}
+
+#[test]
+fn every_environment_has_the_fleets_topics_and_no_other() {
+    let folder = terraform::root().join("terraform/environments");
+    let mut environments = 0;
+    for environment in std::fs::read_dir(folder).unwrap() {
+        let file = environment.unwrap().path().join("main.tf");
+        let body = terraform::parse(&file);
+        let objects = expressions(&body).into_iter().filter_map(|expression| match expression {
+            Expression::Object(fields) => Some(fields),
+            _ => None,
+        });
+        let mut written = Vec::new();
+        for fields in objects {
+            for (name, value) in fields {
+                let Expression::Object(topic) = value else { continue };
+                let field = |wanted: &str| {
+                    let found = topic.iter().find(|(name, _)| name.to_string() == wanted);
+                    found.map(|(_, value)| value.to_string())
+                };
+                if let Some(subscription) = field("subscription") {
+                    written.push((name.to_string(), subscription, field("retention_days"), field("adopts")));
+                }
+            }
+        }
+        let mut wanted: Vec<_> = TOPICS
+            .iter()
+            .map(|topic| {
+                let subscription = format!("{:?}", topic.subscription);
+                let (days, adopts) = (topic.retention_days.to_string(), topic.adopts_foreign_events.to_string());
+                (topic.name.to_owned(), subscription, Some(days), Some(adopts))
+            })
+            .collect();
+        written.sort();
+        wanted.sort();
+        assert_eq!(written, wanted, "{}", file.display());
+        environments += 1;
+    }
+    assert!(environments >= 3, "small, steady and large");
+}
+
+#[tokio::test]
+async fn what_small_plans_is_accepted_and_carries_the_sample_by_push() {
+    let Some(plan) = terraform::plan("small").await else { return };
+    carries_the_sample(&plan).await;
+}
+
+#[tokio::test]
+async fn what_steady_plans_is_accepted_and_carries_the_sample_by_pull() {
+    let Some(plan) = terraform::plan("steady").await else { return };
+    carries_the_sample(&plan).await;
+}
+
+#[tokio::test]
+async fn what_large_plans_is_accepted() {
+    let Some(plan) = terraform::plan("large").await else { return };
+    accepted(&plan).await;
+}
+
+/// Fails unless the program takes every container of the plan, and every topic and subscription is as promised.
+async fn accepted(plan: &Plan) -> Project {
+    let containers = plan.containers();
+    agree_with_each_other(&containers);
+    for role in ["event-store", "admin", "migrate"] {
+        assert!(containers.iter().any(|container| container.role() == role), "nothing runs fleet {role}");
+    }
+    for topic in TOPICS {
+        let of_topic = |container: &&Container| container.topic() == Some(topic.name);
+        assert!(containers.iter().any(|it| of_topic(&it)), "no worker for {topic}");
+    }
+    let project = Project::bare().await;
+    for (name, body) in plan.topics() {
+        project.put(&format!("topics/{name}"), &body).await;
+    }
+    for subscription in plan.subscriptions(&project.name) {
+        project.put(&format!("subscriptions/{}", subscription.name), &subscription.body).await;
+    }
+    keeps_the_promise(&project, true).await;
+    project
+}
+
+/// Runs the fleet of a plan: an empty database, the topics and subscriptions of the plan, its migration, its event store and
+/// its workers, each with the arguments and the environment of the plan.
+async fn carries_the_sample(plan: &Plan) {
+    let project = accepted(plan).await;
+    let fleet = Fleet { database: Database::empty().await, project };
+    let containers = plan.containers();
+    let of_role = |role: &str| containers.iter().find(|container| container.role() == role).unwrap();
+    let here = |container: &Container| {
+        let builder = container.process(&fleet.database).env("PUBSUB_EMULATOR_HOST", &fleet.project.emulator);
+        builder.env("GOOGLE_CLOUD_PROJECT", &fleet.project.name)
+    };
+
+    let (status, _, said) = here(of_role("migrate")).output().await;
+    assert!(status.success(), "{said}");
+    let relaying = |it: &&Container| it.role() == "event-store" && !it.env.contains_key("FLEET_NO_RELAY");
+    let store = here(containers.iter().find(relaying).unwrap()).start().await;
+    probed(of_role("event-store"), &store).await;
+
+    let issuer = Issuer::start().await;
+    let mut processes: Vec<Process> = Vec::new();
+    let mut pushers = JoinSet::new();
+    let pushed = Arc::new(AtomicUsize::new(0));
+    for topic in TOPICS {
+        let serves = |it: &&Container| it.topic() == Some(topic.name) && !it.probes.is_empty();
+        let worker = containers.iter().find(serves).unwrap_or_else(|| panic!("no worker for {topic}"));
+        // The emulator paces each stream; and the sweep must not do the work that is tested here.
+        let mut builder = here(worker).env("FLEET_STREAMS", "8").env("FLEET_SWEEP_GRACE", "3600");
+        if let Some(beside) = containers.iter().find(|it| it.of == worker.of && it.role() == "event-store") {
+            assert!(topic.adopts_foreign_events);
+            let beside_it = here(beside).start().await;
+            probed(beside, &beside_it).await;
+            builder = builder.env("FLEET_GRPC", &beside_it.grpc());
+            processes.push(beside_it);
+        }
+        let process = builder.env("FLEET_PUSH_JWKS_URL", &issuer.url).start().await;
+        probed(worker, &process).await;
+        let subscriptions = plan.subscriptions(&fleet.project.name);
+        let subscription = subscriptions.iter().find(|it| it.name == topic.subscription).unwrap();
+        if let Some((audience, account)) = &subscription.push {
+            // The emulator sends no tokens, so the messages are brought to the worker with one like the subscription's.
+            let token = issuer.token_for(audience, account);
+            let url = format!("http://{}/push", process.http());
+            let subscription = fleet.project.bus().subscription(topic, Pull { streams: 4, max_outstanding: 200 });
+            pushers.spawn(push_all(topic, subscription, url, Some(token), pushed.clone()));
+        }
+        processes.push(process);
+    }
+    load_sample(&store).await;
+    fleet.database.settled(SAMPLE_EVENTS, LIMIT).await;
+    expected::assert_sample(&fleet.database.pool).await;
+    let pushes = !pushers.is_empty();
+    pushers.abort_all();
+    assert_eq!(pushed.load(Ordering::Relaxed) > 20_000, pushes, "as many as there are events, or none");
+}
