@@ -1,10 +1,12 @@
 //! What the tests stand on: one Postgres and one emulator for the whole binary, a database and a Pub/Sub project for
 //! each test, and the fleet's processes.
 
+pub mod broker;
 pub mod client;
 pub mod database;
 pub mod expected;
 pub mod process;
+pub mod proxy;
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -17,6 +19,7 @@ use fleet::embedded::{Emulator, Place};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
+pub use broker::Broker;
 pub use client::Store;
 pub use database::Database;
 pub use process::Process;
@@ -81,6 +84,13 @@ impl Project {
         project
     }
 
+    /// A project on a broker that a test can make misbehave.
+    pub fn of(broker: &Broker) -> Self {
+        let name = "test".to_owned();
+        let google = Google::new(&name, Some(broker.host.clone()));
+        Self { name, google, emulator: broker.host.clone(), _own: None }
+    }
+
     /// Turns the topic's subscription into one that pushes.
     pub async fn push_to(&self, topic: &Topic, endpoint: &str) {
         self.google.delete_subscription(topic.subscription).await.unwrap();
@@ -107,6 +117,11 @@ impl Fleet {
     /// With an emulator of its own.
     pub async fn apart() -> Self {
         Self { database: Database::new().await, project: Project::apart().await }
+    }
+
+    /// On a broker that the test brings.
+    pub async fn on(broker: &Broker) -> Self {
+        Self { database: Database::new().await, project: Project::of(broker) }
     }
 
     /// A process of the fleet with the environment that all roles share.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use event_store::{database, read};
 use events::{AggregateId, Topic};
+use kill_points::kill_point;
 use projections::{AnyProjection, Folded};
 use sqlx::{Connection, PgConnection, PgPool};
 
@@ -184,8 +185,11 @@ impl Applier {
         let mut connection = self.pool.acquire().await?;
         let mut tx = connection.begin().await?;
         let fence = Fence::enter(&mut tx, self.projection).await?;
+        kill_point!("apply.fenced");
         let mut ledger = Ledger::lock(&mut tx, self.projection.name(), fence, batch).await?;
+        kill_point!("apply.locked");
         let holes = self.heal(&mut tx, batch, &ledger).await?;
+        kill_point!("apply.healed");
 
         let mut done = Done::default();
         let mut fresh = Vec::new();
@@ -218,12 +222,15 @@ impl Applier {
         }
         if done.tally.applied > 0 {
             pending.write(&mut tx).await?;
+            kill_point!("apply.written");
         }
         if ledger.is_changed() {
             if !ledger.record(&mut tx).await? {
                 return Err(Error::Raced);
             }
+            kill_point!("apply.recorded");
             tx.commit().await?;
+            kill_point!("apply.committed");
             if mode == Mode::Live {
                 self.metrics.observe_freshness(self.topic(), self.projection.name(), &fresh);
             }
@@ -265,6 +272,7 @@ impl Applier {
         error: &str,
     ) -> Result<(), Error> {
         park::event(db, self.projection.name(), self.topic(), event, reason, error).await?;
+        kill_point!("park.inserted");
         ledger.hold(event);
         Ok(())
     }
@@ -288,7 +296,9 @@ impl Applier {
         if !ledger.record(&mut tx).await? {
             return Err(Error::Raced);
         }
+        kill_point!("park.recorded");
         tx.commit().await?;
+        kill_point!("park.committed");
         Ok(tally)
     }
 
