@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
 
 mod harness;
+mod histories;
+mod oracle;
 
 mod adoption;
 mod artifacts;

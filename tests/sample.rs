@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::harness::client::{SAMPLE_EVENTS, load_sample};
 use crate::harness::{Fleet, Process, eventually, expected};
+use crate::oracle;
 
 /// Everything is slow when all cores are busy with other tests.
 const LIMIT: Duration = Duration::from_secs(240);
@@ -49,6 +50,7 @@ async fn the_sample_ends_in_the_expected_rows() {
     let report = fleet.database.settled(SAMPLE_EVENTS, LIMIT).await;
 
     expected::assert_sample(&fleet.database.pool).await;
+    oracle::assert_equal(&fleet.database.pool).await;
     let above = fleet.database.count("select count(*) from processed_event_ids").await;
     println!("processed_event_ids above the settled position: {above}");
     assert_eq!(above, 0, "everything is settled, so no id needs to be remembered");

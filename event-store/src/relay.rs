@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bus::{Message, Publisher};
 use events::{Payload, Position, Recorded, Topic, wire};
+use kill_points::kill_point;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -82,6 +83,7 @@ impl Relay {
         if lease.as_ref().is_none_or(|lease| lease.renewed.elapsed() >= RENEW) {
             let reached = lease.as_ref().map_or(Position::START, |lease| lease.cursor);
             *lease = self.lease(holder, reached).await?;
+            kill_point!("relay.leased");
         }
         self.metrics.relay_leader.with_label_values(&[self.topic.name]).set(i64::from(lease.is_some()));
         let Some(lease) = lease else { return Ok(Step::NotOurs) };
@@ -96,10 +98,12 @@ impl Relay {
             lease.cursor = page.upto;
             return Ok(Step::Moved);
         }
+        kill_point!("relay.read");
         let (messages, positions) = self.messages(&page.events);
         let count = messages.len() as u64;
         let published = if messages.is_empty() { Ok(()) } else { self.publisher.publish(messages).await };
         let counter = |result| self.metrics.relay_published_events.with_label_values(&[self.topic.name, result]);
+        kill_point!("relay.published");
         match published {
             Ok(()) => {
                 counter("confirmed").inc_by(count);
@@ -182,6 +186,7 @@ impl Relay {
         if moved.rows_affected() == 0 {
             return Ok(Step::NotOurs);
         }
+        kill_point!("relay.advanced");
         *lease = Lease { cursor: to, renewed };
         self.metrics.relay_position.with_label_values(&[self.topic.name]).set(to.0);
         Ok(Step::Moved)

@@ -2,11 +2,13 @@
 //! each test, and the fleet's processes.
 
 pub mod admin;
+pub mod broker;
 pub mod client;
 pub mod container;
 pub mod database;
 pub mod expected;
 pub mod process;
+pub mod proxy;
 pub mod terraform;
 
 use std::future::Future;
@@ -21,6 +23,7 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 pub use admin::Admin;
+pub use broker::Broker;
 pub use client::Store;
 pub use database::Database;
 pub use process::{Builder, Process};
@@ -120,6 +123,13 @@ impl Project {
         format!("http://{}/v1/projects/{}/{path}", self.emulator, self.name)
     }
 
+    /// A project on a broker that a test can make misbehave.
+    pub fn of(broker: &Broker) -> Self {
+        let name = "test".to_owned();
+        let google = Google::new(&name, Some(broker.host.clone()));
+        Self { name, google, emulator: broker.host.clone(), _own: None }
+    }
+
     /// Turns the topic's subscription into one that pushes.
     pub async fn push_to(&self, topic: &Topic, endpoint: &str) {
         self.google.delete_subscription(topic.subscription).await.unwrap();
@@ -146,6 +156,11 @@ impl Fleet {
     /// With an emulator of its own.
     pub async fn apart() -> Self {
         Self { database: Database::new().await, project: Project::apart().await }
+    }
+
+    /// On a broker that the test brings.
+    pub async fn on(broker: &Broker) -> Self {
+        Self { database: Database::new().await, project: Project::of(broker) }
     }
 
     /// A process of the fleet with the environment that all roles share.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use event_store::{database, read};
 use events::{AggregateId, Topic};
+use kill_points::kill_point;
 use projections::{AnyProjection, Folded};
 use sqlx::{Connection, PgConnection, PgPool};
 
@@ -190,15 +191,20 @@ impl Applier {
         let mut connection = self.pool.acquire().await?;
         let mut tx = connection.begin().await?;
         let fence = Fence::enter(&mut tx, self.projection).await?;
+        kill_point!("apply.fenced");
         let ids = batch.iter().map(|event| event.aggregate_id).collect();
         let mut ledger = Ledger::lock(&mut tx, self.projection.name(), fence, ids).await?;
+        kill_point!("apply.locked");
         let holes = self.heal(&mut tx, batch, &ledger).await?;
+        kill_point!("apply.healed");
         let done = self.settle(&mut tx, &mut ledger, batch, &holes).await?;
         if ledger.is_changed() {
             if !ledger.record(&mut tx).await? {
                 return Err(Error::Raced);
             }
+            kill_point!("apply.recorded");
             tx.commit().await?;
+            kill_point!("apply.committed");
             if mode == Mode::Live {
                 self.metrics.observe_freshness(self.topic(), self.projection.name(), &done.fresh);
             }
@@ -244,6 +250,7 @@ impl Applier {
         }
         if done.tally.applied > 0 {
             pending.write(db).await?;
+            kill_point!("apply.written");
         }
         Ok(done)
     }
@@ -282,6 +289,7 @@ impl Applier {
         error: &str,
     ) -> Result<(), Error> {
         park::event(db, self.projection, ledger.fence, event, reason, error).await?;
+        kill_point!("park.inserted");
         ledger.hold(event.aggregate_id);
         Ok(())
     }
@@ -305,7 +313,9 @@ impl Applier {
         if !ledger.record(&mut tx).await? {
             return Err(Error::Raced);
         }
+        kill_point!("park.recorded");
         tx.commit().await?;
+        kill_point!("park.committed");
         Ok(tally)
     }
 

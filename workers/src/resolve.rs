@@ -14,6 +14,7 @@ use event_store::proto::event_store_client::EventStoreClient;
 use event_store::proto::{AppendEventsRequest, NewEvent};
 use event_store::{database, read};
 use events::{EventId, Payload, Recorded, Topic, wire};
+use kill_points::kill_point;
 use projections::AnyProjection;
 use sqlx::PgPool;
 use tonic::Code;
@@ -134,6 +135,7 @@ impl Resolver {
         }
         match self.store.clone().append_events(append_request(event)).await {
             Ok(_) => {
+                kill_point!("resolve.adopted");
                 self.metrics.adopted_events.with_label_values(&[self.topic.name]).inc();
                 Ok(Adoption::Adopted)
             }
@@ -194,6 +196,7 @@ impl Resolver {
 
     async fn park(&self, delivery: &Delivery, reason: Reason, error: &str) -> Result<(), Error> {
         park::message(&self.pool, self.topic, delivery, reason, error).await?;
+        kill_point!("resolve.parked");
         self.metrics.parked_messages.with_label_values(&[self.topic.name, reason.as_str()]).inc();
         Ok(())
     }

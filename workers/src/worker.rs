@@ -9,6 +9,7 @@ use bus::{Delivery, Subscription};
 use event_store::tail::Head;
 use events::Topic;
 use futures::future::try_join_all;
+use kill_points::kill_point;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -81,6 +82,7 @@ impl Worker {
             if count == 0 {
                 break;
             }
+            kill_point!("worker.received");
             self.settle(std::mem::take(&mut batch), &stop).await;
         }
         // What is still queued is given back by being dropped.
@@ -100,6 +102,7 @@ impl Worker {
     async fn settle(&self, batch: Vec<Delivery>, stop: &CancellationToken) {
         let settled = retry::until_done("a batch of deliveries", stop, || self.try_settle(&batch)).await;
         let Some(later) = settled else { return };
+        kill_point!("worker.applied");
         let buried = batch.iter().filter(|delivery| delivery.message.is_dead_letter()).count();
         self.resolver.metrics.broker_dead_letters.with_label_values(&[self.topic().name]).inc_by(buried as u64);
         let mut later = later.into_iter().peekable();
@@ -110,11 +113,13 @@ impl Worker {
                 delivery.receipt.ack();
             }
         }
+        kill_point!("worker.acked");
     }
 
     /// Returns the indexes of the deliveries to give back, in order.
     async fn try_settle(&self, batch: &[Delivery]) -> Result<Vec<usize>, Error> {
         let mut resolved = self.resolver.resolve(batch).await?;
+        kill_point!("worker.resolved");
         let events = &resolved.events;
         if !events.is_empty() {
             try_join_all(self.appliers.iter().map(|applier| applier.apply(events, Mode::Live))).await?;

@@ -10,6 +10,7 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use events::{EventId, Position, Version};
+use kill_points::kill_point;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 use tokio::sync::mpsc;
@@ -62,6 +63,7 @@ pub(super) async fn run(config: Config, mut requests: mpsc::Receiver<Queued>, he
     while let Some(first) = requests.recv().await {
         let batch = gather(&writer.config, first, &mut requests, last).await;
         last = batch.len();
+        kill_point!("append.gathered");
         writer.write(batch).await;
     }
 }
@@ -175,10 +177,12 @@ impl Writer {
                 self.epoch = None;
                 return Ok(());
             };
+            kill_point!("append.committed_at_once");
             base = written;
         }
         drop(rows);
         self.settle(batch, decisions, base);
+        kill_point!("append.answered");
         if batch.is_empty() { Ok(()) } else { self.careful(batch).await }
     }
 
@@ -193,6 +197,7 @@ impl Writer {
         let db = connected(&mut self.db, &self.config).await?;
         let mut tx = db.begin().await?;
         let epoch = statements::take_epoch(&mut tx).await?;
+        kill_point!("append.epoch_taken");
         let known = Known {
             heads: statements::heads(&mut tx, &aggregates).await?,
             keys: statements::used_keys(&mut tx, &keys).await?,
@@ -206,7 +211,9 @@ impl Writer {
             if let Some(written) = statements::write(&mut tx, &rows, epoch).await? {
                 base = written;
             }
+            kill_point!("append.written");
             tx.commit().await?;
+            kill_point!("append.committed");
             if !undisturbed {
                 self.heads.forget_all();
             }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use event_store::read;
 use events::{AggregateId, Version};
+use kill_points::kill_point;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -50,6 +51,7 @@ impl Applier {
         let mut tx = self.pool.begin().await?;
         let fence = Fence::enter(&mut tx, self.projection).await?;
         self.outdate_sweeps(&mut tx, fence).await?;
+        kill_point!("redrive.outdated");
         let ids = BTreeSet::from([aggregate_id]);
         let mut ledger = Ledger::lock(&mut tx, self.projection.name(), fence, ids.clone()).await?;
         if !ledger.applied_of(aggregate_id).held {
@@ -72,6 +74,8 @@ impl Applier {
             _ => self.settle(&mut tx, &mut ledger, &waiting, &ids).await?,
         };
 
+        kill_point!("redrive.settled");
+
         let redriven = if done.tally.parked > 0 {
             Redriven::Parked(done.tally)
         } else if waiting.len() == limit {
@@ -88,7 +92,9 @@ impl Applier {
         if !ledger.record(&mut tx).await? {
             return Err(Error::Raced);
         }
+        kill_point!("redrive.recorded");
         tx.commit().await?;
+        kill_point!("redrive.committed");
         self.count(done.tally, Mode::Redrive);
         Ok(redriven)
     }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use event_store::{database, read};
 use events::Position;
+use kill_points::kill_point;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -82,6 +83,7 @@ impl Replays {
             return Ok(false);
         };
         tracing::info!(operation = %claim.id, projection = claim.projection, "replay: running");
+        kill_point!("replay.claimed");
         let mut position = claim.position;
         while position < claim.upto {
             if stop.is_cancelled() {
@@ -97,13 +99,16 @@ impl Replays {
                 }
                 page => page?,
             };
+            kill_point!("replay.applied");
             position = next;
             if !store::progress(&applier.pool, claim.id, self.runner, position, seen, tally).await? {
                 tracing::warn!(operation = %claim.id, "replay: another worker took it over");
                 return Ok(true);
             }
+            kill_point!("replay.noted");
         }
         store::succeed(&applier.pool, claim.id, self.runner).await?;
+        kill_point!("replay.succeeded");
         tracing::info!(operation = %claim.id, projection = claim.projection, "replay: succeeded");
         Ok(true)
     }

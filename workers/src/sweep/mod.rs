@@ -8,6 +8,7 @@ use std::time::Duration;
 use event_store::read;
 use event_store::tail::Head;
 use events::{EventId, Position};
+use kill_points::kill_point;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -68,8 +69,10 @@ impl Sweep {
             let head = read::head(&self.applier.pool).await?;
             let upto = Position(head.0.min(progress.settled.0 + WINDOW));
             let unsettled = self.unsettled(&progress, upto).await?;
+            kill_point!("sweep.looked");
             let reached = unsettled.first().map_or(upto, |first| Position(first.position.0 - 1));
             self.settle(&progress, reached.max(progress.settled)).await?;
+            kill_point!("sweep.settled");
 
             let overdue: Vec<_> =
                 unsettled.iter().filter(|event| event.age >= self.grace).map(|event| event.event_id).collect();
@@ -80,6 +83,7 @@ impl Sweep {
             let events: Vec<Event> =
                 read::by_id(&self.applier.pool, &overdue).await?.into_iter().map(Arc::new).collect();
             self.applier.apply(&events, Mode::Sweep).await?;
+            kill_point!("sweep.applied");
         }
     }
 

@@ -1,0 +1,153 @@
+//! A connection to Postgres that breaks where a test wants it to: between the fleet and its database.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// What becomes of the bytes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Weather {
+    Fair,
+    /// Each chunk, either way, comes so much later.
+    Slow(Duration),
+    /// Connections stay open and nothing goes through them any more.
+    BlackHole,
+    /// Connections are cut, and new ones too.
+    Down,
+    /// The first request with these bytes in it is cut off before the database sees it.
+    CutBefore(&'static [u8]),
+    /// The first request with these bytes in it is carried out, and cut off before its answer.
+    CutAnswer(&'static [u8]),
+}
+
+pub struct Proxy {
+    /// The database's URL, through the proxy.
+    pub url: String,
+    weather: watch::Sender<Weather>,
+    cuts: Arc<AtomicUsize>,
+    stop: CancellationToken,
+}
+
+impl Proxy {
+    pub async fn before(url: &str) -> Self {
+        let address = url.rsplit_once('@').unwrap().1.split('/').next().unwrap().to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = url.replace(&address, &listener.local_addr().unwrap().to_string());
+        let (weather, _) = watch::channel(Weather::Fair);
+        let proxy = Self { url, weather, cuts: Arc::default(), stop: CancellationToken::new() };
+        let (weather, cuts, stop) = (proxy.weather.clone(), proxy.cuts.clone(), proxy.stop.clone());
+        tokio::spawn(proxy.stop.clone().run_until_cancelled_owned(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let (address, weather, cuts) = (address.clone(), weather.clone(), cuts.clone());
+                tokio::spawn(stop.clone().run_until_cancelled_owned(carry(client, address, weather, cuts)));
+            }
+        }));
+        proxy
+    }
+
+    pub fn set(&self, weather: Weather) {
+        self.weather.send_replace(weather);
+    }
+
+    /// How many connections were cut: a test that saw none has tested nothing.
+    pub fn cuts(&self) -> usize {
+        self.cuts.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// One connection, from its beginning to its end.
+async fn carry(client: TcpStream, address: String, weather: watch::Sender<Weather>, cuts: Arc<AtomicUsize>) {
+    if *weather.borrow() == Weather::Down {
+        cuts.fetch_add(1, Ordering::Relaxed);
+        return;
+    }
+    let Ok(server) = TcpStream::connect(address).await else { return };
+    client.set_nodelay(true).unwrap();
+    server.set_nodelay(true).unwrap();
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    let (answer, last) = watch::channel(false);
+    let mut seasons = weather.subscribe();
+    let down = async {
+        let _ = seasons.wait_for(|weather| *weather == Weather::Down).await;
+        true
+    };
+    let cut = tokio::select! {
+        cut = requests(from_client, to_server, &weather, &answer) => cut,
+        cut = answers(from_server, to_client, &weather, last) => cut,
+        cut = down => cut,
+    };
+    cuts.fetch_add(cut.into(), Ordering::Relaxed);
+}
+
+/// Whether it ended by being cut.
+async fn requests(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    weather: &watch::Sender<Weather>,
+    answer: &watch::Sender<bool>,
+) -> bool {
+    let mut chunk = vec![0; 64 << 10];
+    while let Ok(count @ 1..) = from.read(&mut chunk).await {
+        endure(weather).await;
+        let hit = |bytes: &&[u8]| chunk[..count].windows(bytes.len()).any(|window| window == *bytes);
+        let now = weather.borrow().clone();
+        match now {
+            Weather::CutBefore(bytes) if hit(&bytes) => {
+                weather.send_replace(Weather::Fair);
+                return true;
+            }
+            Weather::CutAnswer(bytes) if hit(&bytes) => {
+                weather.send_replace(Weather::Fair);
+                answer.send_replace(true);
+            }
+            _ => {}
+        }
+        if to.write_all(&chunk[..count]).await.is_err() {
+            return false;
+        }
+    }
+    false
+}
+
+async fn answers(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    weather: &watch::Sender<Weather>,
+    last: watch::Receiver<bool>,
+) -> bool {
+    let mut chunk = vec![0; 64 << 10];
+    while let Ok(count @ 1..) = from.read(&mut chunk).await {
+        // The database has done what it was asked to do: it answers. Nobody shall hear it.
+        if *last.borrow() {
+            return true;
+        }
+        endure(weather).await;
+        if to.write_all(&chunk[..count]).await.is_err() {
+            return false;
+        }
+    }
+    false
+}
+
+async fn endure(weather: &watch::Sender<Weather>) {
+    let mut seasons = weather.subscribe();
+    let now = seasons.borrow_and_update().clone();
+    match now {
+        Weather::Slow(delay) => tokio::time::sleep(delay).await,
+        Weather::BlackHole => _ = seasons.wait_for(|weather| *weather != Weather::BlackHole).await,
+        _ => {}
+    }
+}
