@@ -6,6 +6,7 @@
 mod append;
 mod apply;
 mod cpu;
+mod isolation;
 mod machine;
 mod numbers;
 mod server;
@@ -30,6 +31,7 @@ struct Options {
 enum Part {
     Append,
     Apply,
+    Isolation,
 }
 
 #[tokio::main]
@@ -46,6 +48,7 @@ async fn main() -> Result<()> {
         part: arguments.iter().find_map(|argument| match argument.as_str() {
             "append" => Some(Part::Append),
             "apply" => Some(Part::Apply),
+            "isolation" => Some(Part::Isolation),
             _ => None,
         }),
     };
@@ -65,6 +68,11 @@ async fn measure(options: Options) -> Result<()> {
     if options.part.is_none_or(|part| part == Part::Apply) {
         println!("## Apply\n");
         gates.extend(apply::measure(&server, options).await?);
+    }
+
+    if options.part.is_none_or(|part| part == Part::Isolation) {
+        println!("## Isolation\n");
+        gates.extend(isolation::measure(&server, options).await?);
     }
 
     println!("## Targets\n");

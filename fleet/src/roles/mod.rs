@@ -29,9 +29,12 @@ pub fn pool(url: &str, connections: u32) -> Result<PgPool> {
         .connect_lazy_with(options))
 }
 
-/// A pool for applying. Statements that join a batch with a large table are planned for that batch: a plan kept from
-/// when the table was empty would read all of it. A connection is not tried out before its use; a broken one fails the
-/// transaction, which is tried again.
+/// A pool for applying. A connection is not tried out before its use; a broken one fails the transaction, which is tried
+/// again.
+///
+/// Plans are made once for each connection and kept, because planning would cost a small batch more than all else. What is
+/// kept must be right for every batch and for tables of any size, also when it was made while they were empty: so only
+/// plans that go from the rows in hand to the tables by index. See docs/adr/0012.
 pub fn applying_pool(url: &str, connections: u32) -> Result<PgPool> {
     let options = database::options(url).context("DATABASE_URL is not a Postgres URL")?;
     Ok(PgPoolOptions::new()
@@ -39,7 +42,13 @@ pub fn applying_pool(url: &str, connections: u32) -> Result<PgPool> {
         .acquire_timeout(Duration::from_secs(10))
         .acquire_slow_level(LevelFilter::Debug)
         .test_before_acquire(false)
-        .connect_lazy_with(options.options([("plan_cache_mode", "force_custom_plan"), ("jit", "off")])))
+        .connect_lazy_with(options.options([
+            ("plan_cache_mode", "force_generic_plan"),
+            ("enable_seqscan", "off"),
+            ("enable_hashjoin", "off"),
+            ("enable_mergejoin", "off"),
+            ("jit", "off"),
+        ])))
 }
 
 /// A registry that says which program this is.
