@@ -12,6 +12,7 @@ mod bad_input;
 mod bad_messages;
 mod clean_end;
 mod dev;
+mod faults;
 mod follow_one_event;
 mod import_export;
 mod observability;

@@ -5,6 +5,7 @@ pub mod broker;
 pub mod client;
 pub mod database;
 pub mod expected;
+pub mod parts;
 pub mod process;
 pub mod proxy;
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bus::{Delivery, Subscription};
+use event_store::database;
 use event_store::tail::Head;
 use events::Topic;
 use futures::future::try_join_all;
@@ -106,7 +107,7 @@ impl Worker {
 
     /// Returns the indexes of the deliveries to give back, in order.
     async fn try_settle(&self, batch: &[Delivery]) -> Result<Vec<usize>, Error> {
-        let mut resolved = self.resolver.resolve(batch).await?;
+        let mut resolved = database::heard("resolving", self.resolver.resolve(batch)).await?;
         kill_point!("worker.resolved");
         let events = &resolved.events;
         if !events.is_empty() {
