@@ -5,12 +5,15 @@
 mod harness;
 mod histories;
 mod oracle;
+#[path = "../fuzz/src/lib.rs"]
+mod properties;
 
 mod adoption;
 mod artifacts;
 mod bad_input;
 mod bad_messages;
 mod clean_end;
+mod corpus;
 mod dev;
 mod faults;
 mod follow_one_event;

@@ -171,7 +171,7 @@ async fn text_too_long_for_an_index_is_parked_and_holds_one_aggregate() {
     parts
         .database
         .pool
-        .execute("create index if not exists by_spelling on vocabulary.vocabulary_entries (spelling)")
+        .execute("create index by_spelling on vocabulary.entries (spelling)")
         .await
         .unwrap();
     let events = parts.events(Default::default()).await;
