@@ -168,12 +168,7 @@ async fn text_too_long_for_an_index_is_parked_and_holds_one_aggregate() {
         let data = serde_json::json!({"entry_id": aggregate, "spelling": spelling});
         parts.append(&line("VocabularyEntry", aggregate, 0, "EntryCreated", &data)).await.unwrap();
     }
-    parts
-        .database
-        .pool
-        .execute("create index by_spelling on vocabulary.entries (spelling)")
-        .await
-        .unwrap();
+    parts.database.pool.execute("create index by_spelling on vocabulary.entries (spelling)").await.unwrap();
     let events = parts.events(Default::default()).await;
     let tally = apply(parts.applier("vocabulary"), &events, Mode::Live).await.unwrap();
     assert_eq!((tally.applied, tally.parked), (1, 1), "{tally:?}");
