@@ -124,7 +124,7 @@ async fn a_connection_that_has_fallen_silent_is_given_up_and_the_work_goes_on() 
     let idle = "select count(pg_terminate_backend(pid)) from pg_stat_activity
                 where datname = current_database() and state = 'idle in transaction'";
     parts.database.count(idle).await;
-    let tally = tokio::time::timeout(LIMIT, working).await.unwrap().unwrap().unwrap();
+    let tally = tokio::time::timeout(LIMIT / 4, working).await.unwrap().unwrap().unwrap();
     assert!(tally.applied > 0, "{tally:?}");
     parts.converge(&Held::default()).await;
 }
