@@ -5,18 +5,23 @@
 mod harness;
 mod histories;
 mod oracle;
+#[path = "../fuzz/src/lib.rs"]
+mod properties;
 
 mod adoption;
 mod artifacts;
 mod bad_input;
 mod bad_messages;
 mod clean_end;
+mod corpus;
 mod dead_letters;
 mod deploy;
 mod dev;
+mod faults;
 mod follow_one_event;
 mod import_export;
 mod observability;
+mod plans;
 mod push;
 mod reading;
 mod replays;

@@ -154,10 +154,9 @@ async fn the_embedded_bus_ends_in_the_same_rows() {
             metrics: metrics.clone(),
             event_store: &store.grpc(),
             sweep_grace: Duration::from_secs(60),
-            dead_letters: bus.dead_letters(topic),
         };
         let subscription = bus.subscription(topic, Pull { streams: 1, max_outstanding: 1000 });
-        worker.spawn(Some(subscription), sender, deliveries, &mut parts, &stop).unwrap();
+        worker.spawn(vec![subscription], sender, deliveries, &mut parts, &stop).unwrap();
     }
     load_sample(&store).await;
     fleet.database.settled(SAMPLE_EVENTS, LIMIT).await;

@@ -1,11 +1,12 @@
 //! What Postgres says, sorted: who is to blame and whether to try again.
 
 use std::borrow::Cow;
+use std::future::Future;
 use std::time::Duration;
 
 use log::LevelFilter;
-use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Connection, PgConnection};
 
 /// Options of every connection of the fleet: times in UTC, and no statement that hangs for ever.
 ///
@@ -62,6 +63,28 @@ pub fn describe(error: &sqlx::Error) -> String {
         },
         other => other.to_string(),
     }
+}
+
+/// How long a piece of work may take that the server limits to a minute a statement. Whoever hears nothing for so long has
+/// lost the connection without being told: a firewall or a proxy forgot it, a machine lost its power.
+pub const SILENCE: Duration = Duration::from_secs(150);
+
+/// Gives up on a database that has fallen silent. What was committed is kept; the rest is for the caller to try again.
+///
+/// # Errors
+/// Those of `work`, and a transient one after [`SILENCE`].
+pub async fn heard<T, E: From<sqlx::Error>>(doing: &str, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    tokio::time::timeout(SILENCE, work).await.unwrap_or_else(|_| Err(timed_out(doing).into()))
+}
+
+/// Whether a connection that comes back to its pool still answers. The pool itself would wait for ever for that.
+///
+/// # Errors
+/// It does not, or not in time.
+pub async fn answers(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    const LIMIT: Duration = Duration::from_secs(10);
+    let answered = tokio::time::timeout(LIMIT, connection.ping()).await;
+    answered.unwrap_or_else(|_| Err(timed_out("a connection"))).map(|()| true)
 }
 
 pub(crate) fn timed_out(doing: &str) -> sqlx::Error {

@@ -52,7 +52,7 @@ impl Relay {
         let mut lease = None;
         let mut failing = false;
         while !stop.is_cancelled() {
-            match stop.run_until_cancelled(self.step(holder, &mut lease)).await {
+            match stop.run_until_cancelled(database::heard("relaying", self.step(holder, &mut lease))).await {
                 None => break,
                 Some(Ok(Step::Moved)) => failing = false,
                 Some(Ok(Step::CaughtUp(position))) => {

@@ -2,7 +2,7 @@
 
 use serde::de::DeserializeOwned;
 
-use crate::{Payload, Topic, Upcast};
+use crate::{Object, Payload, Topic, Upcast};
 
 /// The events of one topic, in their newest shape.
 ///
@@ -32,9 +32,10 @@ pub fn payload<T: DeserializeOwned>(payload: &Payload) -> Result<T, DecodeError>
 
 /// As [`payload`], for an event of an older schema: its JSON goes through the steps of `upcast` first.
 pub(crate) fn upcasted<T: DeserializeOwned>(payload: &Payload, upcast: &Upcast) -> Result<T, DecodeError> {
-    let data = serde_json::from_str(payload.event_data.get()).map_err(|error| wrong(payload, &error))?;
+    let data: Object = serde_json::from_str(payload.event_data.get()).map_err(|error| wrong(payload, &error))?;
     let data = upcast.apply(data, payload.metadata.schema_version());
-    serde_json::from_value(serde_json::Value::Object(data)).map_err(|error| wrong(payload, &error))
+    let data = serde_json::to_string(&data).expect("JSON that was read as JSON");
+    serde_json::from_str(&data).map_err(|error| wrong(payload, &error))
 }
 
 fn wrong(payload: &Payload, error: &serde_json::Error) -> DecodeError {

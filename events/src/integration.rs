@@ -19,7 +19,7 @@ pub enum IntegrationEvent {
 /// Schema 1 had one `name`; it becomes the first name.
 static USER_SIGNED_UP: Upcast = Upcast(&[|mut data| {
     upcast::rename(&mut data, "name", "first_name");
-    data.insert("last_name".to_owned(), Value::from(""));
+    data.insert("last_name".to_owned(), Value::from("").into());
     data
 }]);
 

@@ -9,6 +9,7 @@
 
 mod decode;
 mod id;
+mod json;
 mod metadata;
 mod recorded;
 pub mod topic;
@@ -21,6 +22,7 @@ pub mod vocabulary;
 
 pub use decode::{DecodeError, EventSet, payload};
 pub use id::{AggregateId, EventId, Position, Version};
+pub use json::{Json, Object};
 pub use metadata::Metadata;
 pub use recorded::{AppendLine, EventLine, NewEvent, Payload, Recorded};
 pub use topic::{TOPICS, Topic};

@@ -1,12 +1,16 @@
 //! What is said about an event besides the event itself.
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use std::fmt;
 
-/// The `metadata` object of an event. Unknown keys are kept.
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::Object;
+
+/// The `metadata` object of an event. Unknown keys are kept, as they were written.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Metadata(pub Map<String, Value>);
+pub struct Metadata(pub Object);
 
 impl Metadata {
     /// The W3C `traceparent` of the call that appended the event, kept here so that one trace spans the whole way.
@@ -16,20 +20,23 @@ impl Metadata {
 
     /// The version of the event's data; absent or unreadable means 1.
     pub fn schema_version(&self) -> u32 {
-        self.0
-            .get(Self::SCHEMA_VERSION)
-            .and_then(Value::as_u64)
-            .and_then(|version| u32::try_from(version).ok())
-            .unwrap_or(1)
+        self.0.get(Self::SCHEMA_VERSION).and_then(|version| version.read()).unwrap_or(1)
     }
 
-    pub fn traceparent(&self) -> Option<&str> {
-        self.0.get(Self::TRACEPARENT).and_then(Value::as_str)
+    pub fn traceparent(&self) -> Option<String> {
+        self.0.get(Self::TRACEPARENT).and_then(|traceparent| traceparent.read())
+    }
+}
+
+/// As a JSON object.
+impl fmt::Display for Metadata {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?)
     }
 }
 
 impl<const N: usize> From<[(&str, Value); N]> for Metadata {
     fn from(entries: [(&str, Value); N]) -> Self {
-        Self(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+        Self(entries.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect())
     }
 }

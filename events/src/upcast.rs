@@ -1,9 +1,9 @@
 //! Old data in the shape of today. Done once, at the reading boundary; nothing behind it knows the past.
 
-use serde_json::{Map, Value};
+use crate::Object;
 
 /// One step: the data of schema version n, turned into that of n + 1.
-pub type Step = fn(Map<String, Value>) -> Map<String, Value>;
+pub type Step = fn(Object) -> Object;
 
 /// The steps of one event, the first of them from schema 1 to 2.
 pub struct Upcast(pub &'static [Step]);
@@ -15,14 +15,14 @@ impl Upcast {
     }
 
     /// Applies what is missing. Data newer than we know passes unchanged: the tolerant reader takes what it knows.
-    pub fn apply(&self, data: Map<String, Value>, schema_version: u32) -> Map<String, Value> {
+    pub fn apply(&self, data: Object, schema_version: u32) -> Object {
         let done = schema_version.saturating_sub(1) as usize;
         self.0.iter().skip(done).fold(data, |data, step| step(data))
     }
 }
 
 /// Gives the value under `old` the name `new`.
-pub(crate) fn rename(data: &mut Map<String, Value>, old: &str, new: &str) {
+pub(crate) fn rename(data: &mut Object, old: &str, new: &str) {
     if let Some(value) = data.remove(old) {
         data.insert(new.to_owned(), value);
     }

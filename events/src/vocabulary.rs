@@ -1,11 +1,10 @@
 //! `vocabulary-events`: entries (spellings), their items (senses), and what people and AI write about them.
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::decode::{DecodeError, EventSet, payload, upcasted};
-use crate::{Payload, Topic, Upcast, topic, upcast};
+use crate::{Json, Object, Payload, Topic, Upcast, topic, upcast};
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum VocabularyEvent {
@@ -66,7 +65,7 @@ pub struct FieldUpdated {
     pub item_id: Uuid,
     pub field_path: String,
     /// `null` removes the field.
-    pub new_value: Value,
+    pub new_value: Json,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -77,7 +76,7 @@ pub struct AIGenerationRequested {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct AIGenerationCompleted {
     pub item_id: Uuid,
-    pub generated_content: Map<String, Value>,
+    pub generated_content: Object,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]

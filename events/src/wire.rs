@@ -75,7 +75,7 @@ pub fn encode(event: &Recorded<Payload>) -> (Vec<u8>, Vec<(&'static str, String)
         ("schema_version", event.data.metadata.schema_version().to_string()),
     ];
     if let Some(traceparent) = event.data.metadata.traceparent() {
-        attributes.push((TRACEPARENT, traceparent.to_owned()));
+        attributes.push((TRACEPARENT, traceparent));
     }
     (data, attributes)
 }
@@ -92,6 +92,10 @@ pub fn decode(data: &[u8]) -> Result<Event<'_>, Error> {
 
 fn read<'a, T: Deserialize<'a>>(data: &'a [u8]) -> Result<T, Error> {
     let text = std::str::from_utf8(data).map_err(|error| Error::NotUtf8(error.valid_up_to()))?;
+    // An array could be read, too, by place instead of by name, and `Identity` has other places than `Event`.
+    if !text.trim_start().starts_with('{') {
+        return Err(Error::NotAnEvent("must be a JSON object".to_owned()));
+    }
     serde_json::from_str(text).map_err(|error| Error::NotAnEvent(crate::decode::without_values(&error.to_string())))
 }
 
@@ -122,6 +126,15 @@ mod tests {
     #[test]
     fn a_message_that_is_not_utf8_is_an_error_that_says_where() {
         assert!(matches!(identify(b"{\"a\":\"\xff\"}"), Err(Error::NotUtf8(6))));
+    }
+
+    #[test]
+    fn an_event_without_its_names_is_none() {
+        let event = r#" ["25b08957-4beb-4caa-a8ea-e86e943080dd","ef005975-efd3-473c-b818-972640025d09","User","UserDeleted",
+            1,{},{},"2026-01-05T06:34:32.379Z",3]"#;
+        let error = decode(event.as_bytes()).expect_err("an array").to_string();
+        assert_eq!(error, "the data is not an event: must be a JSON object");
+        assert_eq!(identify(event.as_bytes()).expect_err("an array").to_string(), error);
     }
 
     #[test]

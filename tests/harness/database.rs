@@ -51,6 +51,11 @@ impl Database {
         Self { url, pool }
     }
 
+    /// One that is there already.
+    pub fn existing(url: &str) -> Self {
+        Self { url: url.to_owned(), pool: roles::pool(url, 6).unwrap() }
+    }
+
     /// A database without any table.
     pub async fn empty() -> Self {
         let url = cluster().await.postgres.create_database(&unique("empty"), None).await.unwrap();

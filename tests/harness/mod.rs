@@ -7,6 +7,7 @@ pub mod client;
 pub mod container;
 pub mod database;
 pub mod expected;
+pub mod parts;
 pub mod process;
 pub mod proxy;
 pub mod terraform;

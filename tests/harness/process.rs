@@ -131,12 +131,14 @@ impl Builder {
         });
         let starting = Mutex::new(&mut child);
         let started = eventually("the process listens", PATIENCE, async || {
-            if let Some(status) = starting.lock().unwrap().try_wait().unwrap() {
-                panic!("it ended with {status}: {:?}", log.lock().unwrap());
+            // Looked at first, because one that shall die soon may have listened before.
+            let ended = starting.lock().unwrap().try_wait().unwrap();
+            let log = log.lock().unwrap();
+            match (log.iter().find(|line| line.get("http").is_some()), ended) {
+                (Some(line), _) => Ok(line.clone()),
+                (None, Some(status)) => panic!("it ended with {status}: {log:?}"),
+                (None, None) => Err(format!("{log:?}")),
             }
-            let listens = |line: &&Value| line.get("http").is_some();
-            let line = log.lock().unwrap().iter().find(listens).cloned();
-            line.ok_or_else(|| format!("{:?}", log.lock().unwrap()))
         })
         .await;
         Process { child, log, started }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 /// What becomes of the bytes.
@@ -16,7 +16,7 @@ pub enum Weather {
     Fair,
     /// Each chunk, either way, comes so much later.
     Slow(Duration),
-    /// Connections stay open and nothing goes through them any more.
+    /// Connections stay open and nothing ever goes through them any more, not even when the weather changes.
     BlackHole,
     /// Connections are cut, and new ones too.
     Down,
@@ -31,6 +31,7 @@ pub struct Proxy {
     pub url: String,
     weather: watch::Sender<Weather>,
     cuts: Arc<AtomicUsize>,
+    swallowed: Arc<Notify>,
     stop: CancellationToken,
 }
 
@@ -40,12 +41,14 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = url.replace(&address, &listener.local_addr().unwrap().to_string());
         let (weather, _) = watch::channel(Weather::Fair);
-        let proxy = Self { url, weather, cuts: Arc::default(), stop: CancellationToken::new() };
-        let (weather, cuts, stop) = (proxy.weather.clone(), proxy.cuts.clone(), proxy.stop.clone());
+        let proxy =
+            Self { url, weather, cuts: Arc::default(), swallowed: Arc::default(), stop: CancellationToken::new() };
+        let (weather, cuts, swallowed) = (proxy.weather.clone(), proxy.cuts.clone(), proxy.swallowed.clone());
+        let stop = proxy.stop.clone();
         tokio::spawn(proxy.stop.clone().run_until_cancelled_owned(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let (address, weather, cuts) = (address.clone(), weather.clone(), cuts.clone());
-                tokio::spawn(stop.clone().run_until_cancelled_owned(carry(client, address, weather, cuts)));
+                let carrying = carry(client, address.clone(), weather.clone(), cuts.clone(), swallowed.clone());
+                tokio::spawn(stop.clone().run_until_cancelled_owned(carrying));
             }
         }));
         proxy
@@ -53,6 +56,11 @@ impl Proxy {
 
     pub fn set(&self, weather: Weather) {
         self.weather.send_replace(weather);
+    }
+
+    /// Waits until a black hole has swallowed something.
+    pub async fn swallowed(&self) {
+        self.swallowed.notified().await;
     }
 
     /// How many connections were cut: a test that saw none has tested nothing.
@@ -68,7 +76,13 @@ impl Drop for Proxy {
 }
 
 /// One connection, from its beginning to its end.
-async fn carry(client: TcpStream, address: String, weather: watch::Sender<Weather>, cuts: Arc<AtomicUsize>) {
+async fn carry(
+    client: TcpStream,
+    address: String,
+    weather: watch::Sender<Weather>,
+    cuts: Arc<AtomicUsize>,
+    swallowed: Arc<Notify>,
+) {
     if *weather.borrow() == Weather::Down {
         cuts.fetch_add(1, Ordering::Relaxed);
         return;
@@ -85,8 +99,8 @@ async fn carry(client: TcpStream, address: String, weather: watch::Sender<Weathe
         true
     };
     let cut = tokio::select! {
-        cut = requests(from_client, to_server, &weather, &answer) => cut,
-        cut = answers(from_server, to_client, &weather, last) => cut,
+        cut = requests(from_client, to_server, &weather, &swallowed, &answer) => cut,
+        cut = answers(from_server, to_client, &weather, &swallowed, last) => cut,
         cut = down => cut,
     };
     cuts.fetch_add(cut.into(), Ordering::Relaxed);
@@ -97,11 +111,12 @@ async fn requests(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     weather: &watch::Sender<Weather>,
+    swallowed: &Notify,
     answer: &watch::Sender<bool>,
 ) -> bool {
     let mut chunk = vec![0; 64 << 10];
     while let Ok(count @ 1..) = from.read(&mut chunk).await {
-        endure(weather).await;
+        endure(weather, swallowed).await;
         let hit = |bytes: &&[u8]| chunk[..count].windows(bytes.len()).any(|window| window == *bytes);
         let now = weather.borrow().clone();
         match now {
@@ -126,6 +141,7 @@ async fn answers(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     weather: &watch::Sender<Weather>,
+    swallowed: &Notify,
     last: watch::Receiver<bool>,
 ) -> bool {
     let mut chunk = vec![0; 64 << 10];
@@ -134,7 +150,7 @@ async fn answers(
         if *last.borrow() {
             return true;
         }
-        endure(weather).await;
+        endure(weather, swallowed).await;
         if to.write_all(&chunk[..count]).await.is_err() {
             return false;
         }
@@ -142,12 +158,14 @@ async fn answers(
     false
 }
 
-async fn endure(weather: &watch::Sender<Weather>) {
-    let mut seasons = weather.subscribe();
-    let now = seasons.borrow_and_update().clone();
+async fn endure(weather: &watch::Sender<Weather>, swallowed: &Notify) {
+    let now = weather.borrow().clone();
     match now {
         Weather::Slow(delay) => tokio::time::sleep(delay).await,
-        Weather::BlackHole => _ = seasons.wait_for(|weather| *weather != Weather::BlackHole).await,
+        Weather::BlackHole => {
+            swallowed.notify_one();
+            std::future::pending::<()>().await;
+        }
         _ => {}
     }
 }

@@ -36,12 +36,6 @@ pub fn json(rng: &mut StdRng) -> String {
     nested(rng, depth)
 }
 
-/// Any JSON but `null`.
-pub fn something(rng: &mut StdRng) -> String {
-    let json = json(rng);
-    if json == "null" { "false".to_owned() } else { json }
-}
-
 fn nested(rng: &mut StdRng, depth: u32) -> String {
     match rng.random_range(0..10) {
         0 => "null".to_owned(),

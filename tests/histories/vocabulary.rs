@@ -116,7 +116,7 @@ impl World {
         let keys = ["synonyms", "notes", "usage_notes", "difficulty_level"];
         let count = self.rng.random_range(0..=keys.len());
         let keys: Vec<_> = keys.choose_multiple(&mut self.rng, count).collect();
-        let entry = |key: &&str| format!(r#""{key}":{}"#, values::something(&mut self.rng));
+        let entry = |key: &&str| format!(r#""{key}":{}"#, values::json(&mut self.rng));
         let content = keys.into_iter().map(entry).collect::<Vec<_>>().join(",");
         let data = format!(r#"{{"item_id":"{item}","ai_model":"model-a","generated_content":{{{content}}}}}"#);
         happening("AIGenerationCompleted", data)

@@ -68,10 +68,8 @@ impl Oracle {
     pub fn apply(&mut self, event: Event) {
         let event = event.upcasted();
         match event.aggregate_type.as_str() {
-            "VocabularyEntry" | "VocabularyItem" => {
-                if !self.held.holds("vocabulary", &event) {
-                    self.vocabulary.apply(&event);
-                }
+            "VocabularyEntry" | "VocabularyItem" if !self.held.holds("vocabulary", &event) => {
+                self.vocabulary.apply(&event);
             }
             "LearningSession" | "LearnerMilestone" => {
                 if !self.held.holds("learner_progress", &event) {
@@ -81,11 +79,7 @@ impl Oracle {
                     self.learner_journeys.apply(&event);
                 }
             }
-            "User" => {
-                if !self.held.holds("user_directory", &event) {
-                    self.user_directory.apply(&event);
-                }
-            }
+            "User" if !self.held.holds("user_directory", &event) => self.user_directory.apply(&event),
             _ => {}
         }
     }

@@ -174,7 +174,7 @@ impl Applier {
         let mut attempt = 0;
         loop {
             let timer = self.metrics.apply_timer(self.topic(), self.projection.name(), mode);
-            match self.transaction(batch, mode).await {
+            match database::heard("applying", self.transaction(batch, mode)).await {
                 Err(error) if error.is_race() && attempt < RACES => {
                     timer.stop_and_discard();
                     self.metrics.retried_transactions.inc();

@@ -220,7 +220,7 @@ fn append_request(event: &wire::Event<'_>) -> AppendEventsRequest {
             event_id: Some(event.event_id.to_string()),
             event_type: event.event_type.to_string(),
             event_data: event.event_data.get().to_owned(),
-            metadata: serde_json::Value::Object(event.metadata.0.clone()).to_string(),
+            metadata: event.metadata.to_string(),
             occurred_at: Some(event_store::service::timestamp(event.occurred_at)),
         }],
     }

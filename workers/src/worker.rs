@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bus::{Delivery, Subscription};
+use event_store::database;
 use event_store::tail::Head;
 use events::Topic;
 use futures::future::try_join_all;
@@ -34,8 +35,6 @@ pub struct Worker {
     pub appliers: Vec<Applier>,
     pub head: Head,
     pub sweep_grace: Duration,
-    /// The subscription of what the broker gave up on.
-    pub dead_letters: Arc<dyn Subscription>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -51,10 +50,11 @@ impl Worker {
         self.resolver.topic
     }
 
-    /// Works until stopped. Deliveries come from `pushed` and, with a subscription, are pulled as well.
+    /// Works until stopped, on `deliveries` and on what it pulls from `subscriptions` into their `sender`. What the broker
+    /// gave up on is a subscription like any other: applied, or parked where people look.
     pub async fn run(
         self,
-        subscription: Option<Arc<dyn Subscription>>,
+        subscriptions: Vec<Arc<dyn Subscription>>,
         mut deliveries: mpsc::Receiver<Delivery>,
         sender: mpsc::Sender<Delivery>,
         stop: CancellationToken,
@@ -71,8 +71,7 @@ impl Worker {
         let messages = RedriveMessages { resolver: self.resolver.clone(), appliers: self.appliers.clone() };
         background.spawn(messages.run(stop.clone()));
         let mut pulling = JoinSet::new();
-        // What the broker gave up on is a delivery like any other: applied, or parked where people look.
-        for subscription in subscription.into_iter().chain([self.dead_letters.clone()]) {
+        for subscription in subscriptions {
             pulling.spawn(pull(self.topic(), subscription, sender.clone(), stop.clone()));
         }
         drop(sender);
@@ -118,7 +117,7 @@ impl Worker {
 
     /// Returns the indexes of the deliveries to give back, in order.
     async fn try_settle(&self, batch: &[Delivery]) -> Result<Vec<usize>, Error> {
-        let mut resolved = self.resolver.resolve(batch).await?;
+        let mut resolved = database::heard("resolving", self.resolver.resolve(batch)).await?;
         kill_point!("worker.resolved");
         let events = &resolved.events;
         if !events.is_empty() {

@@ -201,7 +201,7 @@ fn recorded(event: Recorded<Payload>) -> RecordedEvent {
         event_type: event.data.event_type,
         event_version: event.version.0,
         event_data: String::from(Box::<str>::from(event.data.event_data)),
-        metadata: serde_json::Value::Object(event.data.metadata.0).to_string(),
+        metadata: event.data.metadata.to_string(),
         occurred_at: Some(request::timestamp(event.occurred_at)),
         position: event.position.0,
         recorded_at: Some(request::timestamp(event.recorded_at)),

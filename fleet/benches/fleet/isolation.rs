@@ -150,10 +150,9 @@ async fn start(
         metrics: workers::Metrics::register(&registry)?,
         event_store: &address,
         sweep_grace: Duration::from_secs(10),
-        dead_letters: bus.dead_letters(topic),
     }
     .spawn(
-        Some(bus.subscription(topic, Pull { streams: 1, max_outstanding: 1000 })),
+        vec![bus.subscription(topic, Pull { streams: 1, max_outstanding: 1000 })],
         sender,
         deliveries,
         parts,

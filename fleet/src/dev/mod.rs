@@ -208,7 +208,8 @@ impl Dev<'_> {
         let pool = roles::applying_pool(self.postgres.url(), 20)?;
         for topic in TOPICS {
             let (sender, deliveries) = mpsc::channel(BATCH);
-            let subscription = self.bus.subscription(topic, Pull { streams: 8, max_outstanding: 1000 });
+            let live = self.bus.subscription(topic, Pull { streams: 8, max_outstanding: 1000 });
+            let subscriptions = vec![live, self.bus.dead_letters(topic)];
             let worker = TopicWorker {
                 topic,
                 projections: registry::of_topic(topic).collect(),
@@ -218,9 +219,8 @@ impl Dev<'_> {
                 event_store: &self.grpc_address,
                 sweep_grace: Duration::try_from_secs_f64(self.options.sweep_grace)
                     .context("--sweep-grace must be seconds, 0 or more")?,
-                dead_letters: self.bus.dead_letters(topic),
             };
-            worker.spawn(Some(subscription), sender, deliveries, parts, stop)?;
+            worker.spawn(subscriptions, sender, deliveries, parts, stop)?;
         }
         Ok(())
     }

@@ -117,13 +117,12 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<()> {
 
     let head = Head::default();
     parts.spawn(head.clone().listen(pool, stop.clone()).map(Ok));
-    let subscription = match options.delivery {
-        DeliveryMode::Push => None,
-        DeliveryMode::Pull => {
-            let pull = Pull { streams: options.streams as usize, max_outstanding: options.max_outstanding.into() };
-            Some(options.pubsub.bus().subscription(topic, pull))
-        }
-    };
+    let bus = options.pubsub.bus();
+    let mut subscriptions = vec![bus.dead_letters(topic)];
+    if options.delivery == DeliveryMode::Pull {
+        let pull = Pull { streams: options.streams as usize, max_outstanding: options.max_outstanding.into() };
+        subscriptions.push(bus.subscription(topic, pull));
+    }
     let applying = super::applying_pool(url, connections - connections / 2)?;
     let part = TopicWorker {
         topic,
@@ -133,9 +132,8 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<()> {
         metrics,
         event_store: &options.grpc,
         sweep_grace: Duration::from_secs_f64(options.sweep_grace),
-        dead_letters: options.pubsub.bus().dead_letters(topic),
     };
-    part.spawn(subscription, sender, deliveries, &mut parts, &stop)?;
+    part.spawn(subscriptions, sender, deliveries, &mut parts, &stop)?;
 
     tracing::info!(topic = topic.name, http = %address, delivery = ?options.delivery, "worker: working");
     super::wait(parts, stop).await
@@ -151,19 +149,18 @@ pub struct TopicWorker<'a> {
     /// host:port of the event store's gRPC.
     pub event_store: &'a str,
     pub sweep_grace: Duration,
-    pub dead_letters: Arc<dyn Subscription>,
 }
 
 impl TopicWorker<'_> {
     pub fn spawn(
         self,
-        subscription: Option<Arc<dyn Subscription>>,
+        subscriptions: Vec<Arc<dyn Subscription>>,
         sender: mpsc::Sender<Delivery>,
         deliveries: mpsc::Receiver<Delivery>,
         parts: &mut JoinSet<Result<()>>,
         stop: &CancellationToken,
     ) -> Result<()> {
-        let Self { topic, projections, pool, head, metrics, event_store, sweep_grace, dead_letters } = self;
+        let Self { topic, projections, pool, head, metrics, event_store, sweep_grace } = self;
         let channel = endpoint(event_store)?.connect_lazy();
         let resolver = Resolver {
             topic,
@@ -187,8 +184,8 @@ impl TopicWorker<'_> {
                     Some(Err(version)) => tracing::error!(projection = projection.name(), error = %version, "left out"),
                 }
             }
-            let worker = Worker { resolver, appliers, head, sweep_grace, dead_letters };
-            worker.run(subscription, deliveries, sender, stop).await;
+            let worker = Worker { resolver, appliers, head, sweep_grace };
+            worker.run(subscriptions, deliveries, sender, stop).await;
             Ok(())
         });
         Ok(())

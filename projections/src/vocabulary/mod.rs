@@ -9,8 +9,8 @@ mod tests;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use events::Recorded;
 use events::vocabulary::{ItemCreated, VocabularyEvent};
+use events::{Json, Recorded};
 use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -37,7 +37,7 @@ struct Item {
     created: Option<(ItemCreated, DateTime<Utc>)>,
     status: Option<&'static str>,
     /// By field path; `None` removes the field.
-    fields: BTreeMap<String, Option<Value>>,
+    fields: BTreeMap<String, Option<Json>>,
     ai_generations: i32,
     published_at: Option<DateTime<Utc>>,
     updated_at: DateTime<Utc>,
@@ -109,7 +109,7 @@ impl Projection for Vocabulary {
             &column(&items, |(_, item)| item.created().map(|created| created.created_by)) as _,
             &column(&items, |(_, item)| item.created.as_ref().map(|(_, at)| *at)) as _,
             &column(&items, |(_, item)| item.status) as _,
-            &column(&items, |(_, item)| item.set_fields()),
+            &column(&items, |(_, item)| item.set_fields()) as _,
             &column(&items, |(_, item)| item.removed_fields()),
             &column(&items, |(_, item)| item.ai_generations),
             &column(&items, |(_, item)| item.published_at) as _,
@@ -140,9 +140,9 @@ impl Item {
         self.created.as_ref().map(|(created, _)| created)
     }
 
-    fn set_fields(&self) -> Value {
-        let set = self.fields.iter().filter_map(|(path, value)| Some((path.clone(), value.clone()?)));
-        Value::Object(set.collect())
+    fn set_fields(&self) -> sqlx::types::Json<BTreeMap<&str, &Json>> {
+        let set = self.fields.iter().filter_map(|(path, value)| Some((path.as_str(), value.as_ref()?)));
+        sqlx::types::Json(set.collect())
     }
 
     fn removed_fields(&self) -> Value {

@@ -24,7 +24,12 @@ fn created() -> VocabularyEvent {
 }
 
 fn field(path: &str, new_value: Value) -> VocabularyEvent {
+    let new_value = new_value.into();
     VocabularyEvent::FieldUpdated(FieldUpdated { item_id: ITEM, field_path: path.to_owned(), new_value })
+}
+
+fn set_fields(item: &Item) -> Value {
+    serde_json::to_value(item.set_fields()).expect("JSON")
 }
 
 fn item(events: impl IntoIterator<Item = (&'static str, VocabularyEvent)>) -> Item {
@@ -36,26 +41,24 @@ fn item(events: impl IntoIterator<Item = (&'static str, VocabularyEvent)>) -> It
 #[test]
 fn a_field_set_and_then_removed_in_one_batch_is_removed() {
     let item = item([(AT, field("note", json!("x"))), (AT, field("note", Value::Null))]);
-    assert_eq!(item.set_fields(), json!({}));
+    assert_eq!(set_fields(&item), json!({}));
     assert_eq!(item.removed_fields(), json!(["note"]));
 }
 
 #[test]
 fn a_field_removed_and_then_set_in_one_batch_is_set() {
     let item = item([(AT, field("note", Value::Null)), (AT, field("note", json!({"deep": null})))]);
-    assert_eq!(item.set_fields(), json!({"note": {"deep": null}}));
+    assert_eq!(set_fields(&item), json!({"note": {"deep": null}}));
     assert_eq!(item.removed_fields(), json!([]));
 }
 
 #[test]
 fn what_ai_generated_is_set_under_ai_and_counted_even_if_it_is_null() {
     let content = json!({"definition": "two", "hint": null});
-    let generated = VocabularyEvent::AIGenerationCompleted(AIGenerationCompleted {
-        item_id: ITEM,
-        generated_content: content.as_object().expect("an object").clone(),
-    });
+    let generated_content = serde_json::from_value(content).expect("an object");
+    let generated = VocabularyEvent::AIGenerationCompleted(AIGenerationCompleted { item_id: ITEM, generated_content });
     let item = item([(AT, generated.clone()), (AT, generated)]);
-    assert_eq!(item.set_fields(), json!({"ai.definition": "two", "ai.hint": null}));
+    assert_eq!(set_fields(&item), json!({"ai.definition": "two", "ai.hint": null}));
     assert_eq!(item.ai_generations, 2);
 }
 
@@ -82,7 +85,7 @@ fn an_item_is_a_draft_then_published_then_deleted_and_remembers_when_it_was_publ
 #[test]
 fn what_comes_before_the_creation_of_an_item_leaves_no_trace() {
     let item = item([(AT, field("note", json!("lost"))), (AT, created()), (AT, field("kept", json!(1)))]);
-    assert_eq!(item.set_fields(), json!({"kept": 1}));
+    assert_eq!(set_fields(&item), json!({"kept": 1}));
     assert_eq!(item.version, 3);
 }
 

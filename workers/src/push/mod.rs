@@ -3,9 +3,9 @@
 //! A pushed delivery goes through the very same worker as a pulled one; the answer is its receipt. 2xx only after the
 //! commit; anything else makes Pub/Sub bring it again.
 
+mod envelope;
 mod oidc;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,13 +14,11 @@ use axum::body::to_bytes;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::routing::post;
-use base64::prelude::{BASE64_STANDARD, Engine};
-use bus::{Delivery, Message, Receipt, Settle};
-use chrono::{DateTime, Utc};
+use bus::{Delivery, Receipt, Settle};
 use events::Topic;
-use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
 
+pub use envelope::{Malformed, Pushed, read};
 pub use oidc::{Config as OidcConfig, Verifier};
 
 use crate::Metrics;
@@ -42,27 +40,6 @@ pub struct Push {
 
 pub fn router(push: Push) -> Router {
     Router::new().route("/push", post(receive)).with_state(push)
-}
-
-/// What Pub/Sub posts, as far as it is needed.
-#[derive(Debug, Deserialize)]
-struct Envelope {
-    message: PushedMessage,
-    subscription: String,
-    #[serde(default, rename = "deliveryAttempt")]
-    delivery_attempt: Option<u32>,
-}
-
-#[derive(Debug, Deserialize)]
-struct PushedMessage {
-    #[serde(default)]
-    data: String,
-    #[serde(default)]
-    attributes: Option<BTreeMap<String, String>>,
-    #[serde(rename = "messageId")]
-    message_id: String,
-    #[serde(default, rename = "publishTime")]
-    publish_time: Option<DateTime<Utc>>,
 }
 
 async fn receive(State(push): State<Push>, request: Request) -> (StatusCode, String) {
@@ -104,24 +81,11 @@ impl Push {
     }
 }
 
+/// The delivery that a body brings, with the HTTP answer as its receipt.
 fn delivery(topic: &Topic, body: &[u8], answer: oneshot::Sender<bool>) -> Result<Delivery, Refusal> {
-    let malformed = |detail: String| ("malformed", StatusCode::BAD_REQUEST, detail);
-    let envelope: Envelope = serde_json::from_slice(body)
-        .map_err(|error| malformed(format!("this is not a Pub/Sub push request: {error}")))?;
-    let subscription = envelope.subscription.rsplit('/').next().unwrap_or_default();
-    if subscription != topic.subscription {
-        return Err(malformed(format!("this worker serves {}, not {subscription}", topic.subscription)));
-    }
-    let data = BASE64_STANDARD
-        .decode(&envelope.message.data)
-        .map_err(|error| malformed(format!("message.data is not base64: {error}")))?;
-    Ok(Delivery {
-        message: Message { data: data.into(), attributes: envelope.message.attributes.unwrap_or_default() },
-        message_id: envelope.message.message_id,
-        published_at: envelope.message.publish_time,
-        attempt: envelope.delivery_attempt,
-        receipt: Receipt::new(Answer(answer)),
-    })
+    let malformed = |error: Malformed| ("malformed", StatusCode::BAD_REQUEST, error.to_string());
+    let Pushed { message, message_id, published_at, attempt } = read(topic, body).map_err(malformed)?;
+    Ok(Delivery { message, message_id, published_at, attempt, receipt: Receipt::new(Answer(answer)) })
 }
 
 /// The receipt of a pushed delivery: the status of the HTTP answer.

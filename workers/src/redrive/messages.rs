@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use bus::{Delivery, Message, Receipt, Settle};
+use kill_points::kill_point;
 use sqlx::types::Json;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -99,6 +100,7 @@ impl RedriveMessages {
     /// What it speaks of is applied, or it is parked again, which takes the decision away.
     async fn retry(&self, decision: &Decision) -> Result<(), Error> {
         let resolved = self.resolver.resolve(std::slice::from_ref(&decision.delivery)).await?;
+        kill_point!("redrive.message_resolved");
         for applier in &self.appliers {
             applier.apply(&resolved.events, Mode::Redrive).await?;
         }
@@ -126,7 +128,9 @@ impl RedriveMessages {
         .await?;
         let tally = Tally { parked: parked as u64, ..Tally::default() };
         operations::advance(&mut tx, decision.operation, 1, tally).await?;
-        tx.commit().await
+        tx.commit().await?;
+        kill_point!("redrive.message_settled");
+        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@ mod messages;
 
 use std::time::Duration;
 
+use event_store::database;
 use events::AggregateId;
 use tokio_util::sync::CancellationToken;
 
@@ -75,7 +76,9 @@ impl Redrive {
         let mut step = STEP;
         let mut refused: Option<String> = None;
         while !stop.is_cancelled() {
-            match self.applier.redrive(decision.aggregate_id, step, refused.take().as_deref()).await {
+            let refusal = refused.take();
+            let redriving = self.applier.redrive(decision.aggregate_id, step, refusal.as_deref());
+            match database::heard("redriving", redriving).await {
                 Ok(Redriven::More(tally)) => pace(decision.rate, tally.applied, stop).await,
                 Ok(Redriven::Released(tally) | Redriven::Parked(tally)) => {
                     pace(decision.rate, tally.applied.max(1), stop).await;

@@ -91,7 +91,8 @@ impl Replays {
                 store::release(&applier.pool, claim.id, self.runner).await?;
                 return Ok(true);
             }
-            let (next, seen, tally) = match self.page(applier, &claim, position).await {
+            let page = database::heard("replaying", self.page(applier, &claim, position));
+            let (next, seen, tally) = match page.await {
                 Err(error) if !error.is_transient() => {
                     tracing::error!(operation = %claim.id, projection = claim.projection, %error, "replay: failed");
                     store::fail(&applier.pool, claim.id, self.runner, &error.to_string()).await?;

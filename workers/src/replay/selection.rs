@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 use event_store::read::Filter;
 use events::{AggregateId, Position, Topic};
 use serde::{Deserialize, Serialize};
@@ -67,6 +67,10 @@ impl Selection {
         if let Some(Range { from, to }) = self.times {
             if from.is_none() && to.is_none() {
                 return invalid("selection.times", "needs from, to, or both".to_owned());
+            }
+            // Postgres knows fewer years than we can read.
+            if let Some(far) = from.into_iter().chain(to).find(|time| !(0..=9999).contains(&time.year())) {
+                return invalid("selection.times", format!("must be within the years 0 to 9999, not {}", far.year()));
             }
             if let (Some(from), Some(to)) = (from, to)
                 && from >= to
@@ -138,6 +142,8 @@ mod tests {
             (r#"{"positions":{"from":9,"to":8}}"#, "selection.positions"),
             (r#"{"times":{}}"#, "selection.times"),
             (r#"{"times":{"from":"2026-01-02T00:00:00Z","to":"2026-01-01T00:00:00Z"}}"#, "selection.times"),
+            (r#"{"times":{"from":"-4714-01-01T00:00:00Z"}}"#, "selection.times"),
+            (r#"{"times":{"to":"+262142-01-01T00:00:00Z"}}"#, "selection.times"),
             (r#"{"aggregates":[]}"#, "selection.aggregates"),
             (r#"{"event_types":[]}"#, "selection.event_types"),
             (r#"{"event_types":[""]}"#, "selection.event_types"),

@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use event_store::read;
 use event_store::tail::Head;
+use event_store::{database, read};
 use events::{EventId, Position};
 use kill_points::kill_point;
 use std::sync::Arc;
@@ -65,26 +65,33 @@ impl Sweep {
     /// Sweeps up to the head of the store, or to the first event for which the bus still has time.
     async fn pass(&self, stop: &CancellationToken) -> Result<Position, apply::Error> {
         loop {
-            let progress = self.progress().await?;
-            let head = read::head(&self.applier.pool).await?;
-            let upto = Position(head.0.min(progress.settled.0 + WINDOW));
-            let unsettled = self.unsettled(&progress, upto).await?;
-            kill_point!("sweep.looked");
-            let reached = unsettled.first().map_or(upto, |first| Position(first.position.0 - 1));
-            self.settle(&progress, reached.max(progress.settled)).await?;
-            kill_point!("sweep.settled");
-
-            let overdue: Vec<_> =
-                unsettled.iter().filter(|event| event.age >= self.grace).map(|event| event.event_id).collect();
-            if stop.is_cancelled() || overdue.is_empty() && (reached == head || reached < upto) {
-                // Not what it reached: a hold that ended meanwhile keeps it from settling, and it must look again.
-                return Ok(self.progress().await?.settled);
+            if let Some(settled) = database::heard("sweeping", self.step(stop)).await? {
+                return Ok(settled);
             }
-            let events: Vec<Event> =
-                read::by_id(&self.applier.pool, &overdue).await?.into_iter().map(Arc::new).collect();
-            self.applier.apply(&events, Mode::Sweep).await?;
-            kill_point!("sweep.applied");
         }
+    }
+
+    /// Sweeps a window; how far it is settled, if there is nothing more to do for now.
+    async fn step(&self, stop: &CancellationToken) -> Result<Option<Position>, apply::Error> {
+        let progress = self.progress().await?;
+        let head = read::head(&self.applier.pool).await?;
+        let upto = Position(head.0.min(progress.settled.0 + WINDOW));
+        let unsettled = self.unsettled(&progress, upto).await?;
+        kill_point!("sweep.looked");
+        let reached = unsettled.first().map_or(upto, |first| Position(first.position.0 - 1));
+        self.settle(&progress, reached.max(progress.settled)).await?;
+        kill_point!("sweep.settled");
+
+        let overdue: Vec<_> =
+            unsettled.iter().filter(|event| event.age >= self.grace).map(|event| event.event_id).collect();
+        if stop.is_cancelled() || overdue.is_empty() && (reached == head || reached < upto) {
+            // Not what it reached: a hold that ended meanwhile keeps it from settling, and it must look again.
+            return Ok(Some(self.progress().await?.settled));
+        }
+        let events: Vec<Event> = read::by_id(&self.applier.pool, &overdue).await?.into_iter().map(Arc::new).collect();
+        self.applier.apply(&events, Mode::Sweep).await?;
+        kill_point!("sweep.applied");
+        Ok(None)
     }
 
     async fn progress(&self) -> sqlx::Result<Progress> {

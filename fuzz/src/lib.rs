@@ -1,0 +1,129 @@
+//! What holds for whatever bytes come in from outside.
+//!
+//! Two callers: the fuzz targets beside it, which look for bytes that break it, and `tests/corpus.rs`, which goes through
+//! the known ones on every run of the tests. It must not know libFuzzer.
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+use events::integration::IntegrationEvent;
+use events::progress::ProgressEvent;
+use events::vocabulary::VocabularyEvent;
+use events::{EventSet, Payload, Position, Recorded, TOPICS, wire};
+use serde_json::json;
+use workers::push;
+use workers::replay::Selection;
+
+/// Stands in seeds where values are: no error may repeat it.
+const SECRET: &str = "s3cr3t";
+
+fn discreet(error: &str) {
+    assert!(!error.contains(SECRET), "an error says what is wrong, not what was said: {error}");
+}
+
+/// The data of a message: what decodes has an identity, and is the same after it went over the bus once more.
+pub fn wire(data: &[u8]) {
+    let identity = wire::identify(data);
+    if let Err(error) = &identity {
+        discreet(&error.to_string());
+    }
+    let event = match wire::decode(data) {
+        Ok(event) => event,
+        Err(error) => return discreet(&error.to_string()),
+    };
+    let identity = identity.expect("what decodes has an identity");
+    assert_eq!((identity.event_id, identity.aggregate_id), (event.event_id, Some(event.aggregate_id)));
+
+    let event = recorded(&event);
+    let (encoded, attributes) = wire::encode(&event);
+    let again = recorded(&wire::decode(&encoded).expect("what was encoded decodes"));
+    assert_eq!(again.event_id, event.event_id);
+    assert_eq!((again.aggregate_id, again.version), (event.aggregate_id, event.version));
+    assert_eq!((again.position, again.occurred_at), (event.position, event.occurred_at));
+    assert_eq!(again.data.aggregate_type, event.data.aggregate_type);
+    assert_eq!(again.data.event_type, event.data.event_type);
+    assert_eq!(again.data.event_data.get(), event.data.event_data.get());
+    assert_eq!(again.data.metadata, event.data.metadata);
+    assert_eq!(wire::encode(&again), (encoded, attributes), "a second time changes nothing");
+
+    means_the_same::<VocabularyEvent>(&event, &again);
+    means_the_same::<ProgressEvent>(&event, &again);
+    means_the_same::<IntegrationEvent>(&event, &again);
+}
+
+fn recorded(event: &wire::Event<'_>) -> Recorded<Payload> {
+    Recorded {
+        event_id: event.event_id,
+        aggregate_id: event.aggregate_id,
+        version: event.event_version,
+        position: event.position.unwrap_or_default(),
+        occurred_at: event.occurred_at,
+        recorded_at: event.occurred_at,
+        data: Payload {
+            aggregate_type: event.aggregate_type.to_string(),
+            event_type: event.event_type.to_string(),
+            event_data: event.event_data.to_owned(),
+            metadata: event.metadata.clone().into_owned(),
+        },
+    }
+}
+
+fn means_the_same<E: EventSet + PartialEq + std::fmt::Debug>(one: &Recorded<Payload>, other: &Recorded<Payload>) {
+    let read = |event: &Recorded<Payload>| E::decode(&event.data).map_err(|error| error.reason);
+    let (one, other) = (read(one), read(other));
+    if let Err(reason) = &one {
+        discreet(reason);
+    }
+    assert_eq!(one, other);
+}
+
+/// The body of a push request: it is for one topic at most, and posted again it is the same.
+pub fn push(data: &[u8]) {
+    let mut served = 0;
+    for topic in TOPICS {
+        let Ok(pushed) = push::read(topic, data) else { continue };
+        served += 1;
+        let body = json!({
+            "message": {
+                "data": BASE64_STANDARD.encode(&pushed.message.data),
+                "attributes": pushed.message.attributes,
+                "messageId": pushed.message_id,
+                "publishTime": pushed.published_at,
+            },
+            "subscription": format!("projects/any/subscriptions/{}", topic.subscription),
+            "deliveryAttempt": pushed.attempt,
+        });
+        assert_eq!(push::read(topic, body.to_string().as_bytes()), Ok(pushed));
+    }
+    assert!(served <= 1, "a subscription belongs to one topic");
+}
+
+/// The selection of a replay: written down and read again it is the same, and an accepted one means what it says.
+pub fn selection(data: &[u8]) {
+    let Ok(selection) = serde_json::from_slice::<Selection>(data) else { return };
+    let written = serde_json::to_vec(&selection).expect("a selection can be written");
+    let again = serde_json::from_slice::<Selection>(&written).expect("what was written can be read");
+    assert_eq!(again, selection);
+    assert_eq!(again.check(), selection.check());
+    if selection.check().is_err() {
+        return;
+    }
+    let after = selection.after();
+    assert!(after >= Position::START);
+    for head in [0, 1, 1000, i64::MAX].map(Position) {
+        assert!(selection.upto(head) <= head);
+    }
+    if let Some(positions) = selection.positions {
+        assert!(positions.from.is_none_or(|from| after.next() == Position(from)));
+        assert!(
+            positions.to.is_none_or(|to| after < Position(to) && selection.upto(Position(i64::MAX)) == Position(to))
+        );
+    }
+    if let Some(times) = selection.times {
+        assert!(times.from.is_none_or(|from| selection.includes(from)));
+        assert!(times.to.is_none_or(|to| !selection.includes(to)));
+    }
+    for topic in TOPICS {
+        let filter = selection.filter(topic);
+        assert_eq!(filter.aggregate_ids.len(), selection.aggregates.as_ref().map_or(0, |ids| ids.len()));
+        assert_eq!(filter.event_types.len(), selection.event_types.as_ref().map_or(0, |types| types.len()));
+    }
+}

@@ -1,0 +1,9 @@
+//! The faults that really happen, one after the other. Which test stands for which: docs/reliability.md.
+
+mod answers;
+mod connections;
+mod deliveries;
+mod fences;
+mod kills;
+mod points;
+mod refusals;

@@ -1,0 +1,239 @@
+//! The fleet's parts within the test: no process and no bus between it and Postgres, so that it says what happens when.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use event_store::append::{Append, Appended, Appender, Config, Error, Said};
+use event_store::read::{self, Filter};
+use event_store::tail::Head;
+use event_store::{Metrics as StoreMetrics, database};
+use events::{AggregateId, AppendLine, EventId, NewEvent, Position, Version};
+use fleet::roles;
+use projections::registry;
+use prometheus::Registry;
+use rand::Rng;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use sqlx::{PgPool, Row};
+use tokio_util::sync::CancellationToken;
+use workers::Metrics;
+use workers::apply::{self, Applier, Mode, Tally};
+use workers::sweep::Sweep;
+use workers::verdict::Event;
+
+use super::Database;
+use crate::histories::History;
+use crate::oracle::{self, Held};
+
+/// Everything is slow when all cores are busy with other tests.
+pub const LIMIT: Duration = Duration::from_secs(120);
+
+pub struct Parts {
+    pub database: Database,
+    pub appender: Appender,
+    /// Of all projections, in the registry's order.
+    pub appliers: Vec<Applier>,
+}
+
+impl Parts {
+    pub async fn new() -> Self {
+        let database = Database::new().await;
+        let url = database.url.clone();
+        Self::reaching(database, &url)
+    }
+
+    /// Whose appender and appliers reach the database by another way.
+    pub fn reaching(database: Database, url: &str) -> Self {
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry).unwrap();
+        let pool = roles::applying_pool(url, 12).unwrap();
+        let applier =
+            |projection: &&'static _| Applier { projection: *projection, pool: pool.clone(), metrics: metrics.clone() };
+        let appliers = registry::all().iter().map(applier).collect();
+        let config = Config::new(database::options(url).unwrap());
+        let (appender, _) = Appender::start(config, Head::default(), StoreMetrics::register(&registry).unwrap());
+        Self { database, appender, appliers }
+    }
+
+    pub fn applier(&self, projection: &str) -> &Applier {
+        self.appliers.iter().find(|applier| applier.projection.name() == projection).unwrap()
+    }
+
+    pub async fn append(&self, line: &AppendLine) -> Result<Vec<Appended>, Error> {
+        self.appender.append(request(line)).await
+    }
+
+    /// Appends in this order; all of it must succeed.
+    pub async fn load(&self, lines: &[AppendLine]) {
+        for page in lines.chunks(400) {
+            let mut answers = Vec::new();
+            for line in page {
+                answers.push(self.appender.enqueue(request(line)).await.unwrap());
+            }
+            for answer in answers {
+                answer.await.unwrap().unwrap();
+            }
+        }
+    }
+
+    /// A history of so many events, in the store.
+    pub async fn with_history(seed: u64, events: usize) -> (Self, History) {
+        let parts = Self::new().await;
+        let history = History::of(seed, events);
+        parts.load(&history.lines).await;
+        (parts, history)
+    }
+
+    /// The events after a position.
+    pub async fn events(&self, mut after: Position) -> Vec<Event> {
+        let head = self.database.head().await;
+        let mut events = Vec::new();
+        while after < head {
+            let page = read::page(&self.database.pool, after, head, 5000, &Filter::default()).await.unwrap();
+            events.extend(page.events.into_iter().map(Arc::new));
+            after = page.upto;
+        }
+        events
+    }
+
+    /// Has each projection apply those of its topic.
+    pub async fn apply(&self, events: &[Event], mode: Mode) -> Result<Tally, apply::Error> {
+        let mut tally = Tally::default();
+        for applier in &self.appliers {
+            tally += apply(applier, events, mode).await?;
+        }
+        Ok(tally)
+    }
+
+    /// Has the sweep finish what is left, without grace.
+    pub async fn sweep(&self) {
+        let head = self.database.head().await;
+        let stop = CancellationToken::new();
+        let mut sweeps = tokio::task::JoinSet::new();
+        for applier in &self.appliers {
+            let sweep = Sweep { applier: applier.clone(), head: Head::default(), grace: Duration::ZERO };
+            sweeps.spawn(sweep.run(stop.clone()));
+        }
+        self.database.settled(head.0, LIMIT).await;
+        stop.cancel();
+        sweeps.join_all().await;
+    }
+
+    /// Everything is applied that can be, and is what the store folds to.
+    pub async fn converge(&self, held: &Held) {
+        self.sweep().await;
+        oracle::assert_equal_but(&self.database.pool, held).await;
+        consistent(&self.database.pool).await;
+        assert_eq!(self.database.count("select count(*) from processed_event_ids").await, 0);
+    }
+}
+
+/// Applies those of the projection's topic.
+pub async fn apply(applier: &Applier, events: &[Event], mode: Mode) -> Result<Tally, apply::Error> {
+    let types = applier.projection.topic().aggregate_types;
+    let ours: Vec<Event> =
+        events.iter().filter(|event| types.contains(&event.data.aggregate_type.as_str())).cloned().collect();
+    applier.apply(&ours, mode).await
+}
+
+/// At any moment, whatever has just broken: the rows of the read models are what the versions that the ledger calls
+/// applied fold to, and the ids that are remembered are those of applied events, all of them above the settled position.
+pub async fn consistent(pool: &PgPool) {
+    let rows = sqlx::query(
+        "select projection.name, event.aggregate_id, coalesce(max(known.version), 0) as version
+         from projections as projection
+         cross join (select distinct aggregate_id from events) as event
+         left join projected_aggregates as known
+             on known.projection = projection.name
+             and known.generation = projection.generation
+             and known.aggregate_id = event.aggregate_id
+         group by projection.name, event.aggregate_id",
+    )
+    .fetch_all(pool)
+    .await
+    .unwrap();
+    let mut applied = Held::default();
+    for row in rows {
+        let projection = registry::named(row.get("name")).unwrap().name();
+        let version: i32 = row.get("version");
+        applied.after(projection, row.get::<uuid::Uuid, _>("aggregate_id"), version.into());
+    }
+    oracle::assert_equal_but(pool, &applied).await;
+
+    let mut known = HashSet::new();
+    for row in sqlx::query(include_str!("ids.sql")).fetch_all(pool).await.unwrap() {
+        known.insert((row.get::<String, _>("projection"), row.get::<i64, _>("position"), row.get::<String, _>("what")));
+    }
+    assert_eq!(known, HashSet::new(), "ids and versions say the same");
+}
+
+fn request(line: &AppendLine) -> Append {
+    let said: Vec<Said<'_>> = line
+        .events
+        .iter()
+        .map(|event| Said {
+            event_id: event.event_id,
+            event_type: &event.event_type,
+            event_data: event.event_data.get(),
+            metadata: event.metadata.get(),
+            occurred_at: Some(event.occurred_at),
+        })
+        .collect();
+    Append {
+        aggregate_id: line.aggregate_id,
+        aggregate_type: line.aggregate_type.clone(),
+        expected_version: line.expected_version,
+        idempotency_key: line.idempotency_key.clone(),
+        digest: Append::digest(line.aggregate_id, &line.aggregate_type, line.expected_version, &said),
+        events: line
+            .events
+            .iter()
+            .map(|event| NewEvent {
+                event_id: event.event_id.unwrap_or_else(EventId::generate),
+                event_type: event.event_type.clone(),
+                event_data: event.event_data.get().to_owned(),
+                metadata: event.metadata.get().to_owned(),
+                occurred_at: event.occurred_at,
+            })
+            .collect(),
+        made_ids: line.events.iter().any(|event| event.event_id.is_none()),
+        traceparent: None,
+    }
+}
+
+/// A line of one event.
+pub fn line(
+    kind: &str,
+    aggregate: uuid::Uuid,
+    expected: i32,
+    event_type: &str,
+    data: &serde_json::Value,
+) -> AppendLine {
+    let raw = |value: &serde_json::Value| serde_json::value::to_raw_value(value).unwrap();
+    AppendLine {
+        aggregate_id: AggregateId(aggregate),
+        aggregate_type: kind.to_owned(),
+        expected_version: Some(Version(expected)),
+        idempotency_key: None,
+        events: vec![events::EventLine {
+            event_id: None,
+            event_type: event_type.to_owned(),
+            event_data: raw(data),
+            metadata: raw(&serde_json::json!({"schema_version": 2})),
+            occurred_at: chrono::Utc::now(),
+        }],
+    }
+}
+
+/// As a bus may bring them: each up to `copies` times, in no order, some never.
+pub fn disorder(events: &[Event], copies: usize, lose: f64, rng: &mut StdRng) -> Vec<Event> {
+    let mut deliveries = Vec::new();
+    for event in events {
+        if !rng.random_bool(lose) {
+            deliveries.extend(std::iter::repeat_n(event.clone(), rng.random_range(1..=copies)));
+        }
+    }
+    deliveries.shuffle(rng);
+    deliveries
+}
