@@ -106,13 +106,16 @@ variable "max_connections" {
 }
 
 variable "flags" {
-  description = "Further flags of Postgres, which win over this module's own."
+  description = "Further flags of Postgres."
   type        = map(string)
   default     = {}
 
   validation {
-    condition     = !contains(keys(var.flags), "max_connections")
-    error_message = "max_connections has a variable of its own, because the connection budget rests on it."
+    condition = length(setintersection(keys(var.flags), [
+      "max_connections", "cloudsql.iam_authentication", "log_checkpoints", "log_connections", "log_disconnections",
+      "log_lock_waits", "log_temp_files", "log_statement", "log_min_error_statement",
+    ])) == 0
+    error_message = "flags has one that this module sets itself. max_connections has a variable of its own, because the connection budget rests on it."
   }
 }
 
