@@ -17,6 +17,7 @@ mod observability;
 mod push;
 mod reading;
 mod replays;
+mod restore;
 mod sample;
 mod sweep;
 mod terraform;
