@@ -164,8 +164,8 @@ variable "topic" {
   type        = string
 
   validation {
-    condition     = contains(["vocabulary-events", "progress-events", "integration-events"], var.topic)
-    error_message = "topic is one that the fleet knows (events/src/topic.rs): a worker refuses to start for another."
+    condition     = can(regex("^[a-z][a-z0-9-]{2,254}$", var.topic))
+    error_message = "topic is the name of a topic of the fleet (events/src/topic.rs), without its project."
   }
 }
 

@@ -433,11 +433,11 @@ run "a_shape_that_does_not_exist_is_refused" {
   expect_failures = [var.shape]
 }
 
-run "a_topic_that_the_fleet_does_not_know_is_refused" {
+run "a_topic_with_its_project_is_refused" {
   command = plan
 
   variables {
-    topic = "learner-events"
+    topic = "projects/fleet-test/topics/progress-events"
   }
 
   expect_failures = [var.topic]
