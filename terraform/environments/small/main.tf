@@ -114,8 +114,10 @@ module "worker" {
   topic                 = each.key
   adopts                = each.value.adopts
   instances             = var.worker_instances
-  wake                  = var.wake
-  labels                = local.labels
+  cpu_idle              = var.worker_cpu_idle && !each.value.adopts
+  # Whoever has no CPU between pushes would be woken for nothing.
+  wake   = var.worker_cpu_idle && !each.value.adopts ? null : var.wake
+  labels = local.labels
 
   push = {
     audience              = "fleet-${each.key}"

@@ -54,6 +54,12 @@ variable "worker_instances" {
   default     = { min = 0, max = 1 }
 }
 
+variable "worker_cpu_idle" {
+  description = "Whether workers are paid for during pushes only. Cheaper where events trickle all day; they then sweep only while something is pushed. The worker that adopts keeps its CPU."
+  type        = bool
+  default     = false
+}
+
 variable "wake" {
   description = "When workers are woken to sweep what the bus lost, as a cron schedule in UTC. Each time costs each worker about a quarter of an hour. Null: never."
   type        = string

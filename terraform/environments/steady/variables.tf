@@ -201,5 +201,5 @@ variable "slo" {
 variable "monthly_amount" {
   description = "What a month may cost before the budget tells."
   type        = number
-  default     = 600
+  default     = 800
 }
