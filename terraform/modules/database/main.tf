@@ -22,6 +22,7 @@ locals {
 }
 
 resource "google_sql_database_instance" "this" {
+  # checkov:skip=CKV_GCP_60: Off unless public_address says otherwise, and then for connectors only; a test holds both.
   # checkov:skip=CKV_GCP_79: The fleet is tested with this version; another one is a decision, not a default.
   # checkov:skip=CKV_GCP_108: Connections come from Cloud SQL's connectors, whose host names say nothing, and each would be looked up.
   # checkov:skip=CKV_GCP_110: Whoever changes anything is in the fleet's own audit, in the same transaction; events are append-only.
