@@ -159,7 +159,7 @@ def planned(name, path):
         sys.exit(f"terraform/docs.py does not say what these are for: {', '.join(unknown)}")
     rows = [[f"`{kind}`", str(count[kind]), PURPOSE[kind]] for kind in sorted(count)]
     rows.append(["**all**", f"**{count.total()}**", ""])
-    return "\n".join(table(["type", "how many", "what for"], rows)[1:]) + "\n"
+    return count.total(), "\n".join(table(["type", "how many", "what for"], rows)[1:]) + "\n"
 
 
 def replaced(text, marker, content, path):
@@ -193,14 +193,17 @@ def main():
     if options.examples:
         return examples(options.examples)
 
-    plans = dict(plan.split("=", 1) for plan in options.plan)
+    plans = {name: planned(name, path) for name, path in (plan.split("=", 1) for plan in options.plan)}
     wrong = 0
+    for name, (total, _) in plans.items():
+        if f"{name}: {total} resources" not in (ROOT / "README.md").read_text():
+            sys.exit(f"terraform/README.md does not say that a plan has {name}: {total} resources")
     for folder in FOLDERS:
         path = folder / "README.md"
         old = path.read_text()
         new = replaced(old, "tables", tables(folder), path)
         if folder.name in plans:
-            new = replaced(new, "plan", planned(folder.name, plans[folder.name]), path)
+            new = replaced(new, "plan", plans[folder.name][1], path)
         if new == old:
             continue
         wrong += 1

@@ -1,7 +1,7 @@
 # Postgres 16 on Cloud SQL: the event store, the workers' bookkeeping and the read models, in one database (ADR 0006).
 #
-# It has a private address only, and takes connections only from Cloud SQL's own connectors, which ask IAM first: a password
-# alone opens nothing.
+# It has a private address, and takes connections only from Cloud SQL's own connectors, which ask IAM first: a password alone opens
+# nothing.
 
 locals {
   # Megabytes, and the connections that they carry: not more than Cloud SQL itself gives such a machine.
@@ -22,6 +22,7 @@ locals {
 }
 
 resource "google_sql_database_instance" "this" {
+  # checkov:skip=CKV_GCP_60: Off unless public_address says otherwise, and then for connectors only; a test holds both.
   # checkov:skip=CKV_GCP_79: The fleet is tested with this version; another one is a decision, not a default.
   # checkov:skip=CKV_GCP_108: Connections come from Cloud SQL's connectors, whose host names say nothing, and each would be looked up.
   # checkov:skip=CKV_GCP_110: Whoever changes anything is in the fleet's own audit, in the same transaction; events are append-only.
@@ -46,7 +47,7 @@ resource "google_sql_database_instance" "this" {
     user_labels                 = var.labels
 
     ip_configuration {
-      ipv4_enabled    = false
+      ipv4_enabled    = var.public_address
       private_network = var.network_id
       ssl_mode        = "TRUSTED_CLIENT_CERTIFICATE_REQUIRED"
     }

@@ -29,6 +29,12 @@ variable "network_id" {
   type        = string
 }
 
+variable "public_address" {
+  description = "Whether the instance has a public address besides the private one, so that people reach it from their desks through the Auth Proxy. Only Cloud SQL's connectors get in on it, and IAM is asked first; there are no authorized networks."
+  type        = bool
+  default     = false
+}
+
 variable "tier" {
   description = "Machine. db-f1-micro and db-g1-small share a core and have no SLA; db-custom-CPUS-MEGABYTES and db-perf-optimized-N-CPUS have their own."
   type        = string
