@@ -10,7 +10,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::harness::container::{self, Container, Probe, variables};
+use crate::harness::container::{self, Container, Probe};
 use crate::harness::{Fleet, Process, eventually, terraform};
 
 fn folder() -> PathBuf {
@@ -63,26 +63,18 @@ fn all_of_cloud_run() -> Vec<(String, Value, Vec<Container>)> {
     filled.collect()
 }
 
-/// The services of the compose file that run the image. Shared variables may be ones that a role does not look at, as long
-/// as another does.
+/// The services of the compose file that run the image.
 fn compose() -> BTreeMap<String, Container> {
-    let known = variables();
     let file =
         yaml("docker-compose.yml", &[("POSTGRES_PASSWORD:-fleet-dev", "fleet-dev"), ("FLEET_LOG:-info", "info")]);
     let ours = file["services"].as_object().unwrap().iter().filter(|(_, service)| service["image"] == "fleet:compose");
     let container = |(name, service): (&String, &Value)| {
-        let words = |list: &Value| list.as_array().unwrap().iter().map(|it| it.as_str().unwrap().to_owned()).collect();
-        let args: Vec<String> = words(&service["command"]);
-        let command = container::command_line();
-        let role = command.find_subcommand(&args[0]).unwrap_or_else(|| panic!("{name}: fleet has no {}", args[0]));
-        let mut env = BTreeMap::new();
-        for (variable, value) in service["environment"].as_object().unwrap() {
-            assert!(known.contains(variable), "{name}: {variable} is no variable of the program");
-            if role.get_arguments().any(|arg| arg.get_env() == Some(variable.as_ref())) {
-                let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                env.insert(variable.clone(), Some(value));
-            }
-        }
+        let words = service["command"].as_array().unwrap().iter().map(|word| word.as_str().unwrap().to_owned());
+        let variables = service["environment"].as_object().unwrap().iter();
+        // A number in YAML is a text in an environment.
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let env = variables.map(|(name, value)| (name.clone(), Some(text(value)))).collect();
+        let args = words.collect();
         (name.clone(), Container { of: name.clone(), args, env, exposed: None, probes: Vec::new() })
     };
     ours.map(container).collect()

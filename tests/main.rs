@@ -25,6 +25,7 @@ mod plans;
 mod push;
 mod reading;
 mod replays;
+mod restore;
 mod sample;
 mod sweep;
 mod terraform;

@@ -222,9 +222,24 @@ async fn accepted(plan: &Plan) -> Project {
     for (name, body) in plan.topics() {
         project.put(&format!("topics/{name}"), &body).await;
     }
-    for subscription in plan.subscriptions(&project.name) {
+    let mut kept = 0;
+    for mut subscription in plan.subscriptions(&project.name) {
+        // The emulator refuses more than 7 days, which was the limit once.
+        let retention = subscription.body.as_object_mut().unwrap().remove("messageRetentionDuration");
+        for topic in TOPICS {
+            let wanted = if subscription.name == topic.subscription {
+                topic.retention_days
+            } else if subscription.name == topic.dead_letter() {
+                Topic::DEAD_LETTER_RETENTION_DAYS
+            } else {
+                continue;
+            };
+            assert_eq!(retention, Some(days(wanted).into()), "retention of {}", subscription.name);
+            kept += 1;
+        }
         project.put(&format!("subscriptions/{}", subscription.name), &subscription.body).await;
     }
+    assert_eq!(kept, 2 * TOPICS.len());
     keeps_the_promise(&project, true).await;
     project
 }

@@ -133,9 +133,10 @@ impl Container {
         matches.try_get_one::<&'static events::Topic>("topic").ok().flatten().map(|topic| topic.name)
     }
 
-    /// What the program makes of arguments and environment; fails where it would refuse to start, where it would not look at
-    /// a variable, and where a flag overrules one.
+    /// What the program makes of arguments and environment; fails where it would refuse to start, where no role knows a
+    /// variable, and where a flag overrules one. Roles of one deployment may share variables that not all of them look at.
     pub fn parsed(&self) -> ArgMatches {
+        let known = variables();
         let command = command_line();
         let Some(role) = command.find_subcommand(self.role()) else {
             panic!("{}: fleet has no command {:?}", self.of, self.role());
@@ -143,8 +144,9 @@ impl Container {
         let mut line = vec!["fleet".to_owned()];
         line.extend(self.args.iter().cloned());
         for (name, value) in self.env.iter().filter(|(name, _)| *name != PASSWORD) {
+            assert!(known.contains(name), "{}: {name} is no variable of the program", self.of);
             let of_name = role.get_arguments().find(|arg| arg.get_env() == Some(OsStr::new(name)));
-            let Some(arg) = of_name else { panic!("{}: {name} is no variable of fleet {}", self.of, self.role()) };
+            let Some(arg) = of_name else { continue };
             let flag = format!("--{}", arg.get_long().expect("every variable is a flag, too"));
             assert!(!self.args.contains(&flag), "{}: {flag} overrules {name}", self.of);
             let value = value.clone().unwrap_or_else(|| example(name).to_owned());

@@ -101,6 +101,12 @@ variable "database_availability" {
   default     = "REGIONAL"
 }
 
+variable "database_public_address" {
+  description = "Whether the database has a public address, too, on which only Cloud SQL's connectors get in: for people who look into it from their desks."
+  type        = bool
+  default     = false
+}
+
 variable "database_max_connections" {
   description = "Connections that the database takes. Null: by the memory of its machine."
   type        = number

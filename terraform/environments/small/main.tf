@@ -63,6 +63,7 @@ module "database" {
   project_id          = var.project_id
   region              = var.region
   network_id          = module.network.id
+  public_address      = var.database_public_address
   tier                = var.database_tier
   max_connections     = var.database_max_connections
   disk_gb             = 10
@@ -113,8 +114,10 @@ module "worker" {
   topic                 = each.key
   adopts                = each.value.adopts
   instances             = var.worker_instances
-  wake                  = var.wake
-  labels                = local.labels
+  cpu_idle              = var.worker_cpu_idle && !each.value.adopts
+  # Whoever has no CPU between pushes would be woken for nothing.
+  wake   = var.worker_cpu_idle && !each.value.adopts ? null : var.wake
+  labels = local.labels
 
   push = {
     audience              = "fleet-${each.key}"
@@ -185,7 +188,7 @@ module "replay" {
   labels                = local.labels
 
   environment = {
-    FLEET_TOPIC                = "vocabulary-events"
+    FLEET_TOPIC                = keys(local.topics)[0]
     FLEET_DELIVERY             = "push"
     FLEET_HTTP_LISTEN          = "127.0.0.1:8080"
     FLEET_MAX_CONNECTIONS      = "4"

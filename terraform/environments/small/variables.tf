@@ -30,6 +30,12 @@ variable "database_tier" {
   default     = "db-g1-small"
 }
 
+variable "database_public_address" {
+  description = "Whether the database has a public address, too, on which only Cloud SQL's connectors get in: for people who look into it from their desks."
+  type        = bool
+  default     = false
+}
+
 variable "database_max_connections" {
   description = "Connections that the database takes. More than Cloud SQL's 50 for this machine: the fleet's connections are few and mostly idle, but its smallest pools alone are 26, twice during a rollout."
   type        = number
@@ -46,6 +52,12 @@ variable "worker_instances" {
   description = "Instances of each worker at least and at most."
   type        = object({ min = number, max = number })
   default     = { min = 0, max = 1 }
+}
+
+variable "worker_cpu_idle" {
+  description = "Whether workers are paid for during pushes only. Cheaper where events trickle all day; they then sweep only while something is pushed. The worker that adopts keeps its CPU."
+  type        = bool
+  default     = false
 }
 
 variable "wake" {

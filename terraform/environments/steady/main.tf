@@ -98,6 +98,7 @@ module "database" {
   project_id          = var.project_id
   region              = var.region
   network_id          = module.network.id
+  public_address      = var.database_public_address
   tier                = var.database_tier
   edition             = var.database_edition
   availability        = var.database_availability
@@ -233,7 +234,7 @@ module "replay" {
   labels                = local.labels
 
   environment = {
-    FLEET_TOPIC                = "vocabulary-events"
+    FLEET_TOPIC                = keys(local.topics)[0]
     FLEET_DELIVERY             = "push"
     FLEET_HTTP_LISTEN          = "127.0.0.1:8080"
     FLEET_MAX_CONNECTIONS      = tostring(local.job_connections - 2)

@@ -8,7 +8,7 @@ locals {
     for rule in local.rules : rule.alert => {
       severity = rule.labels.severity
       expr     = trimspace(rule.expr)
-      for      = try(tonumber(regex("^([0-9]+)[smhd]$", rule.for)[0]) * local.units[regex("^[0-9]+([smhd])$", rule.for)[0]], 0)
+      lasts    = try(tonumber(regex("^([0-9]+)[smhd]$", rule["for"])[0]) * local.units[regex("^[0-9]+([smhd])$", rule["for"])[0]], 0)
       # The summary has templates that only Prometheus fills in.
       meaning = rule.annotations.description
       first   = "fleet status"

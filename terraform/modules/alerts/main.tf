@@ -23,7 +23,7 @@ resource "google_monitoring_alert_policy" "this" {
 
     condition_prometheus_query_language {
       query               = each.value.expr
-      duration            = "${each.value.for}s"
+      duration            = "${each.value.lasts}s"
       evaluation_interval = "60s"
       alert_rule          = each.key
       rule_group          = "fleet"

@@ -1,7 +1,6 @@
-# Passwords are made here and are known to nobody: not to the state, not to the plan, not to whoever applies. A UUID of version 4
-# has 122 random bits from the system's source; within one apply a local has one value, which goes to both places as a
-# write-only argument. It is another value in the next apply, where nobody asks for it unless password_rotation was raised
-# (ADR 0022).
+# Passwords are made here and are known to nobody: not to the state, not to the plan, not to whoever applies. A UUID has more than
+# 120 random bits from the system's source; within one apply a local has one value, which goes to both places as a write-only
+# argument. It is another value in the next apply, where nobody asks for it unless password_rotation was raised (ADR 0022).
 locals {
   passwords = { for name in keys(var.users) : name => uuid() }
 

@@ -29,6 +29,12 @@ variable "network_id" {
   type        = string
 }
 
+variable "public_address" {
+  description = "Whether the instance has a public address besides the private one, so that people reach it from their desks through the Auth Proxy. Only Cloud SQL's connectors get in on it, and IAM is asked first; there are no authorized networks."
+  type        = bool
+  default     = false
+}
+
 variable "tier" {
   description = "Machine. db-f1-micro and db-g1-small share a core and have no SLA; db-custom-CPUS-MEGABYTES and db-perf-optimized-N-CPUS have their own."
   type        = string
@@ -106,13 +112,16 @@ variable "max_connections" {
 }
 
 variable "flags" {
-  description = "Further flags of Postgres, which win over this module's own."
+  description = "Further flags of Postgres."
   type        = map(string)
   default     = {}
 
   validation {
-    condition     = !contains(keys(var.flags), "max_connections")
-    error_message = "max_connections has a variable of its own, because the connection budget rests on it."
+    condition = length(setintersection(keys(var.flags), [
+      "max_connections", "cloudsql.iam_authentication", "log_checkpoints", "log_connections", "log_disconnections",
+      "log_lock_waits", "log_temp_files", "log_statement", "log_min_error_statement",
+    ])) == 0
+    error_message = "flags has one that this module sets itself. max_connections has a variable of its own, because the connection budget rests on it."
   }
 }
 

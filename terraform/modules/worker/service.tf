@@ -38,7 +38,7 @@ resource "google_cloud_run_v2_service" "this" {
       resources {
         limits = { cpu = tostring(var.cpu), memory = var.memory }
         # Between requests there is work, too: sweep, replays, dead letters, metrics.
-        cpu_idle          = false
+        cpu_idle          = var.cpu_idle
         startup_cpu_boost = true
       }
 
@@ -101,7 +101,7 @@ resource "google_cloud_run_v2_service" "this" {
 
         resources {
           limits   = containers.value.limits
-          cpu_idle = false
+          cpu_idle = var.cpu_idle
         }
 
         dynamic "env" {

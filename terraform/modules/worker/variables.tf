@@ -164,8 +164,8 @@ variable "topic" {
   type        = string
 
   validation {
-    condition     = contains(["vocabulary-events", "progress-events", "integration-events"], var.topic)
-    error_message = "topic is one that the fleet knows (events/src/topic.rs): a worker refuses to start for another."
+    condition     = can(regex("^[a-z][a-z0-9-]{2,254}$", var.topic))
+    error_message = "topic is the name of a topic of the fleet (events/src/topic.rs), without its project."
   }
 }
 
@@ -235,6 +235,22 @@ variable "timeout_seconds" {
   }
 }
 
+variable "cpu_idle" {
+  description = "For the shape push: whether only the time of pushes is paid for, and the CPU is taken away between them. Much cheaper where events trickle all day; sweep, replays and taking back dead letters then stand still between pushes."
+  type        = bool
+  default     = false
+
+  validation {
+    condition     = !var.cpu_idle || var.shape == "push"
+    error_message = "Whoever pulls works between requests, too: cpu_idle is for the shape push."
+  }
+
+  validation {
+    condition     = !var.cpu_idle || !var.adopts
+    error_message = "An adopting worker's event store commits for all its requests at once, and would be stopped in the middle: cpu_idle and adopts do not go together."
+  }
+}
+
 variable "wake" {
   description = "For the shape push: when an instance is woken although nothing was pushed, as a cron schedule in UTC, so that it sweeps what the bus lost. Null: never."
   type        = string
@@ -246,8 +262,8 @@ variable "wake" {
   }
 
   validation {
-    condition     = var.wake == null || var.shape == "push"
-    error_message = "wake is for the shape push; the others are always awake."
+    condition     = var.wake == null || var.shape == "push" && !var.cpu_idle
+    error_message = "wake is for the shape push, whose CPU must stay to sweep after the request that wakes it; the other shapes are always awake."
   }
 }
 

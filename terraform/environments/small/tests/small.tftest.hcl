@@ -125,3 +125,16 @@ run "a_project_number_is_no_project_id" {
 
   expect_failures = [var.project_id]
 }
+
+run "workers_may_be_paid_for_by_the_push" {
+  command = plan
+
+  variables {
+    worker_cpu_idle = true
+  }
+
+  assert {
+    condition     = length(module.worker) == 3
+    error_message = "All but the one that adopts, whose CPU stays: no validation of theirs is hurt."
+  }
+}

@@ -19,4 +19,4 @@ database_tier         = "db-custom-2-7680"
 event_store_instances = { min = 1, max = 2 }
 
 billing_account = "012345-6789AB-CDEF01"
-monthly_amount  = 600
+monthly_amount  = 800

@@ -64,6 +64,19 @@ run "a_password_alone_opens_nothing" {
   }
 }
 
+run "a_public_address_opens_no_network" {
+  command = plan
+
+  variables {
+    public_address = true
+  }
+
+  assert {
+    condition     = google_sql_database_instance.this.settings[0].ip_configuration[0].ipv4_enabled && length(google_sql_database_instance.this.settings[0].ip_configuration[0].authorized_networks) == 0 && google_sql_database_instance.this.settings[0].connector_enforcement == "REQUIRED"
+    error_message = "Connectors get in on it, and nobody else."
+  }
+}
+
 run "any_moment_of_a_week_can_be_recovered" {
   command = plan
 

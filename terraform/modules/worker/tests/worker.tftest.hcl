@@ -433,11 +433,11 @@ run "a_shape_that_does_not_exist_is_refused" {
   expect_failures = [var.shape]
 }
 
-run "a_topic_that_the_fleet_does_not_know_is_refused" {
+run "a_topic_with_its_project_is_refused" {
   command = plan
 
   variables {
-    topic = "learner-events"
+    topic = "projects/fleet-test/topics/progress-events"
   }
 
   expect_failures = [var.topic]
@@ -521,6 +521,62 @@ run "waking_what_never_sleeps_is_refused" {
 
   variables {
     wake = "0 4 * * *"
+  }
+
+  expect_failures = [var.wake]
+}
+
+run "only_pushes_may_be_all_that_is_paid_for" {
+  command = plan
+
+  variables {
+    shape     = "push"
+    instances = { min = 0, max = 1 }
+    push      = { audience = "fleet-progress-events", service_account_email = "fleet-push@fleet-test.iam.gserviceaccount.com" }
+    cpu_idle  = true
+  }
+
+  assert {
+    condition     = google_cloud_run_v2_service.this[0].template[0].containers[0].resources[0].cpu_idle
+    error_message = "For whoever chooses so."
+  }
+}
+
+run "taking_the_cpu_from_who_pulls_is_refused" {
+  command = plan
+
+  variables {
+    shape    = "service"
+    cpu_idle = true
+  }
+
+  expect_failures = [var.cpu_idle]
+}
+
+run "taking_the_cpu_from_who_adopts_is_refused" {
+  command = plan
+
+  variables {
+    shape     = "push"
+    topic     = "integration-events"
+    adopts    = true
+    instances = { min = 0, max = 1 }
+    push      = { audience = "fleet-integration-events", service_account_email = "fleet-push@fleet-test.iam.gserviceaccount.com" }
+    cpu_idle  = true
+  }
+
+  expect_failures = [var.cpu_idle]
+}
+
+run "waking_who_has_no_cpu_to_sweep_is_refused" {
+  command = plan
+
+  variables {
+    shape     = "push"
+    instances = { min = 0, max = 1 }
+    push      = { audience = "fleet-progress-events", service_account_email = "fleet-push@fleet-test.iam.gserviceaccount.com" }
+    cpu_idle  = true
+    wake      = "0 4 * * *"
   }
 
   expect_failures = [var.wake]
