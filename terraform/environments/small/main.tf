@@ -1,7 +1,7 @@
 # The fleet of a small team: everything scales to zero but the database.
 #
-# One account runs everything, and one user of Postgres owns everything: who may change the fleet here may change all of it.
-# The environments steady and large have an account and a user for each role.
+# One account runs everything, and one user of Postgres owns everything: who may change the fleet here may change all of
+# it. The environments steady and large have an account and a user for each role.
 
 locals {
   labels = { app = "fleet", environment = "small" }
@@ -170,8 +170,8 @@ module "migrate" {
   labels                = local.labels
 }
 
-# A worker that nobody pushes to: it sweeps, and does the replays that people ask for, for as long as they take. The workers that
-# scale to zero would be gone in the middle. The topic is given when it is started.
+# A worker that nobody pushes to: it sweeps, and does the replays that people ask for, for as long as they take. The
+# workers that scale to zero would be gone in the middle. The topic is given when it is started.
 module "replay" {
   source = "../../modules/job"
 
@@ -197,8 +197,8 @@ module "replay" {
   }
 }
 
-# Three conditions, because each is billed by the month. Nobody collects the fleet's own metrics here: what scales to zero cannot
-# be scraped.
+# Three conditions, because each is billed by the month. Nobody collects the fleet's own metrics here: what scales to
+# zero cannot be scraped.
 module "alerts" {
   source = "../../modules/alerts"
 

@@ -1,8 +1,8 @@
-# A fleet with steady work: a worker pool for each topic, an event store that is always awake, a database of its own cores, and
-# the whole set of alerts.
+# A fleet with steady work: a worker pool for each topic, an event store that is always awake, a database of its own
+# cores, and the whole set of alerts.
 #
-# Every role has an account of its own, so that a worker can publish nothing and the event store can read no subscription. They
-# share one user of Postgres, the owner of everything (ADR 0022).
+# Every role has an account of its own, so that a worker can publish nothing and the event store can read no
+# subscription. They share one user of Postgres, the owner of everything (ADR 0022).
 
 locals {
   labels = { app = "fleet", environment = "steady" }
@@ -213,8 +213,8 @@ module "migrate" {
   labels                = local.labels
 }
 
-# A worker that nobody pushes to: it sweeps, and does the replays that people ask for, with its own CPU and for as long as they
-# take. The topic is given when it is started.
+# A worker that nobody pushes to: it sweeps, and does the replays that people ask for, with its own CPU and for as long
+# as they take. The topic is given when it is started.
 module "replay" {
   source = "../../modules/job"
 

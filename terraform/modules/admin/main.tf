@@ -37,8 +37,8 @@ resource "google_cloud_run_v2_service" "this" {
   name                = var.name
   labels              = var.labels
   deletion_protection = var.deletion_protection
-  # internal: from this project's networks only. iam: from anywhere, with a token of an operator. iap: from anywhere, through
-  # Google's login. None of them lets anybody in without being named in operators.
+  # internal: from this project's networks only. iam: from anywhere, with a token of an operator. iap: from anywhere,
+  # through Google's login. None of them lets anybody in without being named in operators.
   ingress     = var.access == "internal" ? "INGRESS_TRAFFIC_INTERNAL_ONLY" : "INGRESS_TRAFFIC_ALL"
   iap_enabled = var.access == "iap"
 
@@ -102,7 +102,8 @@ resource "google_cloud_run_v2_service" "this" {
           port = local.http
         }
       }
-      # Whether the process answers, not whether the database does: restarting whoever waits for the database helps nobody.
+      # Whether the process answers, not whether the database does: restarting whoever waits for the database helps
+      # nobody.
       liveness_probe {
         period_seconds    = 10
         timeout_seconds   = 5

@@ -1,5 +1,5 @@
-# What on-call is told of. Each alert has one condition, one sentence of meaning, the first command to run, and a runbook of its
-# name.
+# What on-call is told of. Each alert has one condition, one sentence of meaning, the first command to run, and a
+# runbook of its name.
 
 locals {
   alerts   = merge(local.wanted, local.fleet)

@@ -1,7 +1,7 @@
 # Alerts on what the platform itself measures: they work when no process of the fleet does.
 #
-# Each is one condition for the whole fleet, grouped, because conditions are billed each. Metric names are those of Cloud
-# Monitoring in PromQL: the first slash is a colon, every other special character an underscore.
+# Each is one condition for the whole fleet, grouped, because conditions are billed each. Metric names are those of
+# Cloud Monitoring in PromQL: the first slash is a colon, every other special character an underscore.
 
 locals {
   of_workers      = "monitored_resource=\"pubsub_subscription\",subscription_id=~\"${join("|", keys(var.subscriptions))}\""

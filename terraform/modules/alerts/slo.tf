@@ -1,5 +1,5 @@
-# The objective, where the budget can be seen being used up. Its alerts are in platform.tf: two conditions for all subscriptions,
-# where burn rates of objectives would be two for each.
+# The objective, where the budget can be seen being used up. Its alerts are in platform.tf: two conditions for all
+# subscriptions, where burn rates of objectives would be two for each.
 resource "google_monitoring_custom_service" "this" {
   count = var.slo == null ? 0 : 1
 

@@ -1,5 +1,5 @@
-# The container that carries /metrics of its neighbours to Managed Prometheus. No resources: a container can only be written
-# within a service or a pool, so this is what the modules that make those put there.
+# The container that carries /metrics of its neighbours to Managed Prometheus. No resources: a container can only be
+# written within a service or a pool, so this is what the modules that make those put there.
 #
 # Managed Prometheus' own sidecar is for services only. The collector works in services, pools and jobs alike.
 locals {

@@ -1,7 +1,7 @@
 # Postgres 16 on Cloud SQL: the event store, the workers' bookkeeping and the read models, in one database (ADR 0006).
 #
-# It has a private address, and takes connections only from Cloud SQL's own connectors, which ask IAM first: a password alone opens
-# nothing.
+# It has a private address, and takes connections only from Cloud SQL's own connectors, which ask IAM first: a password
+# alone opens nothing.
 
 locals {
   # Megabytes, and the connections that they carry: not more than Cloud SQL itself gives such a machine.
@@ -87,7 +87,8 @@ resource "google_sql_database_instance" "this" {
       name  = "cloudsql.iam_authentication"
       value = "on"
     }
-    # What a person needs when it is slow or strange. Of statements only those that change tables: the others carry events.
+    # What a person needs when it is slow or strange. Of statements only those that change tables: the others carry
+    # events.
     database_flags {
       name  = "log_checkpoints"
       value = "on"

@@ -1,6 +1,7 @@
-# Passwords are made here and are known to nobody: not to the state, not to the plan, not to whoever applies. A UUID has more than
-# 120 random bits from the system's source; within one apply a local has one value, which goes to both places as a write-only
-# argument. It is another value in the next apply, where nobody asks for it unless password_rotation was raised (ADR 0022).
+# Passwords are made here and are known to nobody: not to the state, not to the plan, not to whoever applies. A UUID has
+# more than 120 random bits from the system's source; within one apply a local has one value, which goes to both places
+# as a write-only argument. It is another value in the next apply, where nobody asks for it unless password_rotation was
+# raised (ADR 0022).
 locals {
   passwords = { for name in keys(var.users) : name => uuid() }
 
@@ -59,8 +60,8 @@ resource "google_secret_manager_secret_iam_member" "reader" {
   member    = "serviceAccount:${each.value.account}"
 }
 
-# Asked by the connector, before Postgres asks for the password. The role is for all instances of the project; the condition
-# makes it this one.
+# Asked by the connector, before Postgres asks for the password. The role is for all instances of the project; the
+# condition makes it this one.
 resource "google_project_iam_member" "client" {
   for_each = local.accounts
 

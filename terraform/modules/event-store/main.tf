@@ -1,9 +1,9 @@
-# The event store: gRPC append and read, and the relay to Pub/Sub. Any number of instances may run; one of them relays each
-# topic, under a lease.
+# The event store: gRPC append and read, and the relay to Pub/Sub. Any number of instances may run; one of them relays
+# each topic, under a lease.
 #
-# An instance lives on for some minutes after its last request, with its CPU. That is enough for the relay to publish what was
-# appended, so that a small fleet may scale to zero. What the bus refuses meanwhile waits for the next append, and read models
-# for their workers' sweep: where that is too late, keep one instance.
+# An instance lives on for some minutes after its last request, with its CPU. That is enough for the relay to publish
+# what was appended, so that a small fleet may scale to zero. What the bus refuses meanwhile waits for the next append,
+# and read models for their workers' sweep: where that is too late, keep one instance.
 
 locals {
   http = 8080
@@ -57,8 +57,8 @@ resource "google_cloud_run_v2_service" "this" {
       args  = ["event-store"]
 
       ports {
-        # HTTP/2 without TLS, which is what gRPC is behind Cloud Run's front end. PORT is this one, so FLEET_HTTP_LISTEN must
-        # be stated.
+        # HTTP/2 without TLS, which is what gRPC is behind Cloud Run's front end. PORT is this one, so FLEET_HTTP_LISTEN
+        # must be stated.
         name           = "h2c"
         container_port = local.grpc
       }
@@ -100,7 +100,8 @@ resource "google_cloud_run_v2_service" "this" {
           port = local.http
         }
       }
-      # Whether the process answers, not whether the database does: restarting whoever waits for the database helps nobody.
+      # Whether the process answers, not whether the database does: restarting whoever waits for the database helps
+      # nobody.
       liveness_probe {
         period_seconds    = 10
         timeout_seconds   = 5

@@ -1,5 +1,5 @@
-# Both are put together from what is known before the account is there, so that grants to it can be counted in the first plan;
-# who uses them waits for the account all the same.
+# Both are put together from what is known before the account is there, so that grants to it can be counted in the first
+# plan; who uses them waits for the account all the same.
 locals {
   email = "${var.name}@${var.project_id}.iam.gserviceaccount.com"
 }

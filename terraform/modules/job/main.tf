@@ -1,8 +1,8 @@
-# A job of Cloud Run: a run of the image that ends, started by a person or a pipeline. For migrations, and for replays that
-# take hours and must not be scaled away.
+# A job of Cloud Run: a run of the image that ends, started by a person or a pipeline. For migrations, and for replays
+# that take hours and must not be scaled away.
 #
-# A task that is moved to another machine gets SIGTSTP and loses its connections; the fleet connects again, and a replay goes on
-# where its last chunk was committed.
+# A task that is moved to another machine gets SIGTSTP and loses its connections; the fleet connects again, and a replay
+# goes on where its last chunk was committed.
 
 locals {
   environment = merge(

@@ -1,5 +1,5 @@
-# The one network of the fleet: Cloud Run on the one side, the database's private address on the other. It has no way in from
-# the internet: no addresses, no firewall rule, no router.
+# The one network of the fleet: Cloud Run on the one side, the database's private address on the other. It has no way in
+# from the internet: no addresses, no firewall rule, no router.
 
 resource "google_compute_network" "this" {
   # checkov:skip=CKV2_GCP_18: There is no machine in it that a firewall could guard; what is not allowed to come in is denied.

@@ -1,5 +1,6 @@
-# Dead-lettering is done by Pub/Sub's service agent: it publishes to the one side and acknowledges on the other. Creating the
-# subscription does not check either grant; without them a message that has used up its attempts comes back for ever.
+# Dead-lettering is done by Pub/Sub's service agent: it publishes to the one side and acknowledges on the other.
+# Creating the subscription does not check either grant; without them a message that has used up its attempts comes back
+# for ever.
 resource "google_pubsub_topic_iam_member" "agent_publishes_dead_letters" {
   project = var.project_id
   topic   = google_pubsub_topic.dead_letter.name

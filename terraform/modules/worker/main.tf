@@ -1,5 +1,5 @@
-# The worker of one topic, in one of three shapes. What all shapes share is here; service.tf and pool.tf are the two resources
-# of Cloud Run that run it.
+# The worker of one topic, in one of three shapes. What all shapes share is here; service.tf and pool.tf are the two
+# resources of Cloud Run that run it.
 #
 # Drain: Cloud Run sends SIGTERM and kills after 10 s, which cannot be changed. The worker needs 8 s at most: it stops
 # pulling, finishes or rolls back the batch in hand, and gives the rest back.

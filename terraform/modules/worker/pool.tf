@@ -60,7 +60,8 @@ resource "google_cloud_run_v2_worker_pool" "this" {
           port = local.http
         }
       }
-      # Whether the process answers, not whether the database does: restarting whoever waits for the database helps nobody.
+      # Whether the process answers, not whether the database does: restarting whoever waits for the database helps
+      # nobody.
       liveness_probe {
         period_seconds    = 10
         timeout_seconds   = 5

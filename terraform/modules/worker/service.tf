@@ -9,8 +9,9 @@ resource "google_cloud_run_v2_service" "this" {
   deletion_protection = var.deletion_protection
   # Pub/Sub and Cloud Scheduler of this project count as internal.
   ingress = "INGRESS_TRAFFIC_INTERNAL_ONLY"
-  # Cloud Run would check the token of a push and then take its signature away, so that the worker could not check it any
-  # more. The worker checks more (exactly this audience, exactly this account), so the token is left to it (ADR 0021).
+  # Cloud Run would check the token of a push and then take its signature away, so that the worker could not check it
+  # any more. The worker checks more (exactly this audience, exactly this account), so the token is left to it (ADR
+  # 0021).
   invoker_iam_disabled = var.shape == "push"
 
   template {
@@ -72,7 +73,8 @@ resource "google_cloud_run_v2_service" "this" {
           port = local.http
         }
       }
-      # Whether the process answers, not whether the database does: restarting whoever waits for the database helps nobody.
+      # Whether the process answers, not whether the database does: restarting whoever waits for the database helps
+      # nobody.
       liveness_probe {
         period_seconds    = 10
         timeout_seconds   = 5

@@ -1,5 +1,5 @@
-# Plans only: what is promised here is in the configuration. Attributes that the provider would learn are given by the mock, in
-# the shapes of real ones.
+# Plans only: what is promised here is in the configuration. Attributes that the provider would learn are given by the
+# mock, in the shapes of real ones.
 mock_provider "google" {
   override_during = plan
 
