@@ -3,6 +3,7 @@
 
 pub mod broker;
 pub mod client;
+pub mod cluster;
 pub mod database;
 pub mod expected;
 pub mod parts;
