@@ -56,6 +56,15 @@ impl Database {
         Self { url: url.to_owned(), pool: roles::pool(url, 6).unwrap() }
     }
 
+    /// Gone at once, for a test that makes many.
+    pub async fn drop(self) {
+        self.pool.close().await;
+        let name = self.url.rsplit('/').next().unwrap().split('?').next().unwrap().to_owned();
+        let pool = roles::pool(cluster().await.postgres.url(), 1).unwrap();
+        let sql = format!("drop database {name} with (force)");
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&pool).await.unwrap();
+    }
+
     /// A database without any table.
     pub async fn empty() -> Self {
         let url = cluster().await.postgres.create_database(&unique("empty"), None).await.unwrap();

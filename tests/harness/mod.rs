@@ -4,6 +4,7 @@
 pub mod admin;
 pub mod broker;
 pub mod client;
+pub mod cluster;
 pub mod container;
 pub mod database;
 pub mod expected;

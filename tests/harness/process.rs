@@ -72,6 +72,20 @@ impl Process {
         .await
     }
 
+    /// The sum of a counter over all of its labels.
+    pub async fn counter(&self, name: &str) -> i64 {
+        let text = reqwest::get(format!("http://{}/metrics", self.http())).await.unwrap().text().await.unwrap();
+        let lines = text.lines().filter(|line| line.starts_with(name));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<i64>().ok()).sum()
+    }
+
+    /// How much memory it has, as Linux counts it.
+    pub fn resident_kilobytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
     /// Messages that it logged.
     pub fn logged(&self) -> Vec<String> {
         self.log.lock().unwrap().iter().map(Value::to_string).collect()

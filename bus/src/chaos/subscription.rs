@@ -45,8 +45,11 @@ impl<S: Subscription> ChaosSubscription<S> {
     ) {
         let mut rng = self.chaos.rng();
         let mut held = Vec::new();
+        // Whether patience has ended: whatever is held goes out, still in disorder.
+        let mut releasing = false;
         loop {
-            let overfull = held.len() > self.chaos.shuffle;
+            releasing &= !held.is_empty();
+            let overfull = releasing || held.len() > self.chaos.shuffle;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -60,7 +63,10 @@ impl<S: Subscription> ChaosSubscription<S> {
                 },
                 () = deliveries.closed() => return,
                 slot = patiently(&deliveries), if !overfull && !held.is_empty() => match slot {
-                    Ok(slot) => slot.send(self.pick(&mut held, &mut rng)),
+                    Ok(slot) => {
+                        slot.send(self.pick(&mut held, &mut rng));
+                        releasing = true;
+                    }
                     Err(_) => return,
                 },
             }
@@ -94,7 +100,7 @@ impl<S: Subscription> ChaosSubscription<S> {
         if index > 0 {
             count(&self.chaos.faults.shuffled, 1);
         }
-        held.remove(index)
+        held.swap_remove(index)
     }
 }
 
