@@ -20,6 +20,8 @@ use rand::{RngCore, SeedableRng};
 use tokio_util::sync::CancellationToken;
 use workers::apply::Mode;
 use workers::audit::By;
+use workers::dead_letters::{self, Filter, MAX_PLANNED, Retry};
+use workers::redrive::Redrive;
 use workers::replay::{self, NewReplay, Replays, Selection};
 use workers::sweep::Sweep;
 use workers::verdict::Event;
@@ -53,6 +55,9 @@ enum Step {
     SweepAndDie(&'static str),
     Replay,
     ReplayAndDie(&'static str),
+    /// Everything that is parked is tried again. Nothing was fixed, so that it is parked again.
+    Retry,
+    RetryAndDie(&'static str),
 }
 
 const APPLY: [&str; 6] =
@@ -60,6 +65,7 @@ const APPLY: [&str; 6] =
 const PARK: [&str; 1] = ["park.inserted"];
 const SWEEP: [&str; 3] = ["sweep.looked", "sweep.settled", "sweep.applied"];
 const REPLAY: [&str; 4] = ["replay.claimed", "replay.applied", "replay.noted", "replay.succeeded"];
+const REDRIVE: [&str; 4] = ["redrive.outdated", "redrive.settled", "redrive.recorded", "redrive.committed"];
 
 fn step() -> impl Strategy<Value = Step> {
     let point = |points: Vec<&'static str>| proptest::sample::select(points);
@@ -80,6 +86,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => point(sweeping).prop_map(Step::SweepAndDie),
         1 => Just(Step::Replay),
         1 => point(replaying).prop_map(Step::ReplayAndDie),
+        1 => Just(Step::Retry),
+        2 => point(REDRIVE.to_vec()).prop_map(Step::RetryAndDie),
     ]
 }
 
@@ -129,7 +137,8 @@ impl World {
                 let batch = self.batch(*count);
                 let (one, other) =
                     tokio::join!(self.parts.apply(&batch, Mode::Live), self.parts.apply(&batch, Mode::Live));
-                (one.unwrap(), other.unwrap());
+                one.unwrap();
+                other.unwrap();
                 self.acked.extend(batch);
             }
             Step::DeliverAndDie(count, point, pass) => {
@@ -149,6 +158,8 @@ impl World {
             Step::SweepAndDie(point) => self.sweep(point).await,
             Step::Replay => self.replay("nothing").await,
             Step::ReplayAndDie(point) => self.replay(point).await,
+            Step::Retry => self.retry("nothing").await,
+            Step::RetryAndDie(point) => self.retry(point).await,
         }
     }
 
@@ -161,6 +172,20 @@ impl World {
             let sweep = Sweep { applier: applier.clone(), head: Default::default(), grace: Duration::ZERO };
             let sweeping = tokio::time::timeout(A_WHILE, sweep.run(CancellationToken::new()));
             self.deaths += u32::from(kill_at(point, 1, sweeping).await.is_none());
+        }
+    }
+
+    async fn retry(&mut self, point: &'static str) {
+        let pool = &self.parts.database.pool;
+        let plan = dead_letters::plan(pool, &Filter::default(), MAX_PLANNED).await.unwrap();
+        if let Some(plan_token) = plan.plan_token {
+            let by = By::default();
+            let retry = Retry { filter: Filter::default(), plan_token, rate: 1e5, by, idempotency_key: None };
+            dead_letters::retry(pool, &retry).await.unwrap();
+        }
+        for applier in self.parts.appliers.clone() {
+            let redriving = tokio::time::timeout(A_WHILE, Redrive { applier }.run(CancellationToken::new()));
+            self.deaths += u32::from(kill_at(point, 1, redriving).await.is_none());
         }
     }
 
