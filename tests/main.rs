@@ -15,9 +15,12 @@ mod bad_messages;
 mod clean_end;
 mod corpus;
 mod dev;
+// Kill points are in debug builds only.
+#[cfg(debug_assertions)]
 mod faults;
 mod follow_one_event;
 mod import_export;
+#[cfg(debug_assertions)]
 mod model;
 mod observability;
 mod outage;

@@ -128,7 +128,8 @@ impl World {
                 let batch = self.batch(*count);
                 let (one, other) =
                     tokio::join!(self.parts.apply(&batch, Mode::Live), self.parts.apply(&batch, Mode::Live));
-                (one.unwrap(), other.unwrap());
+                one.unwrap();
+                other.unwrap();
                 self.acked.extend(batch);
             }
             Step::DeliverAndDie(count, point, pass) => {

@@ -102,7 +102,6 @@ impl<T> Drop for Held<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kill_point;
 
     async fn steps(steps: u32) -> u32 {
         for _ in 0..steps {

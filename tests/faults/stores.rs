@@ -210,7 +210,7 @@ async fn a_replay_killed_after_every_page_goes_on_from_there_to_its_end() {
 async fn what_jsonb_changes_is_changed_for_everybody_alike() {
     let parts = Parts::new().await;
     let [entry, item] = [(); 2].map(|()| Uuid::now_v7());
-    let created = json!({"item_id": item, "entry_id": entry, "spelling": "set", "created_by": Uuid::nil()});
+    let created = json!({"item_id": item, "entry_id": entry, "spelling": "set", "disambiguation": null, "created_by": Uuid::nil()});
     parts.append(&line("VocabularyItem", item, 0, "ItemCreated", &created)).await.unwrap();
     let mut update = line("VocabularyItem", item, 1, "FieldUpdated", &json!({}));
     let text = format!(
