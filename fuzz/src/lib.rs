@@ -8,7 +8,7 @@ use events::integration::IntegrationEvent;
 use events::progress::ProgressEvent;
 use events::vocabulary::VocabularyEvent;
 use events::{EventSet, Payload, Position, Recorded, TOPICS, wire};
-use serde_json::json;
+use serde_json::{Value, json};
 use workers::push;
 use workers::replay::Selection;
 
@@ -75,12 +75,21 @@ fn means_the_same<E: EventSet + PartialEq + std::fmt::Debug>(one: &Recorded<Payl
     assert_eq!(one, other);
 }
 
-/// The body of a push request: it is for one topic at most, and posted again it is the same.
+/// The body of a push request: it is for one topic at most, nothing of it is lost, and posted again it is the same.
 pub fn push(data: &[u8]) {
     let mut served = 0;
     for topic in TOPICS {
         let Ok(pushed) = push::read(topic, data) else { continue };
         served += 1;
+        if let Ok(Value::Object(said)) = serde_json::from_slice(data) {
+            let message = &said["message"];
+            assert_eq!(message["messageId"], pushed.message_id.as_str());
+            assert_eq!(message["data"].as_str().unwrap_or_default(), BASE64_STANDARD.encode(&pushed.message.data));
+            let attributes = message.get("attributes").and_then(Value::as_object).map_or(0, |said| said.len());
+            assert_eq!(pushed.message.attributes.len(), attributes);
+            assert!(pushed.message.attributes.iter().all(|(name, value)| message["attributes"][name] == *value));
+            assert_eq!(said.get("deliveryAttempt").and_then(Value::as_u64), pushed.attempt.map(u64::from));
+        }
         let body = json!({
             "message": {
                 "data": BASE64_STANDARD.encode(&pushed.message.data),

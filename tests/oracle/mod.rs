@@ -67,25 +67,18 @@ impl Oracle {
     /// The event is none that the description allows at this place.
     pub fn apply(&mut self, event: Event) {
         let event = event.upcasted();
+        let goes_to = |projection| !self.held.holds(projection, &event);
         match event.aggregate_type.as_str() {
-            "VocabularyEntry" | "VocabularyItem" => {
-                if !self.held.holds("vocabulary", &event) {
-                    self.vocabulary.apply(&event);
-                }
-            }
+            "VocabularyEntry" | "VocabularyItem" if goes_to("vocabulary") => self.vocabulary.apply(&event),
             "LearningSession" | "LearnerMilestone" => {
-                if !self.held.holds("learner_progress", &event) {
+                if goes_to("learner_progress") {
                     self.learner_progress.apply(&event);
                 }
-                if !self.held.holds("learner_journeys", &event) {
+                if goes_to("learner_journeys") {
                     self.learner_journeys.apply(&event);
                 }
             }
-            "User" => {
-                if !self.held.holds("user_directory", &event) {
-                    self.user_directory.apply(&event);
-                }
-            }
+            "User" if goes_to("user_directory") => self.user_directory.apply(&event),
             _ => {}
         }
     }
