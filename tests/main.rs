@@ -17,9 +17,12 @@ mod corpus;
 mod dead_letters;
 mod deploy;
 mod dev;
+// Kill points are in debug builds only.
+#[cfg(debug_assertions)]
 mod faults;
 mod follow_one_event;
 mod import_export;
+#[cfg(debug_assertions)]
 mod model;
 mod observability;
 mod outage;

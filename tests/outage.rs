@@ -105,7 +105,7 @@ async fn while_postgres_is_away_no_message_is_given_up_and_the_lag_recovers_alon
 #[tokio::test]
 async fn a_worker_keeps_its_size_through_a_backlog() {
     const COPIES: usize = 5;
-    let backlog = number("FLEET_BACKLOG", 30_000);
+    let backlog = number("FLEET_BACKLOG", 20_000);
     let seed = seeded().random();
     let broker = Broker::start(Chaos { shuffle: 500, ..Chaos::new(seed) }).await;
     let fleet = Fleet::on(&broker).await;

@@ -147,3 +147,27 @@ async fn only_the_subscriptions_own_token_opens_and_2xx_means_committed() {
     assert_eq!(push(&worker, Some(&issuer.token("one", &claims())), b"rubbish").await, StatusCode::NO_CONTENT);
     assert_eq!(fleet.database.count("select count(*) from parked_events").await, 1);
 }
+
+#[tokio::test]
+async fn while_the_issuers_keys_cannot_be_had_a_push_shall_come_again_and_nothing_is_parked() {
+    let fleet = Fleet::new().await;
+    let builder = fleet.process("event-store").await.env("FLEET_GRPC_LISTEN", "127.0.0.1:0");
+    let store = builder.env("FLEET_NO_RELAY", "true").start().await;
+    let issuer = Issuer::start().await;
+    let pushed = async |jwks: &str| {
+        let builder = fleet.worker_builder("integration-events", &store).await.env("FLEET_DELIVERY", "push");
+        let builder = builder.env("FLEET_PUSH_AUDIENCE", AUDIENCE).env("FLEET_PUSH_SERVICE_ACCOUNT", ACCOUNT);
+        let worker = builder.env("FLEET_PUSH_JWKS_URL", jwks).start().await;
+        let token = issuer.token("one", &claims());
+        let pushes = (0..20).map(|_| push(&worker, Some(&token), b"rubbish"));
+        futures::future::join_all(pushes).await
+    };
+    // Nobody listens on port 1.
+    let statuses = pushed("http://127.0.0.1:1/certs").await;
+    assert!(statuses.iter().all(|status| *status == StatusCode::SERVICE_UNAVAILABLE), "{statuses:?}");
+    assert_eq!(fleet.database.count("select count(*) from parked_events").await, 0);
+
+    let statuses = pushed(&issuer.url).await;
+    assert!(statuses.iter().all(|status| *status == StatusCode::NO_CONTENT), "{statuses:?}");
+    assert_eq!(issuer.fetched.load(Ordering::Relaxed), 1, "one fetch for all who ask at once");
+}

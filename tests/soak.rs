@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::harness::cluster::Cluster;
 use crate::harness::parts::consistent;
-use crate::harness::{Broker, Database, Fleet, Project};
+use crate::harness::{Broker, Database, Fleet, Project, eventually};
 use crate::histories::History;
 use crate::oracle;
 use crate::sample::seeded;
@@ -101,10 +101,17 @@ async fn soak(seed: u64, events: usize) -> String {
     let parked: usize = history.poisoned.iter().map(|poisoned| poisoned.projections.len()).sum();
     assert_eq!(fleet.database.count("select count(*) from parked_events").await, parked as i64);
     assert_eq!(broker.dead_letters().await, 0);
+    // The sweep may have been faster than all the copies; they must change nothing either.
     let did = &broker.chaos.faults;
-    assert!(
-        did.lost() > 0 && did.duplicated() > events as u64 && did.shuffled() > events as u64 && did.acks_lost() > 0
-    );
+    eventually("the bus has done its worst", limit, async || {
+        let enough = did.lost() * 100 > events as u64
+            && did.duplicated() > 5 * events as u64
+            && did.shuffled() > events as u64
+            && did.acks_lost() > 0;
+        if enough { Ok(()) } else { Err(format!("{did:?}")) }
+    })
+    .await;
+    oracle::assert_equal_but(&fleet.database.pool, &history.held()).await;
     format!(
         "{faults:?}; the bus lost {}, doubled {}, shuffled {}, and lost {} acks",
         did.lost(),

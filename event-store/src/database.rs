@@ -77,6 +77,15 @@ pub async fn heard<T, E: From<sqlx::Error>>(doing: &str, work: impl Future<Outpu
     tokio::time::timeout(SILENCE, work).await.unwrap_or_else(|_| Err(timed_out(doing).into()))
 }
 
+/// Refuses a standby: what it shows may be old, and who decides on what is old decides wrongly.
+///
+/// # Errors
+/// It is one, or it does not answer.
+pub async fn refuse_standby(connection: &mut PgConnection) -> sqlx::Result<()> {
+    let standby: bool = sqlx::query_scalar("select pg_is_in_recovery()").fetch_one(connection).await?;
+    if standby { Err(sqlx::Error::Configuration("this Postgres is a standby: use the primary".into())) } else { Ok(()) }
+}
+
 /// Whether a connection that comes back to its pool still answers. The pool itself would wait for ever for that.
 ///
 /// # Errors

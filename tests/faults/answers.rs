@@ -46,7 +46,8 @@ impl Answers {
     }
 }
 
-fn worker(parts: &Parts, topic: &'static events::Topic) -> Worker {
+/// A worker within the test, without a bus.
+pub fn worker(parts: &Parts, topic: &'static events::Topic) -> Worker {
     let appliers: Vec<_> = parts.appliers.iter().filter(|it| it.projection.topic() == topic).cloned().collect();
     let resolver = Resolver {
         topic,
@@ -80,6 +81,26 @@ async fn delivered(
         }
     }
     (count, sender, deliveries)
+}
+
+/// Brings deliveries to a worker and waits until it has settled them.
+pub async fn delivered_to(worker: Worker, deliveries: Vec<Delivery>) {
+    let (sender, receiver) = mpsc::channel(deliveries.len().max(1));
+    let answers = Arc::new(Answers::default());
+    let count = deliveries.len() as u32;
+    for delivery in deliveries {
+        let receipt = Receipt::new(Answer(answers.clone()));
+        sender.send(Delivery { receipt, ..delivery }).await.unwrap();
+    }
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(worker.run(None, receiver, sender, stop.clone()));
+    eventually("all is settled", LIMIT, async || match answers.of() {
+        (acked, 0) if acked == count => Ok(()),
+        other => Err(format!("{other:?} of {count}")),
+    })
+    .await;
+    stop.cancel();
+    running.await.unwrap();
 }
 
 #[tokio::test]

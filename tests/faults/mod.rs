@@ -7,3 +7,4 @@ mod fences;
 mod kills;
 mod points;
 mod refusals;
+mod stores;

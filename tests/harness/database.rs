@@ -56,6 +56,20 @@ impl Database {
         Self { url: url.to_owned(), pool: roles::pool(url, 6).unwrap() }
     }
 
+    /// The URL of a copy of it, as of now. Its own pool is of no use afterwards.
+    pub async fn copied(&self) -> String {
+        let name = self.url.rsplit('/').next().unwrap().split('?').next().unwrap().to_owned();
+        self.pool.close().await;
+        let server = roles::pool(cluster().await.postgres.url(), 1).unwrap();
+        // Nobody may be connected to what is copied.
+        sqlx::query("select pg_terminate_backend(pid) from pg_stat_activity where datname = $1")
+            .bind(&name)
+            .execute(&server)
+            .await
+            .unwrap();
+        cluster().await.postgres.create_database(&unique("copy"), Some(&name)).await.unwrap()
+    }
+
     /// Gone at once, for a test that makes many.
     pub async fn drop(self) {
         self.pool.close().await;

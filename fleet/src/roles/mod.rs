@@ -26,6 +26,7 @@ pub fn pool(url: &str, connections: u32) -> Result<PgPool> {
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(10))
         .acquire_slow_level(LevelFilter::Debug)
+        .after_connect(|connection, _| Box::pin(database::refuse_standby(connection)))
         .after_release(|connection, _| Box::pin(database::answers(connection)))
         .connect_lazy_with(options))
 }
@@ -42,6 +43,7 @@ pub fn applying_pool(url: &str, connections: u32) -> Result<PgPool> {
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(10))
         .acquire_slow_level(LevelFilter::Debug)
+        .after_connect(|connection, _| Box::pin(database::refuse_standby(connection)))
         .after_release(|connection, _| Box::pin(database::answers(connection)))
         .test_before_acquire(false)
         .connect_lazy_with(options.options([
