@@ -144,9 +144,9 @@ variable "password_rotation" {
 }
 
 variable "event_store_instances" {
-  description = "Instances of the event store at least and at most. At least one, so that the relay is awake."
+  description = "Instances of the event store at least and at most. Two for availability; more would not be faster, because all appends pass one writer at a time. At least one, so that the relay is awake."
   type        = object({ min = number, max = number })
-  default     = { min = 2, max = 6 }
+  default     = { min = 2, max = 2 }
 
   validation {
     condition     = var.event_store_instances.min >= 1

@@ -17,7 +17,7 @@ notification_channels = {
 
 database_availability = "REGIONAL"
 database_tier         = "db-custom-8-30720"
-event_store_instances = { min = 2, max = 6 }
+event_store_instances = { min = 2, max = 2 }
 
 billing_account = "012345-6789AB-CDEF01"
 monthly_amount  = 3000
