@@ -1,7 +1,7 @@
 //! A connection to Postgres that breaks where a test wants it to: between the fleet and its database.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -93,14 +93,22 @@ async fn carry(
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let (answer, last) = watch::channel(false);
+    let swallowed = Hole { open: AtomicBool::new(false), first: swallowed };
     let mut seasons = weather.subscribe();
     let down = async {
         let _ = seasons.wait_for(|weather| *weather == Weather::Down).await;
         true
     };
+    let carrying = async {
+        let cut = tokio::select! {
+            cut = requests(from_client, to_server, &weather, &swallowed, &answer) => cut,
+            cut = answers(from_server, to_client, &weather, &swallowed, last) => cut,
+        };
+        swallowed.spare().await;
+        cut
+    };
     let cut = tokio::select! {
-        cut = requests(from_client, to_server, &weather, &swallowed, &answer) => cut,
-        cut = answers(from_server, to_client, &weather, &swallowed, last) => cut,
+        cut = carrying => cut,
         cut = down => cut,
     };
     cuts.fetch_add(cut.into(), Ordering::Relaxed);
@@ -111,7 +119,7 @@ async fn requests(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     weather: &watch::Sender<Weather>,
-    swallowed: &Notify,
+    swallowed: &Hole,
     answer: &watch::Sender<bool>,
 ) -> bool {
     let mut chunk = vec![0; 64 << 10];
@@ -141,7 +149,7 @@ async fn answers(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     weather: &watch::Sender<Weather>,
-    swallowed: &Notify,
+    swallowed: &Hole,
     last: watch::Receiver<bool>,
 ) -> bool {
     let mut chunk = vec![0; 64 << 10];
@@ -158,14 +166,29 @@ async fn answers(
     false
 }
 
-async fn endure(weather: &watch::Sender<Weather>, swallowed: &Notify) {
+async fn endure(weather: &watch::Sender<Weather>, swallowed: &Hole) {
     let now = weather.borrow().clone();
-    match now {
-        Weather::Slow(delay) => tokio::time::sleep(delay).await,
-        Weather::BlackHole => {
-            swallowed.notify_one();
+    if now == Weather::BlackHole {
+        swallowed.open.store(true, Ordering::Relaxed);
+        swallowed.first.notify_one();
+    }
+    swallowed.spare().await;
+    if let Weather::Slow(delay) = now {
+        tokio::time::sleep(delay).await;
+    }
+}
+
+/// Where one connection's bytes may go. Once it is open, neither end hears of the other again, not even of its end.
+struct Hole {
+    open: AtomicBool,
+    first: Arc<Notify>,
+}
+
+impl Hole {
+    /// Returns at once, or never.
+    async fn spare(&self) {
+        if self.open.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
         }
-        _ => {}
     }
 }
