@@ -93,7 +93,7 @@ pub async fn delivered_to(worker: Worker, deliveries: Vec<Delivery>) {
         sender.send(Delivery { receipt, ..delivery }).await.unwrap();
     }
     let stop = CancellationToken::new();
-    let running = tokio::spawn(worker.run(None, receiver, sender, stop.clone()));
+    let running = tokio::spawn(worker.run(Vec::new(), receiver, sender, stop.clone()));
     eventually("all is settled", LIMIT, async || match answers.of() {
         (acked, 0) if acked == count => Ok(()),
         other => Err(format!("{other:?} of {count}")),

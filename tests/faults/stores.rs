@@ -14,6 +14,8 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use workers::apply::Mode;
+use workers::audit::By;
+use workers::operations;
 use workers::replay::{self, NewReplay, Replays, Selection};
 
 use super::answers::{delivered_to, worker};
@@ -152,7 +154,7 @@ async fn a_worker_whose_applying_connections_all_wait_still_says_how_it_is() {
 
 fn repair(key: Option<&str>) -> NewReplay {
     let selection: Selection = serde_json::from_str("{}").unwrap();
-    NewReplay { selection, reason: "a test".into(), actor: "a test".into(), idempotency_key: key.map(Into::into) }
+    NewReplay { selection, by: By::default(), idempotency_key: key.map(Into::into) }
 }
 
 #[tokio::test]
@@ -196,7 +198,7 @@ async fn a_replay_killed_after_every_page_goes_on_from_there_to_its_end() {
     let stop = CancellationToken::new();
     let finishing = tokio::spawn(Replays::of(&parts.appliers).run(stop.clone()));
     let done = eventually("it succeeds", LIMIT, async || {
-        let operation = replay::get(pool, id).await.unwrap().unwrap();
+        let operation = operations::get(pool, id).await.unwrap().unwrap();
         if operation.state == "succeeded" { Ok(operation) } else { Err(format!("{operation:?}")) }
     })
     .await;
