@@ -218,6 +218,10 @@ async fn a_payload_is_shown_only_with_a_reason_and_the_look_is_recorded() {
         (&json!("dead_letter.reveal"), &letter["id"])
     );
     assert_eq!(admin.ask(&format!("/dead-letters/{}", Uuid::nil())).await.0, StatusCode::NOT_FOUND);
+    for wrong in ["?reason=bored", "?aggregate_id=x", "?limit=0", "?topic=nowhere", "?colour=red"] {
+        let (status, problem) = admin.ask(&format!("/dead-letters{wrong}")).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{wrong}: {problem}");
+    }
 }
 
 #[tokio::test]

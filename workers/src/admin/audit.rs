@@ -1,10 +1,11 @@
 //! `GET /admin/v1/audit`: who did what, and why.
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::request::{Asked, query};
 use super::{Admin, Problem};
 use crate::audit::{self, Entry};
 
@@ -25,7 +26,8 @@ pub(super) struct Page {
     next: Option<Uuid>,
 }
 
-pub(super) async fn list(State(admin): State<Admin>, Query(listing): Query<Listing>) -> Result<Json<Page>, Problem> {
+pub(super) async fn list(State(admin): State<Admin>, listing: Asked<Listing>) -> Result<Json<Page>, Problem> {
+    let listing = query(listing)?;
     let entries = audit::list(&admin.pool, listing.before, PAGE).await?;
     let next = entries.last().map(|last| last.id).filter(|_| entries.len() as i64 == PAGE);
     Ok(Json(Page { entries, next }))

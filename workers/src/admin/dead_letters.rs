@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::request::{idempotency_key, parse};
+use super::request::{Asked, idempotency_key, parse, query};
 use super::{Admin, Problem, operations};
 use crate::audit::By;
 use crate::dead_letters::{self, Content, DeadLetter, Discard, Filter, MAX_PLANNED, Plan, Refused, Retry};
@@ -50,8 +50,8 @@ pub(super) struct Page {
     next: Option<Uuid>,
 }
 
-pub(super) async fn list(State(admin): State<Admin>, Query(listing): Query<Listing>) -> Result<Json<Page>, Problem> {
-    let Listing { projection, topic, reason, aggregate_id, event_type, after, limit } = listing;
+pub(super) async fn list(State(admin): State<Admin>, listing: Asked<Listing>) -> Result<Json<Page>, Problem> {
+    let Listing { projection, topic, reason, aggregate_id, event_type, after, limit } = query(listing)?;
     if !(1..=PAGE).contains(&limit) {
         return Err(Problem::invalid("limit", format!("must be from 1 to {PAGE}")));
     }
@@ -104,9 +104,10 @@ impl From<Content> for Revealed {
 pub(super) async fn show(
     State(admin): State<Admin>,
     Path(id): Path<String>,
-    Query(look): Query<Look>,
+    look: Asked<Look>,
 ) -> Result<Response, Problem> {
     let id = letter_id(&id)?;
+    let look = query(look)?;
     let unknown = || Problem::not_found(format!("there is no dead letter {id}"));
     let mut content = None;
     if look.payload {

@@ -1,5 +1,7 @@
 //! What every request has: a body whose faults are named by their place, and perhaps a key.
 
+use axum::extract::Query;
+use axum::extract::rejection::QueryRejection;
 use axum::http::HeaderMap;
 use serde::Deserialize;
 
@@ -23,6 +25,16 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem
     })?;
     deserializer.end().map_err(|error| Problem::invalid("body", error.to_string()))?;
     Ok(value)
+}
+
+/// What axum made of the query.
+pub(super) type Asked<T> = Result<Query<T>, QueryRejection>;
+
+pub(super) fn query<T>(asked: Asked<T>) -> Result<T, Problem> {
+    match asked {
+        Ok(Query(query)) => Ok(query),
+        Err(error) => Err(Problem::invalid("query", error.body_text())),
+    }
 }
 
 pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {

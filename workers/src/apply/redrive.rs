@@ -21,7 +21,7 @@ use crate::{dead_letters, operations};
 /// What became of a held aggregate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Redriven {
-    /// It is not held, or nobody decided about its dead letter.
+    /// It has no dead letter about which anybody has decided.
     Nothing,
     /// Events were applied; more wait.
     More(Tally),
@@ -54,9 +54,6 @@ impl Applier {
         kill_point!("redrive.outdated");
         let ids = BTreeSet::from([aggregate_id]);
         let mut ledger = Ledger::lock(&mut tx, self.projection.name(), fence, ids.clone()).await?;
-        if !ledger.applied_of(aggregate_id).held {
-            return Ok(Redriven::Nothing);
-        }
         let Some(front) = self.front(&mut tx, fence, aggregate_id).await? else { return Ok(Redriven::Nothing) };
 
         if front.discard && ledger.applied_of(aggregate_id).version < front.version {
