@@ -10,7 +10,6 @@
 //! This crate must not know who reads: projections and workers are strangers to it.
 
 pub mod append;
-pub mod database;
 pub mod read;
 pub mod relay;
 pub mod service;
@@ -20,6 +19,8 @@ pub mod validate;
 
 mod metrics;
 
+/// While paths of its former place are in use.
+pub use ::database;
 pub use metrics::Metrics;
 
 /// The generated gRPC code.

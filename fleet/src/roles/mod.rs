@@ -7,12 +7,9 @@ pub mod worker;
 
 use std::time::Duration;
 
-use ::event_store::database;
 use anyhow::{Context, Result};
-use log::LevelFilter;
 use prometheus::{IntGaugeVec, Opts, Registry};
 use sqlx::PgPool;
-use sqlx::postgres::PgPoolOptions;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -21,38 +18,12 @@ const DRAIN: Duration = Duration::from_secs(8);
 
 /// A pool for reading and administering. It does not connect before it is used.
 pub fn pool(url: &str, connections: u32) -> Result<PgPool> {
-    let options = database::options(url).context("DATABASE_URL is not a Postgres URL")?;
-    Ok(PgPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(Duration::from_secs(10))
-        .acquire_slow_level(LevelFilter::Debug)
-        .after_connect(|connection, _| Box::pin(database::refuse_standby(connection)))
-        .after_release(|connection, _| Box::pin(database::answers(connection)))
-        .connect_lazy_with(options))
+    database::pool::reading(url, connections).context("DATABASE_URL is not a Postgres URL")
 }
 
-/// A pool for applying. A connection is not tried out before its use; a broken one fails the transaction, which is tried
-/// again.
-///
-/// Plans are made once for each connection and kept, because planning would cost a small batch more than all else. What is
-/// kept must be right for every batch and for tables of any size, also when it was made while they were empty: so only
-/// plans that go from the rows in hand to the tables by index. See docs/adr/0012.
+/// A pool for applying.
 pub fn applying_pool(url: &str, connections: u32) -> Result<PgPool> {
-    let options = database::options(url).context("DATABASE_URL is not a Postgres URL")?;
-    Ok(PgPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(Duration::from_secs(10))
-        .acquire_slow_level(LevelFilter::Debug)
-        .after_connect(|connection, _| Box::pin(database::refuse_standby(connection)))
-        .after_release(|connection, _| Box::pin(database::answers(connection)))
-        .test_before_acquire(false)
-        .connect_lazy_with(options.options([
-            ("plan_cache_mode", "force_generic_plan"),
-            ("enable_seqscan", "off"),
-            ("enable_hashjoin", "off"),
-            ("enable_mergejoin", "off"),
-            ("jit", "off"),
-        ])))
+    database::pool::applying(url, connections).context("DATABASE_URL is not a Postgres URL")
 }
 
 /// A registry that says which program this is.
