@@ -1,15 +1,22 @@
-//! Postgres as the fleet meets it: what it says, how it is connected to, how long it may take, and which server may be
-//! believed.
+//! Postgres as the fleet meets it: what it says, how it is connected to, how long it may take, which migrations it has, and
+//! which server may be believed.
 //!
 //! This crate must not know any table of the store or of the workers.
 
 pub mod deadline;
+pub mod migrations;
 pub mod options;
 pub mod pool;
+pub mod pooler;
 pub mod primary;
+pub mod session;
 pub mod sqlstate;
+pub mod watch;
 
 pub use deadline::{SILENCE, heard, timed_out};
+pub use migrations::Migrations;
 pub use options::options;
-pub use primary::refuse_standby;
-pub use sqlstate::{blames_data, describe, is_transient, is_unique_violation};
+pub use pool::Endpoint;
+pub use primary::Primary;
+pub use session::Session;
+pub use sqlstate::{MIGRATE, blames_data, describe, is_transient, is_unique_violation, lacks_migrations};

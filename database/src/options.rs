@@ -1,4 +1,4 @@
-//! How the fleet connects.
+//! How the fleet reaches its database.
 
 use std::time::Duration;
 
@@ -6,7 +6,8 @@ use log::LevelFilter;
 use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
 
-/// Options of every connection of the fleet: times in UTC, and no statement that hangs for ever.
+/// Options of every connection of the fleet. What a session is set to beyond them, [`Session`](crate::session::Session)
+/// says in a statement: a pooler such as PgBouncer refuses settings that come with the connection.
 ///
 /// # Errors
 /// The URL is not one of Postgres.
@@ -16,10 +17,6 @@ pub fn options(url: &str) -> sqlx::Result<PgConnectOptions> {
     }
     let options: PgConnectOptions = url.parse()?;
     let options = options.log_slow_statements(LevelFilter::Warn, Duration::from_secs(5));
-    Ok(options.application_name("fleet").options([
-        ("TimeZone", "UTC"),
-        ("statement_timeout", "60s"),
-        ("lock_timeout", "30s"),
-        ("idle_in_transaction_session_timeout", "60s"),
-    ]))
+    // PgBouncer does not know it, and what Postgres does by default is as exact.
+    Ok(options.application_name("fleet").extra_float_digits(None))
 }

@@ -63,7 +63,7 @@ impl Head {
     pub async fn listen(self, pool: PgPool, stop: CancellationToken) {
         let listening = async {
             loop {
-                if let Err(error) = self.hear(&pool).await {
+                if let Err(error) = database::primary::unless_changed(self.hear(&pool)).await {
                     tracing::debug!(error = %crate::database::describe(&error), "not listening; readers will poll");
                 }
                 tokio::time::sleep(POLL).await;

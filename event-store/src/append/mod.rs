@@ -10,6 +10,7 @@ mod statements;
 mod writer;
 
 use chrono::Timelike;
+use database::MIGRATE;
 use events::{AggregateId, EventId, NewEvent, Position, Version};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
@@ -56,6 +57,9 @@ pub enum Error {
     /// Postgres refused the data that passed our own checks.
     #[error("Postgres refuses the data: {0}")]
     Refused(String),
+    /// Nobody ran the migrations: no retry helps.
+    #[error("{MIGRATE}")]
+    NotMigrated,
     #[error("the database is away: {0}; retry, with an idempotency key it is safe")]
     Unavailable(String),
 }
@@ -69,6 +73,7 @@ impl Error {
             Self::EventExists(_) => "EVENT_EXISTS",
             Self::VersionsExhausted { .. } => "VERSIONS_EXHAUSTED",
             Self::Refused(_) => "DATA_REFUSED",
+            Self::NotMigrated => "NOT_MIGRATED",
             Self::Unavailable(_) => "UNAVAILABLE",
         }
     }

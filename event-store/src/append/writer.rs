@@ -9,6 +9,7 @@
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
+use database::{Primary, Session};
 use events::{EventId, Position, Version};
 use kill_points::kill_point;
 use sqlx::postgres::PgConnectOptions;
@@ -25,6 +26,8 @@ use crate::{Metrics, database};
 #[derive(Debug, Clone)]
 pub struct Config {
     pub database: PgConnectOptions,
+    /// What is connected to a primary that has been replaced is void.
+    pub primary: Primary,
     /// Requests that may wait; more wait in their callers.
     pub queue: usize,
     /// Requests written in one commit at most.
@@ -45,6 +48,7 @@ impl Config {
     pub fn new(database: PgConnectOptions) -> Self {
         Self {
             database,
+            primary: Primary::default(),
             queue: 4096,
             batch: 512,
             batch_bytes: 16 << 20,
@@ -57,8 +61,16 @@ impl Config {
 }
 
 pub(super) async fn run(config: Config, mut requests: mpsc::Receiver<Queued>, head: Head, metrics: Metrics) {
-    let mut writer =
-        Writer { heads: Heads::new(config.heads), db: None, epoch: None, away_since: None, head, metrics, config };
+    let mut writer = Writer {
+        heads: Heads::new(config.heads),
+        db: None,
+        changes: 0,
+        epoch: None,
+        away_since: None,
+        head,
+        metrics,
+        config,
+    };
     let mut last = 0;
     while let Some(first) = requests.recv().await {
         let batch = gather(&writer.config, first, &mut requests, last).await;
@@ -91,6 +103,8 @@ async fn gather(config: &Config, first: Queued, requests: &mut mpsc::Receiver<Qu
 struct Writer {
     config: Config,
     db: Option<PgConnection>,
+    /// At which count of the primary's changes it was connected.
+    changes: u64,
     /// Our epoch, while the cached heads are exact.
     epoch: Option<i64>,
     heads: Heads,
@@ -121,6 +135,10 @@ impl Writer {
                         answer_all(&mut batch, &Error::Refused(database::describe(&error)));
                     }
                 }
+                Err(error) if database::lacks_migrations(&error) => {
+                    self.disconnect();
+                    answer_all(&mut batch, &Error::NotMigrated);
+                }
                 Err(error) => {
                     let away_since = *self.away_since.get_or_insert_with(|| {
                         tracing::warn!(error = %database::describe(&error), "append: the database is away");
@@ -144,6 +162,11 @@ impl Writer {
     /// One try; requests that are answered leave the batch.
     async fn attempt(&mut self, batch: &mut Vec<Queued>) -> sqlx::Result<()> {
         let limit = self.config.attempt;
+        let primary = self.config.primary.clone();
+        if self.changes != primary.changes() {
+            self.disconnect();
+            self.changes = primary.changes();
+        }
         let doubtful = batch.iter().any(|queued| queued.attempted);
         let attempt = async {
             match self.epoch {
@@ -151,7 +174,7 @@ impl Writer {
                 _ => self.careful(batch).await,
             }
         };
-        match tokio::time::timeout(limit, attempt).await {
+        match tokio::time::timeout(limit, primary.unless_changed(attempt)).await {
             Ok(result) => result,
             Err(_) => Err(database::timed_out("append")),
         }
@@ -268,7 +291,11 @@ impl Writer {
 async fn connected<'a>(db: &'a mut Option<PgConnection>, config: &Config) -> sqlx::Result<&'a mut PgConnection> {
     match db {
         Some(db) => Ok(db),
-        None => Ok(db.insert(PgConnection::connect_with(&config.database).await?)),
+        None => {
+            let (connection, answer) = Session::Any.connect(&config.database).await?;
+            config.primary.admit(&answer).await?;
+            Ok(db.insert(connection))
+        }
     }
 }
 

@@ -7,6 +7,7 @@ pub use request::timestamp;
 
 use std::pin::Pin;
 
+use database::Primary;
 use events::{Payload, Recorded, Version};
 use futures::{Stream, StreamExt, TryStreamExt};
 use sqlx::PgPool;
@@ -34,6 +35,8 @@ const IN_FLIGHT: usize = 1024;
 pub struct Service {
     pub appender: Appender,
     pub pool: PgPool,
+    /// While there is none, nothing is read: it may be old.
+    pub primary: Primary,
     pub head: Head,
     /// Ends the streams that would go on for ever, so that the server can stop.
     pub stop: CancellationToken,
@@ -43,6 +46,14 @@ impl Service {
     pub fn into_server(self) -> EventStoreServer<Self> {
         // Above our own limit, so that our answer, which names the field, is the one that is seen.
         EventStoreServer::new(self).max_decoding_message_size(2 * validate::MAX_REQUEST_BYTES)
+    }
+
+    /// The pool for reading, unless what it shows may be old.
+    fn readable(&self) -> Result<&PgPool, Status> {
+        match self.primary.refusal() {
+            Some(reason) => Err(Status::unavailable(reason)),
+            None => Ok(&self.pool),
+        }
     }
 }
 
@@ -112,7 +123,7 @@ impl EventStore for Service {
         let (Some(aggregate_id), true) = (aggregate_id, violations.0.is_empty()) else {
             return Err(invalid(&violations.0));
         };
-        Ok(Response::new(Box::pin(stream::aggregate(self.pool.clone(), aggregate_id.into(), from, to))))
+        Ok(Response::new(Box::pin(stream::aggregate(self.readable()?.clone(), aggregate_id.into(), from, to))))
     }
 
     type ReadAllStream = Events;
@@ -122,14 +133,14 @@ impl EventStore for Service {
         let (from, filter) = request::selection(&request).map_err(|violations| invalid(&violations))?;
         let after = match from {
             request::From::Position(after) => after,
-            request::From::Time(time) => read::before_time(&self.pool, time).await.map_err(away)?,
+            request::From::Time(time) => read::before_time(self.readable()?, time).await.map_err(away)?,
         };
-        let all = stream::all(self.pool.clone(), self.head.clone(), after, filter, request.follow);
+        let all = stream::all(self.readable()?.clone(), self.head.clone(), after, filter, request.follow);
         Ok(Response::new(Box::pin(all.take_until(self.stop.clone().cancelled_owned()))))
     }
 
     async fn get_head(&self, _: Request<GetHeadRequest>) -> Result<Response<GetHeadResponse>, Status> {
-        let position = read::head(&self.pool).await.map_err(away)?.0;
+        let position = read::head(self.readable()?).await.map_err(away)?.0;
         Ok(Response::new(GetHeadResponse { position }))
     }
 
@@ -149,7 +160,7 @@ impl EventStore for Service {
             return Err(invalid(&violations.0));
         };
         let version = Version(request.event_version);
-        snapshot::save(&self.pool, aggregate_id.into(), &request.aggregate_type, version, &request.snapshot_data)
+        snapshot::save(self.readable()?, aggregate_id.into(), &request.aggregate_type, version, &request.snapshot_data)
             .await?;
         Ok(Response::new(SaveSnapshotResponse {}))
     }
@@ -163,7 +174,7 @@ impl EventStore for Service {
         let Some(aggregate_id) = violations.check("aggregate_id", validate::uuid(&id)) else {
             return Err(invalid(&violations.0));
         };
-        let snapshot = snapshot::get(&self.pool, aggregate_id.into()).await.map_err(away)?;
+        let snapshot = snapshot::get(self.readable()?, aggregate_id.into()).await.map_err(away)?;
         let snapshot = snapshot.ok_or_else(|| Status::not_found(format!("aggregate {id} has no snapshot")))?;
         Ok(Response::new(GetSnapshotResponse {
             aggregate_id: snapshot.aggregate_id.to_string(),
@@ -222,6 +233,8 @@ fn away(error: sqlx::Error) -> Status {
     let reason = database::describe(&error);
     if database::is_transient(&error) {
         Status::unavailable(format!("the database is away: {reason}"))
+    } else if database::lacks_migrations(&error) {
+        Status::failed_precondition(reason)
     } else {
         tracing::error!(error = reason, "event store: the database answers with an error");
         Status::internal(reason)
@@ -249,6 +262,7 @@ impl From<append::Error> for Status {
                 let field = "events".to_owned();
                 return invalid(&[Violation { field, problem: format!("Postgres refuses the data: {reason}") }]);
             }
+            Error::NotMigrated => (tonic::Code::FailedPrecondition, Vec::new()),
             Error::Unavailable(_) => (tonic::Code::Unavailable, Vec::new()),
         };
         let named: std::collections::HashMap<_, _> =

@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use bus::embedded::Embedded;
 use bus::google::Google;
 use clap::{Args, ValueEnum};
+use database::Endpoint;
 use event_store::tail::Head;
 use events::TOPICS;
 use projections::registry;
@@ -103,7 +104,18 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<()> {
         },
         pid: std::process::id(),
     };
-    let ended = dev.run(grpc, http, &file, &data_dir, &stop).await;
+    let bus_died = async {
+        match &emulator {
+            Some(emulator) => emulator.died().await,
+            None => std::future::pending().await,
+        }
+    };
+    // Nothing would ever work again.
+    let ended = tokio::select! {
+        ended = dev.run(grpc, http, &file, &data_dir, &stop) => ended,
+        died = postgres.died() => Err(died.into()),
+        died = bus_died => Err(died.into()),
+    };
 
     file::remove(&data_dir);
     if let Some(emulator) = emulator {
@@ -157,7 +169,8 @@ impl Dev<'_> {
         stop: &CancellationToken,
     ) -> Result<()> {
         let url = self.postgres.url();
-        let pool = roles::pool(url, 20)?;
+        let endpoint = roles::endpoint(url)?;
+        let pool = endpoint.reading(20);
         migrate::migrate(&pool).await?;
         self.bus.ensure().await.context("creating topics and subscriptions")?;
 
@@ -167,7 +180,7 @@ impl Dev<'_> {
         let metrics = Metrics::register(&registry).context("registering metrics")?;
         metrics.register_lag(&registry).context("registering metrics")?;
         EventStore {
-            url,
+            endpoint: endpoint.clone(),
             pool: pool.clone(),
             head: head.clone(),
             registry: registry.clone(),
@@ -175,11 +188,13 @@ impl Dev<'_> {
             bus: Some(self.bus.clone()),
         }
         .spawn(&mut parts, stop)?;
-        self.spawn_workers(&head, &metrics, &mut parts, stop)?;
+        self.spawn_workers(&endpoint, &head, &metrics, &mut parts, stop)?;
 
         let projections = registry::all().to_vec();
-        let health = Health { pool: pool.clone(), registry, lag: Some((metrics, projections.clone())) };
-        let router = http::router(health).merge(admin::router(Admin { pool: pool.clone(), projections }));
+        let health = Health::new(pool.clone(), endpoint.primary.clone(), migrate::migrations(), registry);
+        let health = health.with_lag(metrics, projections.clone());
+        let admin = admin::router(Admin { pool: pool.clone(), projections });
+        let router = http::router(health).merge(http::guarded(admin, endpoint.primary));
         parts.spawn(serve::http(http, router, stop.clone()));
 
         file::write(data_dir, file)?;
@@ -200,12 +215,13 @@ impl Dev<'_> {
 
     fn spawn_workers(
         &self,
+        endpoint: &Endpoint,
         head: &Head,
         metrics: &Metrics,
         parts: &mut JoinSet<Result<()>>,
         stop: &CancellationToken,
     ) -> Result<()> {
-        let pool = roles::applying_pool(self.postgres.url(), 20)?;
+        let pool = endpoint.applying(20);
         for topic in TOPICS {
             let (sender, deliveries) = mpsc::channel(BATCH);
             let live = self.bus.subscription(topic, Pull { streams: 8, max_outstanding: 1000 });

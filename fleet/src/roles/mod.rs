@@ -8,22 +8,38 @@ pub mod worker;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use database::Endpoint;
 use prometheus::{IntGaugeVec, Opts, Registry};
 use sqlx::PgPool;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+const NO_URL: &str = "DATABASE_URL is not a Postgres URL";
+
 /// How long parts may take to end after `stop`. Cloud Run kills after 10 s.
 const DRAIN: Duration = Duration::from_secs(8);
 
+/// The way to the database, watched for as long as the process runs.
+pub fn endpoint(url: &str) -> Result<Endpoint> {
+    Endpoint::watched(url).context(NO_URL)
+}
+
 /// A pool for reading and administering. It does not connect before it is used.
 pub fn pool(url: &str, connections: u32) -> Result<PgPool> {
-    database::pool::reading(url, connections).context("DATABASE_URL is not a Postgres URL")
+    Ok(Endpoint::new(url).context(NO_URL)?.reading(connections))
 }
 
 /// A pool for applying.
 pub fn applying_pool(url: &str, connections: u32) -> Result<PgPool> {
-    database::pool::applying(url, connections).context("DATABASE_URL is not a Postgres URL")
+    Ok(Endpoint::new(url).context(NO_URL)?.applying(connections))
+}
+
+/// Ends the process if a pooler stands before the database with which it could not work.
+pub async fn refuse_pooler(endpoint: Endpoint, connections: u32, stop: CancellationToken) -> Result<()> {
+    let looked = stop.run_until_cancelled(endpoint.refuse_pooler(connections as usize)).await;
+    looked.transpose().context("DATABASE_URL")?;
+    stop.cancelled().await;
+    Ok(())
 }
 
 /// A registry that says which program this is.

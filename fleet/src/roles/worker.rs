@@ -25,6 +25,7 @@ use workers::resolve::Resolver;
 use workers::worker::{BATCH, Worker};
 use workers::{Metrics, fence, retry};
 
+use super::migrate;
 use crate::bus_choice::Pull;
 use crate::{cli, serve};
 
@@ -97,7 +98,8 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<()> {
     let topic = options.topic;
     let url = &options.database.database_url;
     let connections = options.database.max_connections;
-    let pool = super::pool(url, connections / 2)?;
+    let endpoint = super::endpoint(url)?;
+    let pool = endpoint.reading(connections / 2);
     let registry = super::registry("worker")?;
     let metrics = Metrics::register(&registry).context("registering metrics")?;
     let (listener, address) = serve::bind(&options.http.listen, "--http").await?;
@@ -105,9 +107,9 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<()> {
 
     let projections: Vec<_> = registry::of_topic(topic).collect();
     let (sender, deliveries) = mpsc::channel(BATCH);
-    let health = Health { pool: pool.clone(), registry, lag: None };
-    let mut router =
-        http::router(health).merge(admin::router(Admin { pool: pool.clone(), projections: projections.clone() }));
+    let health = Health::new(pool.clone(), endpoint.primary.clone(), migrate::migrations(), registry);
+    let admin = admin::router(Admin { pool: pool.clone(), projections: projections.clone() });
+    let mut router = http::router(health).merge(http::guarded(admin, endpoint.primary.clone()));
     if options.delivery == DeliveryMode::Push {
         let push = Push { topic, deliveries: sender.clone(), verifier, metrics: metrics.clone() };
         router = router.merge(push::router(push));
@@ -123,7 +125,8 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<()> {
         let pull = Pull { streams: options.streams as usize, max_outstanding: options.max_outstanding.into() };
         subscriptions.push(bus.subscription(topic, pull));
     }
-    let applying = super::applying_pool(url, connections - connections / 2)?;
+    let applying = endpoint.applying(connections - connections / 2);
+    parts.spawn(super::refuse_pooler(endpoint, connections + 1, stop.clone()));
     let part = TopicWorker {
         topic,
         projections,
