@@ -22,11 +22,13 @@ mod dev;
 mod faults;
 mod follow_one_event;
 mod import_export;
+mod migrations;
 #[cfg(debug_assertions)]
 mod model;
 mod observability;
 mod outage;
 mod plans;
+mod poolers;
 mod push;
 mod reading;
 mod replays;

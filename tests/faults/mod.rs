@@ -6,5 +6,6 @@ mod deliveries;
 mod fences;
 mod kills;
 mod points;
+mod primary;
 mod refusals;
 mod stores;

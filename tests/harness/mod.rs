@@ -9,6 +9,7 @@ pub mod container;
 pub mod database;
 pub mod expected;
 pub mod parts;
+pub mod pgbouncer;
 pub mod process;
 pub mod proxy;
 pub mod terraform;
@@ -30,6 +31,10 @@ pub use client::Store;
 pub use database::Database;
 pub use process::{Builder, Process};
 use serde_json::Value;
+
+pub fn full_size() -> bool {
+    std::env::var_os("FLEET_FULL_SIZE").is_some()
+}
 
 /// Waits for a condition: asks again until it holds, and fails with what it last heard if it never does.
 pub async fn eventually<T, F>(what: &str, limit: Duration, mut ask: impl FnMut() -> F) -> T
