@@ -25,7 +25,7 @@ const BOOKKEEPING: &str = "
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("{}", describe(.0))]
-    Database(#[from] sqlx::Error),
+    Database(sqlx::Error),
     #[error("migration {version} ({description}): {}", describe(cause))]
     Migration { version: i64, description: String, cause: sqlx::Error },
     #[error(
@@ -47,6 +47,12 @@ pub enum Error {
          made them: restore one of the two with them, or use another database"
     )]
     Unrecorded,
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
 }
 
 /// The migrations of all crates, in their order, and a table by which an installation is known.

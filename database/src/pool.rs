@@ -9,6 +9,12 @@ use sqlx::{Connection, PgConnection, PgPool};
 use crate::primary::Primary;
 use crate::session::Session;
 
+/// How long a connection may take to say that it is there.
+const GLANCE: Duration = Duration::from_secs(2);
+
+/// The same for one that comes back with something unfinished.
+const GOODBYE: Duration = Duration::from_secs(10);
+
 /// The way to the database, and what is known of who answers there. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
@@ -27,7 +33,7 @@ impl Endpoint {
 
     /// A pool for reading and administering. It does not connect before it is used.
     pub fn reading(&self, connections: u32) -> PgPool {
-        self.pool(connections, Session::Any).connect_lazy_with(self.options.clone())
+        self.pool(connections, Session::Any, true).connect_lazy_with(self.options.clone())
     }
 
     /// A pool for applying. A connection is not tried out before its use; a broken one fails the transaction, which is
@@ -37,12 +43,12 @@ impl Endpoint {
     /// What is kept must be right for every batch and for tables of any size, also when it was made while they were
     /// empty: so only plans that go from the rows in hand to the tables by index. See docs/adr/0012.
     pub fn applying(&self, connections: u32) -> PgPool {
-        let pool = self.pool(connections, Session::Applying);
-        pool.test_before_acquire(false).connect_lazy_with(self.options.clone())
+        self.pool(connections, Session::Applying, false).connect_lazy_with(self.options.clone())
     }
 
-    /// What was connected before the primary changed is closed instead of used: found by its age, without asking.
-    fn pool(&self, connections: u32, session: Session) -> PgPoolOptions {
+    /// What was connected before the primary changed is closed instead of used: found by its age, without asking. What is
+    /// `tried` before its use is asked after that, and for a moment only, for the pool itself would wait for an answer.
+    fn pool(&self, connections: u32, session: Session, tried: bool) -> PgPoolOptions {
         let (opened, used, back) = (self.primary.clone(), self.primary.clone(), self.primary.clone());
         PgPoolOptions::new()
             .max_connections(connections)
@@ -52,20 +58,21 @@ impl Endpoint {
                 let primary = opened.clone();
                 Box::pin(async move { primary.admit(&session.begin(connection).await?).await })
             })
-            .before_acquire(move |_, connection| {
-                let valid = !used.voids(connection.age);
-                Box::pin(async move { Ok(valid) })
+            .test_before_acquire(false)
+            .before_acquire(move |connection, its| {
+                let (primary, valid) = (used.clone(), !used.voids(its.age));
+                Box::pin(
+                    async move { Ok(valid && (!tried || answers(connection, GLANCE).await || primary.look_again())) },
+                )
             })
             .after_release(move |connection, its| {
                 let (primary, valid) = (back.clone(), !back.voids(its.age));
-                Box::pin(async move { Ok(valid && (answers(connection).await || primary.look_again())) })
+                Box::pin(async move { Ok(valid && (answers(connection, GOODBYE).await || primary.look_again())) })
             })
     }
 }
 
-/// Whether a connection that comes back to its pool still answers. The pool itself would wait for ever for that, and
-/// would warn of each connection that does not.
-async fn answers(connection: &mut PgConnection) -> bool {
-    const LIMIT: Duration = Duration::from_secs(10);
-    matches!(tokio::time::timeout(LIMIT, connection.ping()).await, Ok(Ok(())))
+/// Whether a connection still answers. The pool itself would wait for ever for that, and would warn of each that does not.
+async fn answers(connection: &mut PgConnection, limit: Duration) -> bool {
+    matches!(tokio::time::timeout(limit, connection.ping()).await, Ok(Ok(())))
 }

@@ -73,7 +73,9 @@ impl Head {
     }
 
     async fn hear(&self, pool: &PgPool) -> sqlx::Result<()> {
-        let mut listener = PgListener::connect_with(pool).await?;
+        // In a pool of its own: one that is given up keeps its place until the server that it was with has answered.
+        let own = pool.options().clone().max_connections(1).connect_lazy_with((*pool.connect_options()).clone());
+        let mut listener = PgListener::connect_with(&own).await?;
         listener.listen(CHANNEL).await?;
         loop {
             let notification = listener.recv().await?;

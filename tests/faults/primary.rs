@@ -285,6 +285,9 @@ async fn a_database_at_which_nobody_listens_is_said_to_refuse_connections() {
     );
     let (_, problem) = get(&admin, "admin/v1/projections").await;
     assert!(problem.contains("connection refused"), "{problem}");
+    let status = fleet.process("status").await.env("FLEET_HTTP", &admin.http()).arg("--wait").arg("0");
+    let (_, _, said) = status.output().await;
+    assert!(said.contains("connection refused") && !said.contains("start one"), "{said}");
     let (status, _, error) = Process::builder("migrate").env("DATABASE_URL", &url).output().await;
     assert!(!status.success());
     assert!(error.contains("connection refused") && !error.contains("pool timed out"), "{error}");

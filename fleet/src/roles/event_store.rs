@@ -42,7 +42,8 @@ pub struct Options {
 pub async fn run(options: Options, stop: CancellationToken) -> Result<()> {
     let endpoint = super::endpoint(&options.database.database_url)?;
     let connections = options.database.max_connections;
-    let pool = endpoint.reading(connections);
+    // One is the listener's.
+    let pool = endpoint.reading(connections - 1);
     let registry = super::registry("event-store")?;
     let (grpc, grpc_address) = serve::bind(&options.grpc, "--grpc").await?;
     let (listener, http_address) = serve::bind(&options.http.listen, "--http").await?;

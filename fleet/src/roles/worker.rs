@@ -99,7 +99,8 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<()> {
     let url = &options.database.database_url;
     let connections = options.database.max_connections;
     let endpoint = super::endpoint(url)?;
-    let pool = endpoint.reading(connections / 2);
+    // One is the listener's.
+    let pool = endpoint.reading(connections / 2 - 1);
     let registry = super::registry("worker")?;
     let metrics = Metrics::register(&registry).context("registering metrics")?;
     let (listener, address) = serve::bind(&options.http.listen, "--http").await?;
