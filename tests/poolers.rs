@@ -1,7 +1,5 @@
 //! A pooler between the fleet and Postgres: what works, and what is refused at once. docs/deploy.md says which is which.
 
-use std::time::Duration;
-
 use bus::Chaos;
 use uuid::Uuid;
 
@@ -51,13 +49,8 @@ async fn a_pooler_that_takes_sessions_apart_or_is_too_small_is_refused_at_start(
         let Some(bouncer) = PgBouncer::before(&database.url, mode, size).await else { return };
         let fleet = fleet_at(&bouncer.url).await;
         let builder = fleet.process("event-store").await.env("FLEET_GRPC_LISTEN", "127.0.0.1:0");
-        let mut store = builder.start().await;
-        let status = store.ended(Duration::from_secs(60)).await;
-        assert_eq!(status.code(), Some(1), "{mode}");
-        eventually("it says why", LIMIT, async || {
-            let log = store.logged();
-            if log.iter().any(|line| line.contains(reason)) { Ok(()) } else { Err(format!("{mode}: {log:#?}")) }
-        })
-        .await;
+        let (status, _, said) = builder.output().await;
+        assert_eq!(status.code(), Some(1), "{mode}: {said}");
+        assert!(said.contains(reason), "{mode}: {said}");
     }
 }

@@ -37,7 +37,7 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<()> {
     let admin = http::guarded(admin::router(Admin { pool, projections }), endpoint.primary.clone());
     let router = http::router(health).merge(admin);
     let mut parts = JoinSet::new();
-    parts.spawn(super::refuse_pooler(endpoint, connections + 1, stop.clone()));
+    super::refuse_pooler(&endpoint, connections + 1, &mut parts, &stop).await?;
     parts.spawn(serve::http(listener, router, stop.clone()));
     tracing::info!(http = %address, "admin: serving");
     super::wait(parts, stop).await

@@ -51,7 +51,7 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<()> {
 
     let mut parts = JoinSet::new();
     // One for writing, one for the watch.
-    parts.spawn(super::refuse_pooler(endpoint.clone(), connections + 2, stop.clone()));
+    super::refuse_pooler(&endpoint, connections + 2, &mut parts, &stop).await?;
     let health = Health::new(pool.clone(), endpoint.primary.clone(), migrate::migrations(), registry.clone());
     parts.spawn(serve::http(listener, http::router(health), stop.clone()));
     let head = Head::default();

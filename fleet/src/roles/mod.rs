@@ -34,11 +34,37 @@ pub fn applying_pool(url: &str, connections: u32) -> Result<PgPool> {
     Ok(Endpoint::new(url).context(NO_URL)?.applying(connections))
 }
 
-/// Ends the process if a pooler stands before the database with which it could not work.
-pub async fn refuse_pooler(endpoint: Endpoint, connections: u32, stop: CancellationToken) -> Result<()> {
-    let looked = stop.run_until_cancelled(endpoint.refuse_pooler(connections as usize)).await;
-    looked.transpose().context("DATABASE_URL")?;
-    stop.cancelled().await;
+/// Ends the process if a pooler stands before the database with which it could not work, by an error now or, if the database
+/// is away, when it has come back.
+pub async fn refuse_pooler(
+    endpoint: &Endpoint,
+    connections: u32,
+    parts: &mut JoinSet<Result<()>>,
+    stop: &CancellationToken,
+) -> Result<()> {
+    const AGAIN: Duration = Duration::from_secs(1);
+    let connections = connections as usize;
+    if let Ok(looked) = endpoint.refuse_pooler(connections).await {
+        return looked.context("DATABASE_URL");
+    }
+    let (endpoint, stop) = (endpoint.clone(), stop.clone());
+    parts.spawn(async move {
+        let looking = async {
+            loop {
+                tokio::time::sleep(AGAIN).await;
+                // Why it is away, the watch says.
+                if let Ok(looked) = endpoint.refuse_pooler(connections).await {
+                    break looked.context("DATABASE_URL");
+                }
+            }
+        };
+        let looked = stop.run_until_cancelled(looking).await.unwrap_or(Ok(()));
+        if looked.is_ok() {
+            // A part that ends would end the process.
+            stop.cancelled().await;
+        }
+        looked
+    });
     Ok(())
 }
 

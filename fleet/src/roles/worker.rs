@@ -116,6 +116,7 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<()> {
         router = router.merge(push::router(push));
     }
     let mut parts = JoinSet::new();
+    super::refuse_pooler(&endpoint, connections + 1, &mut parts, &stop).await?;
     parts.spawn(serve::http(listener, router, stop.clone()));
 
     let head = Head::default();
@@ -127,7 +128,6 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<()> {
         subscriptions.push(bus.subscription(topic, pull));
     }
     let applying = endpoint.applying(connections - connections / 2);
-    parts.spawn(super::refuse_pooler(endpoint, connections + 1, stop.clone()));
     let part = TopicWorker {
         topic,
         projections,
