@@ -17,6 +17,6 @@ pub use deadline::{SILENCE, heard, timed_out};
 pub use migrations::Migrations;
 pub use options::options;
 pub use pool::Endpoint;
-pub use primary::Primary;
+pub use primary::{Primary, is_known_to_be_away};
 pub use session::Session;
 pub use sqlstate::{MIGRATE, blames_data, describe, is_transient, is_unique_violation, lacks_migrations};

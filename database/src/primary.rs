@@ -188,6 +188,11 @@ impl Primary {
     }
 }
 
+/// Whether the watch of this process has said that the database cannot be worked with: nobody else need say it.
+pub fn is_known_to_be_away() -> bool {
+    Primary::of_this_process().is_some_and(|primary| primary.refusal().is_some())
+}
+
 /// [`Primary::unless_changed`] by what this process knows, if it watches.
 ///
 /// # Errors

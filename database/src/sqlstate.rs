@@ -35,7 +35,7 @@ pub fn is_transient(error: &sqlx::Error) -> bool {
 
 /// Tables or columns are missing: nobody ran the migrations of this version.
 pub fn lacks_migrations(error: &sqlx::Error) -> bool {
-    code(error).is_some_and(|code| matches!(&*code, "42P01" | "42703" | "42883" | "3F000"))
+    code(error).is_some_and(|code| matches!(&*code, "42P01" | "42703" | "3F000"))
 }
 
 /// What to do about it.
@@ -45,7 +45,9 @@ pub const MIGRATE: &str = "the database lacks tables of this version: run `fleet
 pub fn describe(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(database) => match code(error) {
-            Some(_) if lacks_migrations(error) => format!("{} ({MIGRATE})", database.message()),
+            Some(code) if lacks_migrations(error) => {
+                format!("{} (SQLSTATE {code}); if it is the fleet's, run `fleet migrate`", database.message())
+            }
             Some(code) => format!("{} (SQLSTATE {code})", database.message()),
             None => database.message().to_owned(),
         },

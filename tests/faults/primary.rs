@@ -79,8 +79,13 @@ impl Load {
                             last.store(answer.into_inner().events[0].position, Ordering::SeqCst);
                             break;
                         }
-                        Err(_) if stopped.is_cancelled() => break,
-                        Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+                        Err(refusal) => {
+                            assert_eq!(refusal.code(), Code::Unavailable, "an outage is nobody's fault: {refusal}");
+                            if stopped.is_cancelled() {
+                                break;
+                            }
+                            tokio::time::sleep(Duration::from_millis(20)).await;
+                        }
                     }
                 }
             }

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::future::Future;
 use std::time::Duration;
 
-use database::Primary;
+use database::is_known_to_be_away;
 use rand::Rng;
 use tokio_util::sync::CancellationToken;
 
@@ -42,7 +42,7 @@ where
                 }
                 return Some(done);
             }
-            Err(error) if attempt % REMIND == TELLING && !known_to_be_away() => {
+            Err(error) if attempt % REMIND == TELLING && !is_known_to_be_away() => {
                 warned = true;
                 tracing::warn!(doing, %error, attempt, "failed; trying again until it succeeds");
             }
@@ -52,10 +52,6 @@ where
         attempt += 1;
         stop.run_until_cancelled(tokio::time::sleep(wait)).await?;
     }
-}
-
-fn known_to_be_away() -> bool {
-    Primary::of_this_process().is_some_and(|primary| primary.refusal().is_some())
 }
 
 #[cfg(test)]

@@ -197,7 +197,7 @@ fn response(appended: Vec<Appended>) -> AppendEventsResponse {
 
 /// A refusal is an answer within the stream; only what stops everything ends the stream.
 fn refusal(status: Status) -> Result<Outcome, Status> {
-    if status.code() == tonic::Code::Unavailable {
+    if matches!(status.code(), tonic::Code::Unavailable | tonic::Code::FailedPrecondition) {
         return Err(status);
     }
     let (code, message) = (status.code() as i32, status.message().to_owned());
