@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use event_store::{database, read};
-use events::{AggregateId, Topic};
+use events::{AggregateId, Topic, Version};
 use kill_points::kill_point;
 use projections::{AnyProjection, Folded};
 use sqlx::{Connection, PgConnection, PgPool};
@@ -23,7 +23,7 @@ use ledger::Ledger;
 
 pub use redrive::Redriven;
 
-/// Missing versions fetched at a time, of one aggregate.
+/// Missing versions fetched at a time.
 const HEAL: i32 = 2000;
 
 /// Tries of a batch that lost a race (serialization, deadlock, first with an aggregate) before the race is reported.
@@ -268,14 +268,19 @@ impl Applier {
             return Ok(BTreeSet::new());
         }
         let found = read::ranges(&mut *db, &missing, HEAL).await?;
-        let mut lacking: BTreeMap<AggregateId, i32> = BTreeMap::new();
-        for (aggregate_id, from, to) in missing {
-            *lacking.entry(aggregate_id).or_default() += (to.0 - from.0 + 1).min(HEAL);
+        let mut lacking: BTreeMap<AggregateId, i64> = BTreeMap::new();
+        let versions = |from: Version, to: Version| i64::from(to.0) - i64::from(from.0) + 1;
+        for &(aggregate_id, from, to) in &missing {
+            *lacking.entry(aggregate_id).or_default() += versions(from, to);
         }
-        for event in &found {
+        // Not asked for yet, and so not lacking.
+        for &(aggregate_id, from, to) in &found.rest {
+            lacking.entry(aggregate_id).and_modify(|count| *count -= versions(from, to));
+        }
+        for event in &found.events {
             lacking.entry(event.aggregate_id).and_modify(|count| *count -= 1);
         }
-        batch.extend(found.into_iter().map(Arc::new));
+        batch.extend(found.events.into_iter().map(Arc::new));
         verdict::in_order(batch);
         Ok(lacking.into_iter().filter(|(_, count)| *count > 0).map(|(aggregate_id, _)| aggregate_id).collect())
     }

@@ -108,11 +108,14 @@ impl Resolver {
     }
 
     async fn known(&self, ids: &[EventId]) -> Result<HashMap<EventId, Event>, Error> {
-        if ids.is_empty() {
-            return Ok(HashMap::new());
+        let mut known = HashMap::with_capacity(ids.len());
+        let mut wanted = ids.to_vec();
+        while !wanted.is_empty() {
+            let found = read::by_id(&self.pool, &wanted).await?;
+            known.extend(found.events.into_iter().map(|event| (event.event_id, Arc::new(event))));
+            wanted = found.rest;
         }
-        let events = read::by_id(&self.pool, ids).await?;
-        Ok(events.into_iter().map(|event| (event.event_id, Arc::new(event))).collect())
+        Ok(known)
     }
 
     /// Appends a foreign event to the store. Idempotent by its id.

@@ -61,7 +61,8 @@ impl Applier {
         }
         let next = ledger.applied_of(aggregate_id).version.next();
         let waiting = read::aggregate(&mut *tx, aggregate_id, next, Version(i32::MAX), limit as i64).await?;
-        let waiting: Vec<Event> = waiting.into_iter().map(Arc::new).collect();
+        let more = !waiting.is_complete();
+        let waiting: Vec<Event> = waiting.events.into_iter().map(Arc::new).collect();
         ledger.release(aggregate_id);
         let done = match (refused, waiting.first()) {
             (Some(error), Some(first)) => {
@@ -75,7 +76,7 @@ impl Applier {
 
         let redriven = if done.tally.parked > 0 {
             Redriven::Parked(done.tally)
-        } else if waiting.len() == limit {
+        } else if more {
             ledger.hold(aggregate_id);
             Redriven::More(done.tally)
         } else {

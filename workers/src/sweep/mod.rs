@@ -88,7 +88,9 @@ impl Sweep {
             // Not what it reached: a hold that ended meanwhile keeps it from settling, and it must look again.
             return Ok(Some(self.progress().await?.settled));
         }
-        let events: Vec<Event> = read::by_id(&self.applier.pool, &overdue).await?.into_iter().map(Arc::new).collect();
+        // What does not fit is still unsettled, and found by the next step.
+        let found = read::by_id(&self.applier.pool, &overdue).await?;
+        let events: Vec<Event> = found.events.into_iter().map(Arc::new).collect();
         self.applier.apply(&events, Mode::Sweep).await?;
         kill_point!("sweep.applied");
         Ok(None)

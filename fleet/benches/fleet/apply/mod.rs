@@ -223,9 +223,14 @@ async fn history(store: &Database, topic: &Topic) -> Result<Vec<Event>> {
     let pool = store.pool()?;
     let head = read::head(&pool).await?;
     let filter = Filter::aggregate_types(topic.aggregate_types);
-    let page = read::page(&pool, Position::START, head, head.0, &filter).await?;
+    let (mut events, mut after) = (Vec::new(), Position::START);
+    while after < head {
+        let page = read::page(&pool, after, head, head.0, &filter).await?;
+        events.extend(page.events.into_iter().map(Event::new));
+        after = page.upto;
+    }
     pool.close().await;
-    Ok(page.events.into_iter().map(Event::new).collect())
+    Ok(events)
 }
 
 /// The first events of all aggregates, then all second ones, and so on: the sample has one session after another, and
