@@ -21,6 +21,7 @@ use tonic::Code;
 use tonic::transport::Channel;
 
 use crate::Metrics;
+use crate::fold::{Refusal, fold};
 use crate::park::{self, Reason};
 use crate::verdict::Event;
 
@@ -133,8 +134,8 @@ impl Resolver {
         if event.event_version.0 < 1 {
             return refused(Reason::WrongData, "event_version must be at least 1".into());
         }
-        if let Err(error) = self.fits(event) {
-            return refused(Reason::WrongData, error);
+        if let Err(refusal) = self.fits(event) {
+            return refused(refusal.reason(), refusal.into_error());
         }
         match self.store.clone().append_events(append_request(event)).await {
             Ok(_) => {
@@ -168,7 +169,7 @@ impl Resolver {
     }
 
     /// Whether every projection of the topic can decode it: what would be poison is not let into the store.
-    fn fits(&self, event: &wire::Event<'_>) -> Result<(), String> {
+    fn fits(&self, event: &wire::Event<'_>) -> Result<(), Refusal> {
         let recorded = Recorded {
             event_id: event.event_id,
             aggregate_id: event.aggregate_id,
@@ -184,7 +185,7 @@ impl Resolver {
             },
         };
         for projection in &self.projections {
-            projection.begin().fold(&recorded).map_err(|error| error.to_string())?;
+            fold(&mut *projection.begin(), &recorded)?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! What waits behind a dead letter waits in the store, so that redriving means reading on from there. All that a step
 //! does, it does in one transaction: it may be killed, and another worker may do the same at the same time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use event_store::read;
@@ -12,7 +12,7 @@ use kill_points::kill_point;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Applier, Done, Error, Ledger, Mode, Tally};
+use super::{Applier, Error, Ledger, Mode, Tally};
 use crate::fence::Fence;
 use crate::park::Reason;
 use crate::verdict::Event;
@@ -31,6 +31,9 @@ pub enum Redriven {
     Parked(Tally),
 }
 
+/// Why the first event that waits is to be parked.
+pub(crate) type Refused = (Reason, String);
+
 /// The dead letter at the front of an aggregate, with the decision about it.
 struct Front {
     id: Uuid,
@@ -41,12 +44,12 @@ struct Front {
 
 impl Applier {
     /// One step: applies up to `limit` events that wait in the aggregate, its dead letter first, or without it if that
-    /// was the decision. `refused` parks the first of them instead, because Postgres refuses it.
+    /// was the decision. `refused` parks the first of them instead.
     pub(crate) async fn redrive(
         &self,
         aggregate_id: AggregateId,
         limit: usize,
-        refused: Option<&str>,
+        refused: Option<&Refused>,
     ) -> Result<Redriven, Error> {
         let mut tx = self.pool.begin().await?;
         let fence = Fence::enter(&mut tx, self.projection).await?;
@@ -64,13 +67,11 @@ impl Applier {
         let more = !waiting.is_complete();
         let waiting: Vec<Event> = waiting.events.into_iter().map(Arc::new).collect();
         ledger.release(aggregate_id);
-        let done = match (refused, waiting.first()) {
-            (Some(error), Some(first)) => {
-                self.hold(&mut tx, &mut ledger, first, Reason::WriteFailed, error).await?;
-                Done { tally: Tally { parked: 1, ..Tally::default() }, ..Done::default() }
-            }
-            _ => self.settle(&mut tx, &mut ledger, &waiting, &ids).await?,
+        let condemned = match (refused, waiting.first()) {
+            (Some((reason, error)), Some(first)) => BTreeMap::from([(first.event_id, (*reason, error.clone()))]),
+            _ => BTreeMap::new(),
         };
+        let done = self.settle(&mut tx, &mut ledger, &waiting, &ids, &condemned).await?;
 
         kill_point!("redrive.settled");
 

@@ -160,11 +160,11 @@ enum Applying {
 impl Applying {
     async fn start(database: &Database, way: &Way) -> Result<Self> {
         Ok(match *way {
-            Way::Batches { projection, .. } => Self::Batches(Applier {
-                projection: registry::named(projection).context("no such projection")?,
-                pool: roles::applying_pool(&database.url, 2)?,
-                metrics: workers::Metrics::register(&Registry::new())?,
-            }),
+            Way::Batches { projection, .. } => Self::Batches(Applier::new(
+                registry::named(projection).context("no such projection")?,
+                roles::applying_pool(&database.url, 2)?,
+                workers::Metrics::register(&Registry::new())?,
+            )),
             Way::OneByOne => Self::OneByOne(OneByOne::connect(database).await?),
         })
     }
