@@ -91,7 +91,7 @@ impl Parts {
         let mut events = Vec::new();
         while after < head {
             let page = read::page(&self.database.pool, after, head, 5000, &Filter::default()).await.unwrap();
-            events.extend(page.events.into_iter().map(Arc::new));
+            events.extend(Event::all(page.events, page.unreadable));
             after = page.upto;
         }
         events

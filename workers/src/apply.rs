@@ -12,11 +12,11 @@ use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 
 use chrono::{DateTime, Utc};
-use event_store::database;
+use event_store::{database, read};
 use events::{AggregateId, EventId, Topic};
 use futures::FutureExt;
 use kill_points::kill_point;
-use projections::{AnyProjection, Folded};
+use projections::{AnyProjection, Folded, Pending};
 use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::fence::{self, Fence};
@@ -308,7 +308,7 @@ impl Applier {
                     self.hold(db, ledger, event, *reason, error).await?;
                     done.tally.parked += 1;
                 }
-                Verdict::Fresh => match fold(&mut *pending, event) {
+                Verdict::Fresh => match self.fold(&mut *pending, event) {
                     Ok(folded) => {
                         ledger.applied(event);
                         done.fresh.push(event.recorded_at);
@@ -317,12 +317,12 @@ impl Applier {
                             Folded::Skipped => done.tally.skipped += 1,
                         }
                     }
-                    Err(Refusal::WrongData(error)) => {
-                        self.hold(db, ledger, event, Reason::WrongData, &error).await?;
-                        done.tally.parked += 1;
-                    }
-                    Err(Refusal::Panicked(error)) => {
+                    Err(Refusal { reason: Reason::Panicked, error }) => {
                         return Err(Error::Condemned(event.event_id, (Reason::Panicked, error)));
+                    }
+                    Err(Refusal { reason, error }) => {
+                        self.hold(db, ledger, event, reason, &error).await?;
+                        done.tally.parked += 1;
                     }
                 },
             }
@@ -333,6 +333,17 @@ impl Applier {
             kill_point!("apply.written");
         }
         Ok(done)
+    }
+
+    /// An event whose data cannot be had is of no account to a projection that does not know its type.
+    fn fold(&self, pending: &mut dyn Pending, event: &Event) -> Result<Folded, Refusal> {
+        match event.unreadable() {
+            None => fold(pending, event),
+            Some(error) => match fold(&mut *self.projection.begin(), event) {
+                Ok(Folded::Skipped) => Ok(Folded::Skipped),
+                _ => Err(Refusal { reason: Reason::Unreadable, error }),
+            },
+        }
     }
 
     async fn hold(
@@ -347,6 +358,23 @@ impl Applier {
         kill_point!("park.inserted");
         ledger.hold(event.aggregate_id);
         Ok(())
+    }
+
+    /// The first of these events, as many as are good for one batch; the others are left to be asked for again.
+    pub(crate) async fn read(&self, ids: &[EventId]) -> Result<(Vec<Event>, Vec<EventId>), Error> {
+        let (now, later) = ids.split_at(ids.len().min(self.stride.now()));
+        match database::heard("reading", read::by_id(&self.pool, now)).await {
+            Ok(found) => {
+                let rest = found.rest.iter().chain(later).copied().collect();
+                Ok((Event::all(found.events, found.unreadable).collect(), rest))
+            }
+            Err(error) => {
+                if database::is_too_much(&error) {
+                    self.stride.shorten(now.len());
+                }
+                Err(error.into())
+            }
+        }
     }
 
     fn count(&self, tally: Tally, mode: Mode) {

@@ -8,28 +8,12 @@ use projections::{Folded, Pending};
 use crate::park::Reason;
 use crate::part::said;
 
-/// Why an event cannot be folded, for as long as neither it nor the code changes.
+/// Why an event cannot be folded, for as long as neither it nor the code changes. After a panic the changes may be half of
+/// what they should be, and must not be written; else they are as before.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
-    /// The changes are as before.
-    WrongData(String),
-    /// The changes may be half of what they should be, and must not be written.
-    Panicked(String),
-}
-
-impl Refusal {
-    pub fn reason(&self) -> Reason {
-        match self {
-            Self::WrongData(_) => Reason::WrongData,
-            Self::Panicked(_) => Reason::Panicked,
-        }
-    }
-
-    pub fn into_error(self) -> String {
-        match self {
-            Self::WrongData(error) | Self::Panicked(error) => error,
-        }
-    }
+pub struct Refusal {
+    pub reason: Reason,
+    pub error: String,
 }
 
 /// # Errors
@@ -37,7 +21,10 @@ impl Refusal {
 pub fn fold(pending: &mut dyn Pending, event: &Recorded<Payload>) -> Result<Folded, Refusal> {
     // What it leaves behind is not looked at again after a panic.
     match catch_unwind(AssertUnwindSafe(|| pending.fold(event))) {
-        Ok(folded) => folded.map_err(|error| Refusal::WrongData(error.to_string())),
-        Err(panic) => Err(Refusal::Panicked(format!("the fold panicked: {}", said(&*panic)))),
+        Ok(Ok(folded)) => Ok(folded),
+        Ok(Err(error)) => Err(Refusal { reason: Reason::WrongData, error: error.to_string() }),
+        Err(panic) => {
+            Err(Refusal { reason: Reason::Panicked, error: format!("the fold panicked: {}", said(&*panic)) })
+        }
     }
 }

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use event_store::read;
 use events::EventId;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -15,7 +14,7 @@ use futures::{FutureExt, StreamExt};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::apply::{self, Applier, Mode};
+use crate::apply::{self, Applier, Mode, Tally};
 use crate::retry;
 use crate::verdict::Event;
 
@@ -138,7 +137,13 @@ async fn run(lane: usize, applier: Applier, events: Arc<[Event]>, stop: Cancella
     Run { lane, done: done.await.is_some() }
 }
 
-async fn again(applier: &Applier, ids: &[EventId]) -> Result<apply::Tally, apply::Error> {
-    let events: Vec<Event> = read::by_id(&applier.pool, ids).await?.into_iter().map(Arc::new).collect();
-    applier.apply(&events, Mode::Live).await
+async fn again(applier: &Applier, ids: &[EventId]) -> Result<Tally, apply::Error> {
+    let mut tally = Tally::default();
+    let mut rest = ids.to_vec();
+    while !rest.is_empty() {
+        let (events, more) = applier.read(&rest).await?;
+        tally += applier.apply(&events, Mode::Live).await?;
+        rest = more;
+    }
+    Ok(tally)
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use bus::{Delivery, Subscription};
 use event_store::database;
 use event_store::tail::Head;
-use events::Topic;
+use bytes::Bytes;
+use events::{EventId, Topic};
 use kill_points::kill_point;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -19,9 +20,10 @@ use crate::lanes::Lanes;
 use crate::part::{self, Ended, endless};
 use crate::redrive::{Redrive, RedriveMessages};
 use crate::replay::Replays;
-use crate::resolve::Resolver;
+use crate::resolve::{Resolved, Resolver};
 use crate::retry;
 use crate::sweep::Sweep;
+use crate::verdict::Event;
 
 /// Deliveries resolved at a time at most. Their bytes are bounded by the room that they take, see [`bus::Room`].
 pub const BATCH: usize = 1000;
@@ -113,20 +115,23 @@ impl Worker {
     }
 
     /// Settles a batch and acknowledges it. While Postgres is away it holds the batch and takes no other.
-    async fn settle(&self, lanes: &mut Lanes, batch: Vec<Delivery>, stop: &CancellationToken) {
+    async fn settle(&self, lanes: &mut Lanes, mut batch: Vec<Delivery>, stop: &CancellationToken) {
         let resolving = retry::until_done("a batch of deliveries", stop, || {
             database::heard("resolving", self.resolver.resolve(&batch))
         });
-        let Some(mut resolved) = lanes.beside(resolving).await else { return };
+        let Some(Resolved { events, rest, later }) = lanes.beside(resolving).await else { return };
         kill_point!("worker.resolved");
-        if !resolved.events.is_empty() && !lanes.apply(resolved.events.into(), stop).await {
+        // What they said is not needed any more.
+        for delivery in &mut batch {
+            delivery.message.data = Bytes::new();
+        }
+        if !self.apply(lanes, events, rest, stop).await {
             return;
         }
         kill_point!("worker.applied");
         let buried = batch.iter().filter(|delivery| delivery.message.is_dead_letter()).count();
         self.resolver.metrics.broker_dead_letters.with_label_values(&[self.topic().name]).inc_by(buried as u64);
-        resolved.later.sort_unstable();
-        let mut later = resolved.later.into_iter().peekable();
+        let mut later = sorted(later).into_iter().peekable();
         for (index, delivery) in batch.into_iter().enumerate() {
             if later.next_if_eq(&index).is_some() {
                 delivery.receipt.nack();
@@ -136,6 +141,34 @@ impl Worker {
         }
         kill_point!("worker.acked");
     }
+
+    /// Applies what a batch speaks of, as much at a time as is good for one transaction; `false`: it was stopped.
+    async fn apply(
+        &self,
+        lanes: &mut Lanes,
+        mut events: Vec<Event>,
+        mut rest: Vec<EventId>,
+        stop: &CancellationToken,
+    ) -> bool {
+        loop {
+            if !events.is_empty() && !lanes.apply(events.into(), stop).await {
+                return false;
+            }
+            if rest.is_empty() {
+                return true;
+            }
+            let reading = retry::until_done("the rest of a batch of deliveries", stop, || {
+                database::heard("reading", self.resolver.part(&rest))
+            });
+            let Some(part) = lanes.beside(reading).await else { return false };
+            (events, rest) = (part.events, part.rest);
+        }
+    }
+}
+
+fn sorted(mut indexes: Vec<usize>) -> Vec<usize> {
+    indexes.sort_unstable();
+    indexes
 }
 
 /// Keeps pulling until stopped; a subscription that cannot be read is an error for the operator, and is tried again.

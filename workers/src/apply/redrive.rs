@@ -4,7 +4,6 @@
 //! does, it does in one transaction: it may be killed, and another worker may do the same at the same time.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use event_store::read;
 use events::{AggregateId, Version};
@@ -15,7 +14,7 @@ use uuid::Uuid;
 use super::{Applier, Error, Ledger, Mode, Tally};
 use crate::fence::Fence;
 use crate::park::Reason;
-use crate::verdict::Event;
+use crate::verdict::{self, Event};
 use crate::{dead_letters, operations};
 
 /// What became of a held aggregate.
@@ -64,8 +63,9 @@ impl Applier {
         }
         let next = ledger.applied_of(aggregate_id).version.next();
         let waiting = read::aggregate(&mut *tx, aggregate_id, next, Version(i32::MAX), limit as i64).await?;
-        let more = !waiting.is_complete();
-        let waiting: Vec<Event> = waiting.events.into_iter().map(Arc::new).collect();
+        let more = !waiting.complete;
+        let mut waiting: Vec<Event> = Event::all(waiting.events, waiting.unreadable).collect();
+        verdict::in_order(&mut waiting);
         ledger.release(aggregate_id);
         let condemned = match (refused, waiting.first()) {
             (Some((reason, error)), Some(first)) => BTreeMap::from([(first.event_id, (*reason, error.clone()))]),
