@@ -11,6 +11,7 @@ mod delivery;
 pub mod embedded;
 pub mod google;
 mod message;
+mod room;
 mod spec;
 
 use futures::future::BoxFuture;
@@ -22,6 +23,7 @@ pub use delivery::{Delivery, Receipt, Settle};
 pub use embedded::Embedded;
 pub use google::Google;
 pub use message::Message;
+pub use room::{Room, Taken};
 pub use spec::Spec;
 
 /// Publishes to one topic.

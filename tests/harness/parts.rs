@@ -49,7 +49,7 @@ impl Parts {
         let metrics = Metrics::register(&registry).unwrap();
         let pool = roles::applying_pool(url, 12).unwrap();
         let applier =
-            |projection: &&'static _| Applier { projection: *projection, pool: pool.clone(), metrics: metrics.clone() };
+            |projection: &&'static _| Applier::new(*projection, pool.clone(), metrics.clone());
         let appliers = registry::all().iter().map(applier).collect();
         let config = Config::new(database::options(url).unwrap());
         let (appender, _) = Appender::start(config, Head::default(), StoreMetrics::register(&registry).unwrap());
@@ -91,7 +91,7 @@ impl Parts {
         let mut events = Vec::new();
         while after < head {
             let page = read::page(&self.database.pool, after, head, 5000, &Filter::default()).await.unwrap();
-            events.extend(page.events.into_iter().map(Arc::new));
+            events.extend(Event::all(page.events, page.unreadable));
             after = page.upto;
         }
         events

@@ -9,12 +9,10 @@ use event_store::tail::Head;
 use event_store::{database, read};
 use events::{EventId, Position};
 use kill_points::kill_point;
-use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::{self, Applier, Mode};
 use crate::retry;
-use crate::verdict::Event;
 
 /// Positions looked at in one statement.
 const WINDOW: i64 = 10_000;
@@ -88,7 +86,8 @@ impl Sweep {
             // Not what it reached: a hold that ended meanwhile keeps it from settling, and it must look again.
             return Ok(Some(self.progress().await?.settled));
         }
-        let events: Vec<Event> = read::by_id(&self.applier.pool, &overdue).await?.into_iter().map(Arc::new).collect();
+        // What is not good for one batch is still unsettled, and found by the next step.
+        let (events, _) = self.applier.read(&overdue).await?;
         self.applier.apply(&events, Mode::Sweep).await?;
         kill_point!("sweep.applied");
         Ok(None)
