@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Embedded;
 use super::queue::{Queue, Queued};
-use crate::{Delivery, Error, Receipt, Room, Settle, Subscription, Taken};
+use crate::{Blame, Delivery, Error, Receipt, Room, Settle, Subscription, Taken};
 
 #[derive(Debug, Clone)]
 pub struct EmbeddedSubscription {
@@ -46,6 +46,7 @@ impl EmbeddedSubscription {
         let queue = self.bus.queue(&self.name).ok_or_else(|| Error {
             doing: format!("receiving from the embedded subscription {}", self.name),
             reason: "it does not exist: create it first".to_owned(),
+            blames: Blame::Bus,
         })?;
         let outstanding = Arc::new(Semaphore::new(self.max_outstanding as usize));
         tokio::select! {
@@ -111,7 +112,7 @@ struct Lease {
 
 impl Settle for Lease {
     fn ack(self: Box<Self>) {
-        self.queue.settle();
+        self.queue.settle(&self.queued);
     }
 
     fn nack(self: Box<Self>) {

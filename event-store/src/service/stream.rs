@@ -52,7 +52,7 @@ pub(super) fn all(
                     return Ok(None);
                 }
                 head.past(after).await;
-                upto = read::head(&pool).await.map_err(super::away)?;
+                upto = head.look(&pool).await.map_err(super::away)?;
             }
             let page = read::page(&pool, after, upto, WINDOW, &filter).await?;
             let end = (!follow).then_some(upto);

@@ -72,7 +72,7 @@ impl Sweep {
     /// Sweeps a window; how far it is settled, if there is nothing more to do for now.
     async fn step(&self, stop: &CancellationToken) -> Result<Option<Position>, apply::Error> {
         let progress = self.progress().await?;
-        let head = read::head(&self.applier.pool).await?;
+        let head = self.head.look(&self.applier.pool).await?;
         let upto = Position(head.0.min(progress.settled.0 + WINDOW));
         let unsettled = self.unsettled(&progress, upto).await?;
         kill_point!("sweep.looked");
