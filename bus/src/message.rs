@@ -15,12 +15,6 @@ impl Message {
     /// Source: <https://cloud.google.com/pubsub/docs/handling-failures#track_the_delivery_attempts>.
     pub const DEAD_LETTER_SOURCE: &str = "CloudPubSubDeadLetterSourceSubscription";
 
-    /// Its bytes as Pub/Sub counts them: data, and keys and values of its attributes.
-    pub fn bytes(&self) -> usize {
-        let attributes: usize = self.attributes.iter().map(|(key, value)| key.len() + value.len()).sum();
-        self.data.len() + attributes
-    }
-
     /// Whether it comes from a dead-letter topic.
     pub fn is_dead_letter(&self) -> bool {
         self.attributes.contains_key(Self::DEAD_LETTER_SOURCE)
