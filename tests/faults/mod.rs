@@ -1,6 +1,7 @@
 //! The faults that really happen, one after the other. Which test stands for which: docs/reliability.md.
 
 mod answers;
+mod batches;
 mod connections;
 mod deliveries;
 mod fences;
@@ -8,4 +9,5 @@ mod kills;
 mod points;
 mod primary;
 mod refusals;
+mod sizes;
 mod stores;
