@@ -1,7 +1,6 @@
 //! The fleet's parts within the test: no process and no bus between it and Postgres, so that it says what happens when.
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use event_store::append::{Append, Appended, Appender, Config, Error, Said};

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use event_store::tail::Head;
-use event_store::{database, read};
+use event_store::database;
 use events::{EventId, Position};
 use kill_points::kill_point;
 use tokio_util::sync::CancellationToken;
