@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool, Row};
 
 use crate::primary::Primary;
 use crate::session::Session;
@@ -72,7 +72,14 @@ impl Endpoint {
     }
 }
 
-/// Whether a connection still answers. The pool itself would wait for ever for that, and would warn of each that does not.
+/// Whether a connection still answers, and is outside of a transaction. The pool itself would wait for ever for the first
+/// and warn of each that does not, and it cannot know the second: who gives up while `begin` is under way has begun without
+/// knowing it, and what the next one then writes without a transaction of his own would never be committed.
 async fn answers(connection: &mut PgConnection, limit: Duration) -> bool {
-    matches!(tokio::time::timeout(limit, connection.ping()).await, Ok(Ok(())))
+    // The simple protocol, in which a statement outside of a transaction begins with its own.
+    let asked = sqlx::raw_sql("select now() <> statement_timestamp()").fetch_one(connection);
+    match tokio::time::timeout(limit, asked).await {
+        Ok(Ok(row)) => row.try_get::<bool, _>(0).is_ok_and(|begun| !begun),
+        _ => false,
+    }
 }

@@ -41,6 +41,20 @@ pub fn lacks_migrations(error: &sqlx::Error) -> bool {
 /// What to do about it.
 pub const MIGRATE: &str = "the database lacks tables of this version: run `fleet migrate`";
 
+/// A statement took longer than it may (or somebody cancelled it). What waits for a lock too long says something else.
+pub fn is_timeout(error: &sqlx::Error) -> bool {
+    code(error).is_some_and(|code| code == "57014")
+}
+
+/// Less at a time may go through: a statement took too long, the server is out of memory, or it has not been heard for too
+/// long.
+pub fn is_too_much(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(error) => error.kind() == std::io::ErrorKind::TimedOut,
+        error => is_timeout(error) || code(error).is_some_and(|code| code == "53200"),
+    }
+}
+
 /// The error in one line, without the values of the statement.
 pub fn describe(error: &sqlx::Error) -> String {
     match error {

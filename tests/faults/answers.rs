@@ -100,7 +100,7 @@ pub async fn delivered_to(worker: Worker, deliveries: Vec<Delivery>) {
     })
     .await;
     stop.cancel();
-    running.await.unwrap();
+    running.await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -149,7 +149,7 @@ async fn nothing_is_acknowledged_before_its_commit_and_everything_after_it() {
     })
     .await;
     stop.cancel();
-    running.await.unwrap();
+    running.await.unwrap().unwrap();
     let counted = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
     let duplicates =
         counted.lines().find(|line| line.contains(r#"result="duplicate""#) && line.contains("live")).unwrap();
@@ -186,6 +186,6 @@ async fn while_postgres_is_gone_a_worker_holds_its_batch_and_answers_nothing() {
     })
     .await;
     stop.cancel();
-    running.await.unwrap();
+    running.await.unwrap().unwrap();
     parts.converge(&Held::default()).await;
 }

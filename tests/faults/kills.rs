@@ -38,7 +38,7 @@ const STORE: [&str; 10] = [
 ];
 
 /// Points in whose process a worker dies.
-const WORKER: [&str; 29] = [
+const WORKER: [&str; 27] = [
     "worker.received",
     "worker.resolved",
     "worker.applied",
@@ -52,8 +52,6 @@ const WORKER: [&str; 29] = [
     "apply.recorded",
     "apply.committed",
     "park.inserted",
-    "park.recorded",
-    "park.committed",
     "sweep.looked",
     "sweep.settled",
     "sweep.applied",

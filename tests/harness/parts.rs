@@ -1,7 +1,6 @@
 //! The fleet's parts within the test: no process and no bus between it and Postgres, so that it says what happens when.
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use event_store::append::{Append, Appended, Appender, Config, Error, Said};
@@ -49,7 +48,7 @@ impl Parts {
         let metrics = Metrics::register(&registry).unwrap();
         let pool = roles::applying_pool(url, 12).unwrap();
         let applier =
-            |projection: &&'static _| Applier { projection: *projection, pool: pool.clone(), metrics: metrics.clone() };
+            |projection: &&'static _| Applier::new(*projection, pool.clone(), metrics.clone());
         let appliers = registry::all().iter().map(applier).collect();
         let config = Config::new(database::options(url).unwrap());
         let (appender, _) = Appender::start(config, Head::default(), StoreMetrics::register(&registry).unwrap());
@@ -91,7 +90,7 @@ impl Parts {
         let mut events = Vec::new();
         while after < head {
             let page = read::page(&self.database.pool, after, head, 5000, &Filter::default()).await.unwrap();
-            events.extend(page.events.into_iter().map(Arc::new));
+            events.extend(Event::all(page.events, page.unreadable));
             after = page.upto;
         }
         events

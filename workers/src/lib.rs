@@ -17,6 +17,7 @@ pub mod http;
 pub mod lag;
 pub mod operations;
 pub mod park;
+pub mod part;
 pub mod push;
 pub mod redrive;
 pub mod replay;
@@ -26,6 +27,8 @@ pub mod sweep;
 pub mod verdict;
 pub mod worker;
 
+mod fold;
+mod lanes;
 mod metrics;
 
 pub use metrics::Metrics;

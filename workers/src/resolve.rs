@@ -4,8 +4,7 @@
 //! published the message and whatever it says. A message that is no event of the store is adopted (into the store
 //! first, where the topic does so) or parked.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use bus::Delivery;
@@ -21,6 +20,7 @@ use tonic::Code;
 use tonic::transport::Channel;
 
 use crate::Metrics;
+use crate::fold::{Refusal, fold};
 use crate::park::{self, Reason};
 use crate::verdict::Event;
 
@@ -46,11 +46,20 @@ pub struct Resolver {
     pub metrics: Metrics,
 }
 
+/// Events of the store, and the ids of those that it has but that did not fit.
+#[derive(Default)]
+struct Found {
+    events: Vec<Event>,
+    rest: Vec<EventId>,
+}
+
 /// A batch of deliveries, resolved.
 #[derive(Debug, Default)]
 pub struct Resolved {
-    /// What the deliveries speak of, each event once.
+    /// What the deliveries speak of, each event once, as far as it is good for one batch.
     pub events: Vec<Event>,
+    /// The others that they speak of: see [`Resolver::part`].
+    pub rest: Vec<EventId>,
     /// Indexes of deliveries to give back: they shall come again.
     pub later: Vec<usize>,
 }
@@ -73,13 +82,14 @@ impl Resolver {
         }
         ids.sort_unstable();
         ids.dedup();
-        let mut known: HashMap<EventId, Event> = self.known(&ids).await?;
-
-        let mut resolved = Resolved::default();
+        let found = self.found(&ids).await?;
+        let known: HashSet<EventId> =
+            found.events.iter().map(|event| event.event_id).chain(found.rest.iter().copied()).collect();
+        let mut resolved = self.ours(found);
         let mut foreign: Vec<(usize, wire::Event<'_>)> = Vec::new();
         for (index, id) in spoken_of.iter().enumerate() {
             let Some(id) = id else { continue };
-            if known.contains_key(id) {
+            if known.contains(id) {
                 continue;
             }
             match wire::decode(&deliveries[index].message.data) {
@@ -98,21 +108,42 @@ impl Resolver {
                 Adoption::Refused(reason, error) => self.park(delivery, reason, &error).await?,
             }
         }
-        known.extend(self.known(&adopted).await?);
-        // An event may be spoken of on a topic that is not its own; the workers of its own topic take care of it.
-        resolved.events = known
-            .into_values()
-            .filter(|event| self.topic.aggregate_types.contains(&event.data.aggregate_type.as_str()))
-            .collect();
+        resolved.rest.extend(adopted);
         Ok(resolved)
     }
 
-    async fn known(&self, ids: &[EventId]) -> Result<HashMap<EventId, Event>, Error> {
-        if ids.is_empty() {
-            return Ok(HashMap::new());
+    /// The next events of what is left of a batch.
+    pub async fn part(&self, rest: &[EventId]) -> Result<Resolved, Error> {
+        Ok(self.ours(self.found(rest).await?))
+    }
+
+    /// An event may be spoken of on a topic that is not its own; the workers of its own topic take care of it.
+    fn ours(&self, found: Found) -> Resolved {
+        let ours = |event: &Event| self.topic.aggregate_types.contains(&event.data.aggregate_type.as_str());
+        Resolved { events: found.events.into_iter().filter(ours).collect(), rest: found.rest, later: Vec::new() }
+    }
+
+    /// Which of these the store knows. If they are too many for it, half of them at a time, until all are looked for.
+    async fn found(&self, ids: &[EventId]) -> Result<Found, Error> {
+        let mut found = Found::default();
+        let mut parts = vec![ids];
+        while let Some(part) = parts.pop() {
+            if part.is_empty() {
+                continue;
+            }
+            match read::by_id(&self.pool, part).await {
+                Ok(more) => {
+                    found.events.extend(Event::all(more.events, more.unreadable));
+                    found.rest.extend(more.rest);
+                }
+                Err(error) if database::is_too_much(&error) && part.len() > 1 => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    parts.extend([second, first]);
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
-        let events = read::by_id(&self.pool, ids).await?;
-        Ok(events.into_iter().map(|event| (event.event_id, Arc::new(event))).collect())
+        Ok(found)
     }
 
     /// Appends a foreign event to the store. Idempotent by its id.
@@ -130,8 +161,8 @@ impl Resolver {
         if event.event_version.0 < 1 {
             return refused(Reason::WrongData, "event_version must be at least 1".into());
         }
-        if let Err(error) = self.fits(event) {
-            return refused(Reason::WrongData, error);
+        if let Err(Refusal { reason, error }) = self.fits(event) {
+            return refused(reason, error);
         }
         match self.store.clone().append_events(append_request(event)).await {
             Ok(_) => {
@@ -165,7 +196,7 @@ impl Resolver {
     }
 
     /// Whether every projection of the topic can decode it: what would be poison is not let into the store.
-    fn fits(&self, event: &wire::Event<'_>) -> Result<(), String> {
+    fn fits(&self, event: &wire::Event<'_>) -> Result<(), Refusal> {
         let recorded = Recorded {
             event_id: event.event_id,
             aggregate_id: event.aggregate_id,
@@ -181,7 +212,7 @@ impl Resolver {
             },
         };
         for projection in &self.projections {
-            projection.begin().fold(&recorded).map_err(|error| error.to_string())?;
+            fold(&mut *projection.begin(), &recorded)?;
         }
         Ok(())
     }

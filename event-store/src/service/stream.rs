@@ -24,9 +24,8 @@ pub(super) fn aggregate(
         async move {
             let Some(from) = from else { return Ok(None) };
             let page = read::aggregate(&pool, aggregate_id, from, to, WINDOW).await.map_err(super::away)?;
-            let last = page.last().map(|event| event.version);
-            let next = last.filter(|last| page.len() as i64 == WINDOW && *last < to).map(Version::next);
-            Ok::<_, Status>(Some((page, next)))
+            let next = page.rest.first().map(|(_, from, _)| *from);
+            Ok::<_, Status>(Some((page.events, next)))
         }
     });
     pages.map_ok(|page| stream::iter(page).map(|event| Ok(recorded(event)))).try_flatten()
@@ -53,7 +52,7 @@ pub(super) fn all(
                     return Ok(None);
                 }
                 head.past(after).await;
-                upto = read::head(&pool).await.map_err(super::away)?;
+                upto = head.look(&pool).await.map_err(super::away)?;
             }
             let page = read::page(&pool, after, upto, WINDOW, &filter).await?;
             let end = (!follow).then_some(upto);

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use bus::Room;
 use bus::embedded::Embedded;
 use bus::google::Google;
 use clap::{Args, ValueEnum};
@@ -22,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use workers::Metrics;
 use workers::admin::{self, Admin};
 use workers::http::{self, Health};
-use workers::worker::BATCH;
+use workers::worker::{BATCH, MAX_OUTSTANDING_BYTES};
 
 use crate::bus_choice::{Bus, Pull};
 use crate::embedded::{DataDir, Emulator, Place, Postgres};
@@ -195,7 +196,7 @@ impl Dev<'_> {
         let health = health.with_lag(metrics, projections.clone());
         let admin = admin::router(Admin { pool: pool.clone(), projections });
         let router = http::router(health).merge(http::guarded(admin, endpoint.primary));
-        parts.spawn(serve::http(http, router, stop.clone()));
+        roles::spawn(&mut parts, "HTTP", stop, serve::http(http, router, stop.clone()));
 
         file::write(data_dir, file)?;
         println!("http      http://{}  (/metrics, /healthz, /readyz, /admin/v1/projections)", file.http);
@@ -209,7 +210,7 @@ impl Dev<'_> {
                 loaded?;
             }
         }
-        parts.spawn(live::show(pool, showing));
+        roles::spawn(&mut parts, "the live lines", stop, live::show(pool, showing));
         roles::wait(parts, stop.clone()).await
     }
 
@@ -224,8 +225,10 @@ impl Dev<'_> {
         let pool = endpoint.applying(20);
         for topic in TOPICS {
             let (sender, deliveries) = mpsc::channel(BATCH);
-            let live = self.bus.subscription(topic, Pull { streams: 8, max_outstanding: 1000 });
-            let subscriptions = vec![live, self.bus.dead_letters(topic)];
+            let room = Room::new(MAX_OUTSTANDING_BYTES);
+            let live =
+                self.bus.subscription(topic, Pull { streams: 8, max_outstanding: 1000, room: room.clone() });
+            let subscriptions = vec![live, self.bus.dead_letters(topic, room)];
             let worker = TopicWorker {
                 topic,
                 projections: registry::of_topic(topic).collect(),

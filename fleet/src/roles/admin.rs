@@ -38,7 +38,7 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<()> {
     let router = http::router(health).merge(admin);
     let mut parts = JoinSet::new();
     super::refuse_pooler(&endpoint, connections + 1, &mut parts, &stop).await?;
-    parts.spawn(serve::http(listener, router, stop.clone()));
+    super::spawn(&mut parts, "HTTP", &stop, serve::http(listener, router, stop.clone()));
     tracing::info!(http = %address, "admin: serving");
     super::wait(parts, stop).await
 }

@@ -1,5 +1,7 @@
 //! `fleet event-store`: gRPC append and read, and a relay for each topic.
 
+use std::convert::Infallible;
+
 use anyhow::{Context, Result};
 use clap::Args;
 use database::Endpoint;
@@ -17,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use workers::http::{self, Health};
 
-use super::migrate;
+use super::{migrate, spawn};
 use crate::bus_choice::Bus;
 use crate::{cli, serve};
 
@@ -53,7 +55,7 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<()> {
     // One for writing, one for the watch.
     super::refuse_pooler(&endpoint, connections + 2, &mut parts, &stop).await?;
     let health = Health::new(pool.clone(), endpoint.primary.clone(), migrate::migrations(), registry.clone());
-    parts.spawn(serve::http(listener, http::router(health), stop.clone()));
+    spawn(&mut parts, "HTTP", &stop, serve::http(listener, http::router(health), stop.clone()));
     let head = Head::default();
     EventStore { endpoint, pool, head, registry, grpc, bus }.spawn(&mut parts, &stop)?;
 
@@ -80,12 +82,14 @@ impl EventStore {
         let config = append::Config { primary: primary.clone(), ..append::Config::new(options) };
         let (appender, writer) = Appender::start(config, head.clone(), metrics.clone());
         let service = Service { appender, pool: pool.clone(), primary, head: head.clone(), stop: stop.clone() };
-        parts.spawn(serve::grpc(grpc, service, stop.clone()));
+        spawn(parts, "gRPC", stop, serve::grpc(grpc, service, stop.clone()));
         // Ends when the service, the last holder of the queue, is gone.
-        parts.spawn(async { writer.await.context("the writer of the event store ended") });
+        spawn(parts, "the writer of the event store", stop, writer);
 
-        parts.spawn(head.clone().announce(pool.clone(), stop.clone()).map(Ok));
-        parts.spawn(head.clone().listen(pool.clone(), stop.clone()).map(Ok));
+        let announcing = head.clone().announce(pool.clone(), stop.clone());
+        spawn(parts, "announcing appends", stop, announcing.map(Ok::<_, Infallible>));
+        let listening = head.clone().listen(pool.clone(), stop.clone());
+        spawn(parts, "listening to appends", stop, listening.map(Ok::<_, Infallible>));
         for topic in TOPICS {
             let Some(bus) = &bus else { break };
             let relay = Relay {
@@ -95,7 +99,8 @@ impl EventStore {
                 head: head.clone(),
                 metrics: metrics.clone(),
             };
-            parts.spawn(relay.run(stop.clone()).map(Ok));
+            let name = format!("the relay of {}", topic.name);
+            spawn(parts, name, stop, relay.run(stop.clone()).map(Ok::<_, Infallible>));
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ pub mod event_store;
 pub mod migrate;
 pub mod worker;
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -13,6 +14,7 @@ use prometheus::{IntGaugeVec, Opts, Registry};
 use sqlx::PgPool;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use workers::part::part;
 
 const NO_URL: &str = "DATABASE_URL is not a Postgres URL";
 
@@ -75,6 +77,17 @@ pub fn registry(role: &str) -> Result<Registry> {
     info.with_label_values(&[env!("CARGO_PKG_VERSION"), role]).set(1);
     registry.register(Box::new(info))?;
     Ok(registry)
+}
+
+/// Adds a part, which must not end before `stop`: its end is an error that names it.
+pub fn spawn<E: Display + 'static>(
+    parts: &mut JoinSet<Result<()>>,
+    name: impl Into<String> + Send + 'static,
+    stop: &CancellationToken,
+    work: impl Future<Output = Result<(), E>> + Send + 'static,
+) {
+    let part = part(name, stop.clone(), work);
+    parts.spawn(async { Ok(part.await?) });
 }
 
 /// Runs the parts until `stop` or until one of them fails, then lets the others end.

@@ -3,8 +3,7 @@
 //! What waits behind a dead letter waits in the store, so that redriving means reading on from there. All that a step
 //! does, it does in one transaction: it may be killed, and another worker may do the same at the same time.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 
 use event_store::read;
 use events::{AggregateId, Version};
@@ -12,10 +11,10 @@ use kill_points::kill_point;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Applier, Done, Error, Ledger, Mode, Tally};
+use super::{Applier, Error, Ledger, Mode, Tally};
 use crate::fence::Fence;
 use crate::park::Reason;
-use crate::verdict::Event;
+use crate::verdict::{self, Event};
 use crate::{dead_letters, operations};
 
 /// What became of a held aggregate.
@@ -31,6 +30,9 @@ pub enum Redriven {
     Parked(Tally),
 }
 
+/// Why the first event that waits is to be parked.
+pub(crate) type Refused = (Reason, String);
+
 /// The dead letter at the front of an aggregate, with the decision about it.
 struct Front {
     id: Uuid,
@@ -41,12 +43,12 @@ struct Front {
 
 impl Applier {
     /// One step: applies up to `limit` events that wait in the aggregate, its dead letter first, or without it if that
-    /// was the decision. `refused` parks the first of them instead, because Postgres refuses it.
+    /// was the decision. `refused` parks the first of them instead.
     pub(crate) async fn redrive(
         &self,
         aggregate_id: AggregateId,
         limit: usize,
-        refused: Option<&str>,
+        refused: Option<&Refused>,
     ) -> Result<Redriven, Error> {
         let mut tx = self.pool.begin().await?;
         let fence = Fence::enter(&mut tx, self.projection).await?;
@@ -61,21 +63,21 @@ impl Applier {
         }
         let next = ledger.applied_of(aggregate_id).version.next();
         let waiting = read::aggregate(&mut *tx, aggregate_id, next, Version(i32::MAX), limit as i64).await?;
-        let waiting: Vec<Event> = waiting.into_iter().map(Arc::new).collect();
+        let more = !waiting.is_complete();
+        let mut waiting: Vec<Event> = Event::all(waiting.events, waiting.unreadable).collect();
+        verdict::in_order(&mut waiting);
         ledger.release(aggregate_id);
-        let done = match (refused, waiting.first()) {
-            (Some(error), Some(first)) => {
-                self.hold(&mut tx, &mut ledger, first, Reason::WriteFailed, error).await?;
-                Done { tally: Tally { parked: 1, ..Tally::default() }, ..Done::default() }
-            }
-            _ => self.settle(&mut tx, &mut ledger, &waiting, &ids).await?,
+        let condemned = match (refused, waiting.first()) {
+            (Some((reason, error)), Some(first)) => BTreeMap::from([(first.event_id, (*reason, error.clone()))]),
+            _ => BTreeMap::new(),
         };
+        let done = self.settle(&mut tx, &mut ledger, &waiting, &ids, &condemned).await?;
 
         kill_point!("redrive.settled");
 
         let redriven = if done.tally.parked > 0 {
             Redriven::Parked(done.tally)
-        } else if waiting.len() == limit {
+        } else if more {
             ledger.hold(aggregate_id);
             Redriven::More(done.tally)
         } else {

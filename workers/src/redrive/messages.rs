@@ -99,12 +99,17 @@ impl RedriveMessages {
 
     /// What it speaks of is applied, or it is parked again, which takes the decision away.
     async fn retry(&self, decision: &Decision) -> Result<(), Error> {
-        let resolved = self.resolver.resolve(std::slice::from_ref(&decision.delivery)).await?;
+        let mut resolved = self.resolver.resolve(std::slice::from_ref(&decision.delivery)).await?;
         kill_point!("redrive.message_resolved");
-        for applier in &self.appliers {
-            applier.apply(&resolved.events, Mode::Redrive).await?;
+        loop {
+            for applier in &self.appliers {
+                applier.apply(&resolved.events, Mode::Redrive).await?;
+            }
+            if resolved.rest.is_empty() {
+                return Ok(());
+            }
+            resolved = self.resolver.part(&resolved.rest).await?;
         }
-        Ok(())
     }
 
     async fn settle(&self, decision: &Decision) -> sqlx::Result<()> {

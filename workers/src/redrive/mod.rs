@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use messages::RedriveMessages;
 
-use crate::apply::{Applier, Error, Redriven};
+use crate::apply::{Applier, Error, Redriven, Refused};
+use crate::park::Reason;
 use crate::{operations, retry};
 
 /// How often a worker looks for decisions.
@@ -25,6 +26,9 @@ const DECISIONS: i64 = 100;
 
 /// Events of one aggregate applied in one transaction at most.
 const STEP: usize = 200;
+
+/// Times that an event that is alone may take too long, before the one for which it is parked again.
+const PATIENCE: u32 = 2;
 
 /// The dead letters of one projection.
 #[derive(Debug, Clone)]
@@ -74,20 +78,29 @@ impl Redrive {
     /// Until nothing waits in the aggregate, or something is parked again.
     async fn aggregate(&self, decision: &Decision, stop: &CancellationToken) -> Result<(), Error> {
         let mut step = STEP;
-        let mut refused: Option<String> = None;
+        let mut too_slow = 0;
+        let mut refused: Option<Refused> = None;
         while !stop.is_cancelled() {
             let refusal = refused.take();
-            let redriving = self.applier.redrive(decision.aggregate_id, step, refusal.as_deref());
+            let redriving = self.applier.redrive(decision.aggregate_id, step, refusal.as_ref());
             match database::heard("redriving", redriving).await {
-                Ok(Redriven::More(tally)) => pace(decision.rate, tally.applied, stop).await,
+                Ok(Redriven::More(tally)) => {
+                    step = (step * 2).min(STEP);
+                    too_slow = 0;
+                    pace(decision.rate, tally.applied, stop).await;
+                }
                 Ok(Redriven::Released(tally) | Redriven::Parked(tally)) => {
                     pace(decision.rate, tally.applied.max(1), stop).await;
                     break;
                 }
                 Ok(Redriven::Nothing) => break,
                 // One event fails the whole step. One by one, until that event is the first.
-                Err(error) if error.is_poison() && step > 1 => step = 1,
-                Err(error) if error.is_poison() => refused = Some(error.to_string()),
+                Err(error) if error.blames_an_event() && step > 1 => step = 1,
+                Err(Error::Condemned(_, refusal)) => refused = Some(refusal),
+                Err(error) if error.is_poison() => refused = Some((Reason::WriteFailed, error.to_string())),
+                Err(error) if error.is_too_much() && step > 1 => step /= 2,
+                Err(error) if error.is_too_slow() && too_slow < PATIENCE => too_slow += 1,
+                Err(error) if error.is_too_slow() => refused = Some((Reason::WriteFailed, error.to_string())),
                 Err(error) => return Err(error),
             }
         }

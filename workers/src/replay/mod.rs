@@ -7,7 +7,6 @@
 mod selection;
 mod store;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use event_store::{database, read};
@@ -44,6 +43,17 @@ impl Error {
             Self::Read(read::Error::Database(error)) => database::is_transient(error),
             Self::Read(read::Error::Gap { .. }) => false,
             Self::Apply(error) => error.is_transient(),
+        }
+    }
+}
+
+impl Error {
+    /// Fewer positions may go through.
+    fn is_too_much(&self) -> bool {
+        match self {
+            Self::Read(read::Error::Database(error)) => database::is_too_much(error),
+            Self::Read(read::Error::Gap { .. }) => false,
+            Self::Apply(error) => error.is_too_much(),
         }
     }
 }
@@ -85,14 +95,20 @@ impl Replays {
         tracing::info!(operation = %claim.id, projection = claim.projection, "replay: running");
         kill_point!("replay.claimed");
         let mut position = claim.position;
+        let mut window = WINDOW;
         while position < claim.upto {
             if stop.is_cancelled() {
                 // Another worker, or this one after its restart, goes on from the last page.
                 store::release(&applier.pool, claim.id, self.runner).await?;
                 return Ok(true);
             }
-            let page = database::heard("replaying", self.page(applier, &claim, position));
+            let page = database::heard("replaying", self.page(applier, &claim, position, window));
             let (next, seen, tally) = match page.await {
+                Err(error) if error.is_too_much() && window > 1 => {
+                    window /= 2;
+                    tracing::warn!(operation = %claim.id, %error, window, "replay: fewer positions at a time");
+                    continue;
+                }
                 Err(error) if !error.is_transient() => {
                     tracing::error!(operation = %claim.id, projection = claim.projection, %error, "replay: failed");
                     store::fail(&applier.pool, claim.id, self.runner, &error.to_string()).await?;
@@ -101,6 +117,7 @@ impl Replays {
                 page => page?,
             };
             kill_point!("replay.applied");
+            window = (window * 2).min(WINDOW);
             position = next;
             if !store::progress(&applier.pool, claim.id, self.runner, position, seen, tally).await? {
                 tracing::warn!(operation = %claim.id, "replay: another worker took it over");
@@ -114,11 +131,17 @@ impl Replays {
         Ok(true)
     }
 
-    async fn page(&self, applier: &Applier, claim: &Claim, after: Position) -> Result<(Position, u64, Tally), Error> {
+    async fn page(
+        &self,
+        applier: &Applier,
+        claim: &Claim,
+        after: Position,
+        window: i64,
+    ) -> Result<(Position, u64, Tally), Error> {
         let filter = claim.selection.filter(applier.projection.topic());
-        let page = read::page(&applier.pool, after, claim.upto, WINDOW, &filter).await?;
-        let events: Vec<Event> =
-            page.events.into_iter().filter(|event| claim.selection.includes(event.occurred_at)).map(Arc::new).collect();
+        let page = read::page(&applier.pool, after, claim.upto, window, &filter).await?;
+        let events = Event::all(page.events, page.unreadable);
+        let events: Vec<Event> = events.filter(|event| claim.selection.includes(event.occurred_at)).collect();
         let seen = events.len() as u64;
         let tally = if events.is_empty() { Tally::default() } else { applier.apply(&events, Mode::Replay).await? };
         Ok((page.upto, seen, tally))

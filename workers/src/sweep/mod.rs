@@ -6,15 +6,13 @@
 use std::time::Duration;
 
 use event_store::tail::Head;
-use event_store::{database, read};
+use event_store::database;
 use events::{EventId, Position};
 use kill_points::kill_point;
-use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::{self, Applier, Mode};
 use crate::retry;
-use crate::verdict::Event;
 
 /// Positions looked at in one statement.
 const WINDOW: i64 = 10_000;
@@ -74,7 +72,7 @@ impl Sweep {
     /// Sweeps a window; how far it is settled, if there is nothing more to do for now.
     async fn step(&self, stop: &CancellationToken) -> Result<Option<Position>, apply::Error> {
         let progress = self.progress().await?;
-        let head = read::head(&self.applier.pool).await?;
+        let head = self.head.look(&self.applier.pool).await?;
         let upto = Position(head.0.min(progress.settled.0 + WINDOW));
         let unsettled = self.unsettled(&progress, upto).await?;
         kill_point!("sweep.looked");
@@ -88,7 +86,8 @@ impl Sweep {
             // Not what it reached: a hold that ended meanwhile keeps it from settling, and it must look again.
             return Ok(Some(self.progress().await?.settled));
         }
-        let events: Vec<Event> = read::by_id(&self.applier.pool, &overdue).await?.into_iter().map(Arc::new).collect();
+        // What is not good for one batch is still unsettled, and found by the next step.
+        let (events, _) = self.applier.read(&overdue).await?;
         self.applier.apply(&events, Mode::Sweep).await?;
         kill_point!("sweep.applied");
         Ok(None)
