@@ -159,7 +159,11 @@ impl Relay {
     }
 
     /// The next page, and up to where. `None`: what was reached is not in the history that the database has.
-    async fn read(&self, cursor: &Cursor, lease: &mut Lease) -> Result<Option<(Vec<Recorded<Payload>>, Position)>, Error> {
+    async fn read(
+        &self,
+        cursor: &Cursor,
+        lease: &mut Lease,
+    ) -> Result<Option<(Vec<Recorded<Payload>>, Position)>, Error> {
         let said = self.head.said();
         // One connection, so that head and page are of one server.
         let mut db = self.pool.acquire().await?;
