@@ -1,6 +1,7 @@
 //! The faults that really happen, one after the other. Which test stands for which: docs/reliability.md.
 
 mod answers;
+mod bus_limits;
 mod connections;
 mod deliveries;
 mod fences;

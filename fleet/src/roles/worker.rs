@@ -216,7 +216,11 @@ impl TopicWorker<'_> {
 pub fn endpoint(address: &str) -> Result<Endpoint> {
     let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
     let endpoint = Endpoint::from_shared(url).with_context(|| format!("FLEET_GRPC: {address:?} is not host:port"))?;
-    Ok(endpoint.connect_timeout(Duration::from_secs(5)).tcp_nodelay(true))
+    Ok(endpoint
+        .connect_timeout(Duration::from_secs(5))
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(serve::KEEPALIVE)
+        .keep_alive_timeout(serve::KEEPALIVE_ANSWER))
 }
 
 fn verifier(options: &Options, address: SocketAddr) -> Result<Option<Arc<Verifier>>> {
