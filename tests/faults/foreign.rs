@@ -68,7 +68,7 @@ async fn answered(worker: Worker, batch: Vec<Message>) -> Vec<bool> {
     })
     .await;
     stop.cancel();
-    running.await.unwrap();
+    running.await.unwrap().unwrap();
     let answers = answers.lock().unwrap();
     answers.values().copied().collect()
 }

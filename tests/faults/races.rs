@@ -122,7 +122,7 @@ async fn what_is_appended_while_a_redrive_is_under_way_is_not_settled_over() {
         let point: &'static str = point.leak();
         let mallory = Uuid::now_v7();
         parts
-            .load(&[user(mallory, &format!("mallory-{mallory}@example.org")), email(mallory, 2, "second@example.org")])
+            .load(&[user(mallory, &format!("mallory-{mallory}@example.org")), email(mallory, 2, "mallory@new.org")])
             .await;
         refuse(&parts, true).await;
         parts.sweep().await;

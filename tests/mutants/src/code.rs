@@ -10,6 +10,9 @@ use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 use syn::{BinOp, Expr, UnOp};
 
+/// Constants that say how often, or what is allowed, and not how much at a time: `--limits` leaves them alone.
+const NO_AMOUNTS: [&str; 7] = ["MAX_PLANNED", "PATIENCE", "RACES", "READABLE", "REMEMBERED", "STRIKES", "TOO_MANY"];
+
 /// One change.
 pub struct Mutant {
     pub id: u32,
@@ -410,7 +413,8 @@ impl<'a> Visit<'a> for Finder<'_> {
             && self.limits.contains(&name)
         {
             let id = self.mutant(path.span(), format!("{name} + 1"));
-            self.before(path.span(), format!("crate::switches::limit({id}, "));
+            let switch = if NO_AMOUNTS.contains(&name.as_str()) { "number" } else { "limit" };
+            self.before(path.span(), format!("crate::switches::{switch}({id}, "));
             self.after(path.span(), ")");
         }
     }

@@ -84,12 +84,19 @@ pub fn greatest<T: Ord>(mutant: u32, a: T, b: T) -> T {
     }
 }
 
-/// A constant that limits something, at one place where it is used.
+/// An integer constant, at one place where it is used.
+pub fn number<N: TryFrom<u32> + std::ops::Add<Output = N>>(mutant: u32, number: N) -> N {
+    if on(mutant) { number + small(1) } else { number }
+}
+
+/// A constant that says how much is taken at a time, at one place where it is used.
 pub fn limit<N: TryFrom<u32> + std::ops::Add<Output = N>>(mutant: u32, limit: N) -> N {
-    let number = |number| N::try_from(number).ok().expect("a small number");
     match *LIMITS {
-        Some(limits) => number(limits),
-        None if on(mutant) => limit + number(1),
-        None => limit,
+        Some(limits) => small(limits),
+        None => number(mutant, limit),
     }
+}
+
+fn small<N: TryFrom<u32>>(number: u32) -> N {
+    N::try_from(number).ok().expect("a small number")
 }
