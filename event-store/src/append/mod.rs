@@ -162,6 +162,10 @@ pub struct Said<'a> {
     pub occurred_at: Option<chrono::DateTime<chrono::Utc>>,
 }
 
+/// The most bytes that the trace of a call adds to the metadata as they are read:
+/// `"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", `.
+pub const TRACE_BYTES: usize = 80;
+
 /// The store keeps microseconds; what is finer is cut off here, so that what is answered and what is read agree.
 pub fn to_micros(time: chrono::DateTime<chrono::Utc>) -> chrono::DateTime<chrono::Utc> {
     time.with_nanosecond(time.nanosecond() / 1000 * 1000).unwrap_or(time)

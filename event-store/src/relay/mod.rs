@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::read::{self, Filter, Page};
 use crate::tail::{Head, POLL};
-use crate::{Metrics, database};
+use crate::{Metrics, database, unreadable};
 use cursor::{Cursor, Lease, RENEW};
 use load::Load;
 use publish::{Published, Publishing};
@@ -170,7 +170,9 @@ impl Relay {
         };
         self.head.found(said, head);
         let filter = Filter::aggregate_types(self.topic.aggregate_types);
-        Ok(Some(read::page(&mut *db, lease.reached, head, PAGE, &filter).await?))
+        let page = read::careful::page(&mut db, lease.reached, head, PAGE, &filter).await?;
+        unreadable::record(&self.pool, &self.metrics, &page.unreadable).await.map_err(read::Error::from)?;
+        Ok(Some(page))
     }
 
     /// What this relay knows is not in the store: a failover lost its end. So it counts for nothing. The cursor went back
