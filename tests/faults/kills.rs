@@ -38,7 +38,7 @@ const STORE: [&str; 10] = [
 ];
 
 /// Points in whose process a worker dies.
-const WORKER: [&str; 27] = [
+const WORKER: [&str; 28] = [
     "worker.received",
     "worker.resolved",
     "worker.applied",
@@ -60,6 +60,7 @@ const WORKER: [&str; 27] = [
     "replay.noted",
     "replay.succeeded",
     "redrive.outdated",
+    "redrive.read",
     "redrive.settled",
     "redrive.recorded",
     "redrive.committed",
