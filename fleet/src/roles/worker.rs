@@ -22,7 +22,7 @@ use workers::admin::{self, Admin};
 use workers::apply::Applier;
 use workers::http::{self, Health};
 use workers::push::{self, OidcConfig, Push, Verifier};
-use workers::resolve::Resolver;
+use workers::resolve::{PATIENCE, Resolver};
 use workers::worker::{BATCH, MAX_OUTSTANDING_BYTES, Worker};
 use workers::{Metrics, fence, retry};
 
@@ -187,6 +187,7 @@ impl TopicWorker<'_> {
             pool: pool.clone(),
             store: EventStoreClient::new(channel),
             metrics: metrics.clone(),
+            patience: PATIENCE,
         };
         let name = format!("the worker of {}", topic.name);
         let stopped = stop.clone();
