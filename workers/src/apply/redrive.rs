@@ -63,7 +63,6 @@ impl Applier {
         }
         let next = ledger.applied_of(aggregate_id).version.next();
         let waiting = read::aggregate(&mut *tx, aggregate_id, next, Version(i32::MAX), limit as i64).await?;
-        kill_point!("redrive.read");
         let more = !waiting.is_complete();
         let mut waiting: Vec<Event> = Event::all(waiting.events, waiting.unreadable).collect();
         verdict::in_order(&mut waiting);
