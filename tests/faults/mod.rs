@@ -2,12 +2,17 @@
 
 mod answers;
 mod batches;
+mod bus_limits;
 mod connections;
 mod deliveries;
 mod fences;
+mod foreign;
 mod kills;
+mod limits;
 mod points;
 mod primary;
+mod races;
 mod refusals;
+mod relaying;
 mod sizes;
 mod stores;

@@ -118,8 +118,18 @@ fn metric(text: &str, name: &str) -> Option<f64> {
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).reduce(|sum, value| sum + value)
 }
 
-/// A is demoted, B promoted; whoever connects anew gets B, and what is open stays with A.
-async fn fail_over(demoted: bool) {
+/// What becomes of the old primary.
+#[derive(Debug, PartialEq)]
+enum Before {
+    Demoted,
+    /// It takes whatever is written to it.
+    Unaware,
+    /// What was asked of it has no answer, and connections to it have no end.
+    Silent,
+}
+
+/// B is promoted; whoever connects anew gets B, and what is open stays with A.
+async fn fail_over(a_is: Before) {
     let a = Cluster::start();
     let b = a.followed();
     let database = Database::existing(&a.url);
@@ -136,11 +146,20 @@ async fn fail_over(demoted: bool) {
     let events = if full_size() { 2000 } else { 200 };
     load.reaches(events).await;
 
-    if demoted {
-        a.read_only(true);
+    match a_is {
+        Before::Demoted => a.read_only(true),
+        Before::Unaware => {}
+        Before::Silent => {
+            proxy.set(Weather::BlackHole);
+            // Whoever asks it something from now on waits for ever; who does not, still could.
+            for _ in 0..5 {
+                proxy.swallowed().await;
+            }
+        }
     }
     proxy.lead_to(&b.url);
     b.promote();
+    proxy.set(Weather::Fair);
     let promoted = Instant::now();
     let before = load.last();
     // Whatever is said from now on is of B, once everybody has noticed.
@@ -189,12 +208,17 @@ async fn fail_over(demoted: bool) {
 
 #[tokio::test]
 async fn after_a_failover_to_a_promoted_standby_everybody_goes_on_there() {
-    fail_over(true).await;
+    fail_over(Before::Demoted).await;
 }
 
 #[tokio::test]
 async fn a_primary_that_does_not_know_of_its_successor_is_left_all_the_same() {
-    fail_over(false).await;
+    fail_over(Before::Unaware).await;
+}
+
+#[tokio::test]
+async fn a_primary_that_has_fallen_silent_holds_up_nobody_once_it_has_a_successor() {
+    fail_over(Before::Silent).await;
 }
 
 #[tokio::test]

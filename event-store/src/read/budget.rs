@@ -27,6 +27,7 @@ pub struct Unreadable {
     pub recorded_at: DateTime<Utc>,
     /// What it would print, or more.
     pub bytes: i32,
+    pub reason: String,
 }
 
 /// The columns of every statement in `read/`.
@@ -49,7 +50,12 @@ pub(super) enum Found {
     Event(Recorded<Payload>),
     Unreadable(Unreadable),
     /// In the store, and not in this answer: it did not fit.
-    Rest { event_id: EventId, position: Position, aggregate_id: AggregateId, version: Version },
+    Rest {
+        event_id: EventId,
+        position: Position,
+        aggregate_id: AggregateId,
+        version: Version,
+    },
 }
 
 impl From<Row> for Found {
@@ -81,6 +87,7 @@ impl From<Row> for Found {
                 occurred_at: row.occurred_at,
                 recorded_at: row.created_at,
                 bytes,
+                reason: format!("it has {bytes} bytes or more when it is read; at most {READABLE}"),
             }),
             _ => Self::Rest {
                 event_id: EventId(row.event_id),
