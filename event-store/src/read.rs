@@ -132,18 +132,10 @@ pub async fn aggregate(
     to: Version,
     limit: i64,
 ) -> sqlx::Result<Part> {
-    let rows = sqlx::query_file_as!(
-        Row,
-        "src/read/aggregate.sql",
-        aggregate_id.0,
-        from.0,
-        to.0,
-        limit,
-        BUDGET,
-        READABLE
-    )
-    .fetch_all(db)
-    .await?;
+    let rows =
+        sqlx::query_file_as!(Row, "src/read/aggregate.sql", aggregate_id.0, from.0, to.0, limit, BUDGET, READABLE)
+            .fetch_all(db)
+            .await?;
     let full = rows.len() as i64 == limit;
     let mut part = Part::of(rows, &[(aggregate_id, from, to)]);
     if let Some((_, last)) = part.last().filter(|(_, last)| full && part.rest.is_empty() && *last < to) {

@@ -47,8 +47,7 @@ impl Parts {
         let registry = Registry::new();
         let metrics = Metrics::register(&registry).unwrap();
         let pool = roles::applying_pool(url, 12).unwrap();
-        let applier =
-            |projection: &&'static _| Applier::new(*projection, pool.clone(), metrics.clone());
+        let applier = |projection: &&'static _| Applier::new(*projection, pool.clone(), metrics.clone());
         let appliers = registry::all().iter().map(applier).collect();
         let config = Config::new(database::options(url).unwrap());
         let (appender, _) = Appender::start(config, Head::default(), StoreMetrics::register(&registry).unwrap());

@@ -29,8 +29,8 @@ use ledger::Ledger;
 use work::{Condemned, Work};
 
 pub use redrive::Redriven;
-pub use stride::Stride;
 pub(crate) use redrive::Refused;
+pub use stride::Stride;
 
 /// Tries of a batch that lost a race (serialization, deadlock, first with an aggregate) before the race is reported.
 const RACES: u32 = 20;

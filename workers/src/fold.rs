@@ -23,8 +23,6 @@ pub fn fold(pending: &mut dyn Pending, event: &Recorded<Payload>) -> Result<Fold
     match catch_unwind(AssertUnwindSafe(|| pending.fold(event))) {
         Ok(Ok(folded)) => Ok(folded),
         Ok(Err(error)) => Err(Refusal { reason: Reason::WrongData, error: error.to_string() }),
-        Err(panic) => {
-            Err(Refusal { reason: Reason::Panicked, error: format!("the fold panicked: {}", said(&*panic)) })
-        }
+        Err(panic) => Err(Refusal { reason: Reason::Panicked, error: format!("the fold panicked: {}", said(&*panic)) }),
     }
 }

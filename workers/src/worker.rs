@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bus::{Delivery, Subscription};
+use bytes::Bytes;
 use event_store::database;
 use event_store::tail::Head;
-use bytes::Bytes;
 use events::{EventId, Topic};
 use kill_points::kill_point;
 use tokio::sync::mpsc;

@@ -69,12 +69,7 @@ impl Subscription for EmbeddedSubscription {
 
 /// Forwards until the other end is dropped. Can be cancelled at any time: a message is popped only when nothing is left to
 /// wait for.
-async fn hand_over(
-    queue: &Arc<Queue>,
-    outstanding: &Arc<Semaphore>,
-    room: &Room,
-    deliveries: &mpsc::Sender<Delivery>,
-) {
+async fn hand_over(queue: &Arc<Queue>, outstanding: &Arc<Semaphore>, room: &Room, deliveries: &mpsc::Sender<Delivery>) {
     loop {
         queue.filled().await;
         let Ok(permit) = Arc::clone(outstanding).acquire_owned().await else {

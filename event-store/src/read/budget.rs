@@ -49,7 +49,12 @@ pub(super) enum Found {
     Event(Recorded<Payload>),
     Unreadable(Unreadable),
     /// In the store, and not in this answer: it did not fit.
-    Rest { event_id: EventId, position: Position, aggregate_id: AggregateId, version: Version },
+    Rest {
+        event_id: EventId,
+        position: Position,
+        aggregate_id: AggregateId,
+        version: Version,
+    },
 }
 
 impl From<Row> for Found {

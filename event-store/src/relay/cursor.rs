@@ -115,9 +115,8 @@ impl Cursor {
     /// The head. `None`: the history before it is no longer the one that this lease has gone through.
     pub(super) async fn head(&self, db: &mut PgConnection, lease: &mut Lease) -> sqlx::Result<Option<Position>> {
         let known = lease.seen;
-        let head = sqlx::query_file!("src/relay/head.sql", known.position.0, known.event.map(|id| id.0))
-            .fetch_one(db)
-            .await?;
+        let head =
+            sqlx::query_file!("src/relay/head.sql", known.position.0, known.event.map(|id| id.0)).fetch_one(db).await?;
         lease.seen = Seen { position: Position(head.position), event: head.event_id.map(EventId) };
         Ok(head.same.then_some(lease.seen.position))
     }

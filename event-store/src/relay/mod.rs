@@ -96,7 +96,7 @@ impl Relay {
                 }
                 Some(Err(error)) => {
                     state.lease = None;
-                    if state.failing_since.is_none() {
+                    if state.failing_since.is_none() && !database::is_found_away().await {
                         tracing::warn!(topic = self.topic.name, %error, "relay: trying again every second");
                         state.failing_since = Some(Instant::now());
                     }
@@ -159,7 +159,11 @@ impl Relay {
     }
 
     /// The next page, and up to where. `None`: what was reached is not in the history that the database has.
-    async fn read(&self, cursor: &Cursor, lease: &mut Lease) -> Result<Option<(Vec<Recorded<Payload>>, Position)>, Error> {
+    async fn read(
+        &self,
+        cursor: &Cursor,
+        lease: &mut Lease,
+    ) -> Result<Option<(Vec<Recorded<Payload>>, Position)>, Error> {
         let said = self.head.said();
         // One connection, so that head and page are of one server.
         let mut db = self.pool.acquire().await?;

@@ -226,8 +226,7 @@ impl Dev<'_> {
         for topic in TOPICS {
             let (sender, deliveries) = mpsc::channel(BATCH);
             let room = Room::new(MAX_OUTSTANDING_BYTES);
-            let live =
-                self.bus.subscription(topic, Pull { streams: 8, max_outstanding: 1000, room: room.clone() });
+            let live = self.bus.subscription(topic, Pull { streams: 8, max_outstanding: 1000, room: room.clone() });
             let subscriptions = vec![live, self.bus.dead_letters(topic, room)];
             let worker = TopicWorker {
                 topic,

@@ -7,8 +7,8 @@ use event_store::read::{self, Part, Range};
 use events::{AggregateId, Version};
 use sqlx::PgConnection;
 
-use super::ledger::Ledger;
 use super::Error;
+use super::ledger::Ledger;
 use crate::verdict::{self, Event};
 
 /// Missing versions fetched for one transaction at most, of all its aggregates.

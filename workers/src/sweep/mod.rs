@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use event_store::tail::Head;
 use event_store::database;
+use event_store::tail::Head;
 use events::{EventId, Position};
 use kill_points::kill_point;
 use tokio_util::sync::CancellationToken;
