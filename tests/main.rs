@@ -21,6 +21,7 @@ mod dev;
 #[cfg(debug_assertions)]
 mod faults;
 mod follow_one_event;
+mod grpc;
 mod import_export;
 mod migrations;
 #[cfg(debug_assertions)]

@@ -46,6 +46,12 @@ pub fn is_timeout(error: &sqlx::Error) -> bool {
     code(error).is_some_and(|code| code == "57014")
 }
 
+/// A row cannot be given, however often it is asked for: it is beyond a limit of Postgres (54) or broken (XX001, XX002).
+/// Which row it is, only less at a time can tell.
+pub fn is_unreadable(error: &sqlx::Error) -> bool {
+    code(error).is_some_and(|code| code.starts_with("54") || matches!(&*code, "XX001" | "XX002"))
+}
+
 /// Less at a time may go through: a statement took too long, the server is out of memory, or it has not been heard for too
 /// long.
 pub fn is_too_much(error: &sqlx::Error) -> bool {

@@ -14,6 +14,7 @@ pub struct Metrics {
     pub(crate) relay_leader: IntGaugeVec,
     pub(crate) relay_position: IntGaugeVec,
     pub(crate) relay_rewinds: IntCounterVec,
+    pub(crate) unreadable_events: IntCounter,
 }
 
 impl Metrics {
@@ -56,6 +57,10 @@ impl Metrics {
                 Opts::new("relay_rewinds_total", "Times the relay found the store shorter than what it had relayed."),
                 &["topic"],
             )?,
+            unreadable_events: IntCounter::new(
+                "eventstore_unreadable_events_total",
+                "Events found that are in the store and cannot be given to any reader.",
+            )?,
         };
         registry.register(Box::new(metrics.appended_events.clone()))?;
         registry.register(Box::new(metrics.refused_appends.clone()))?;
@@ -65,6 +70,7 @@ impl Metrics {
         registry.register(Box::new(metrics.relay_leader.clone()))?;
         registry.register(Box::new(metrics.relay_position.clone()))?;
         registry.register(Box::new(metrics.relay_rewinds.clone()))?;
+        registry.register(Box::new(metrics.unreadable_events.clone()))?;
         Ok(metrics)
     }
 }

@@ -7,6 +7,7 @@
 //! named instead of given ([`Unreadable`]). Postgres decides that before it prints anything.
 
 mod budget;
+pub mod careful;
 mod part;
 
 use chrono::{DateTime, Utc};

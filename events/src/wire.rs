@@ -93,6 +93,9 @@ pub fn decode(data: &[u8]) -> Result<Event<'_>, Error> {
 
 fn read<'a, T: Deserialize<'a>>(data: &'a [u8]) -> Result<T, Error> {
     let text = std::str::from_utf8(data).map_err(|error| Error::NotUtf8(error.valid_up_to()))?;
+    if text.starts_with('\u{feff}') {
+        return Err(Error::NotAnEvent("begins with a byte order mark (U+FEFF)".to_owned()));
+    }
     // An array could be read, too, by place instead of by name, and `Identity` has other places than `Event`.
     if !text.trim_start().starts_with('{') {
         return Err(Error::NotAnEvent("must be a JSON object".to_owned()));

@@ -128,7 +128,7 @@ impl Cli {
                 roles::migrate::run(&options).await.map(done)
             }
             Command::Import(options) => commands::import::run(options).await,
-            Command::Export(options) => commands::export::run(options).await.map(done),
+            Command::Export(options) => commands::export::run(options).await,
             Command::Status(options) => commands::status::run(options).await,
             Command::Healthcheck(options) => commands::healthcheck::run(options).await,
             Command::Replay(options) => commands::replay::run(options).await,

@@ -55,6 +55,7 @@ pub fn worker(parts: &Parts, topic: &'static events::Topic) -> Worker {
         pool: parts.database.pool.clone(),
         store: EventStoreClient::new(endpoint("127.0.0.1:1").unwrap().connect_lazy()),
         metrics: Metrics::register(&Registry::new()).unwrap(),
+        patience: workers::resolve::PATIENCE,
     };
     Worker { resolver, appliers, head: Default::default(), sweep_grace: Duration::from_secs(3600) }
 }

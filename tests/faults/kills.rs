@@ -38,7 +38,7 @@ const STORE: [&str; 10] = [
 ];
 
 /// Points in whose process a worker dies.
-const WORKER: [&str; 27] = [
+const WORKER: [&str; 29] = [
     "worker.received",
     "worker.resolved",
     "worker.applied",
@@ -51,6 +51,7 @@ const WORKER: [&str; 27] = [
     "apply.written",
     "apply.recorded",
     "apply.committed",
+    "park.refused",
     "park.inserted",
     "sweep.looked",
     "sweep.settled",
@@ -60,6 +61,7 @@ const WORKER: [&str; 27] = [
     "replay.noted",
     "replay.succeeded",
     "redrive.outdated",
+    "redrive.read",
     "redrive.settled",
     "redrive.recorded",
     "redrive.committed",

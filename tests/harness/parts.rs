@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use event_store::append::{Append, Appended, Appender, Config, Error, Said};
 use event_store::read::{self, Filter};
+use event_store::validate::printed;
 use event_store::tail::Head;
 use event_store::{Metrics as StoreMetrics, database};
 use events::{AggregateId, AppendLine, EventId, NewEvent, Position, Version};
@@ -204,6 +205,7 @@ fn request(line: &AppendLine) -> Append {
                 event_data: event.event_data.get().to_owned(),
                 metadata: event.metadata.get().to_owned(),
                 occurred_at: event.occurred_at,
+                bytes: printed::bytes(event.event_data.get()).unwrap() + printed::bytes(event.metadata.get()).unwrap(),
             })
             .collect(),
         made_ids: line.events.iter().any(|event| event.event_id.is_none()),

@@ -197,7 +197,10 @@ impl Applier {
                     work.went_through(early);
                 }
                 Err(Error::Condemned(event, (reason, error))) => work.condemn(batch, event, reason, error),
-                Err(error) if error.is_poison() => work.is_poison(batch, error.to_string()),
+                Err(error) if error.is_poison() => {
+                    kill_point!("park.refused");
+                    work.is_poison(batch, error.to_string());
+                }
                 Err(error) if error.is_too_much() => {
                     self.shorten(&batch, &error);
                     let alone = batch.len() == 1;

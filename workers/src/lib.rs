@@ -11,6 +11,7 @@
 pub mod admin;
 pub mod apply;
 pub mod audit;
+pub mod awaited;
 pub mod dead_letters;
 pub mod fence;
 pub mod http;

@@ -181,4 +181,11 @@ pub(crate) mod tests {
         let applied = BTreeMap::from([(id, Applied { version: Version(1), held: true })]);
         assert_eq!(missing(&[event(1, 5)], &applied), []);
     }
+
+    #[test]
+    fn what_is_applied_already_is_not_fetched_again_for_a_duplicate() {
+        let id = AggregateId(Uuid::from_u128(1));
+        let applied = BTreeMap::from([(id, Applied { version: Version(3), held: false })]);
+        assert_eq!(missing(&[event(1, 2), event(1, 5)], &applied), [(id, Version(4), Version(4))]);
+    }
 }

@@ -10,16 +10,21 @@ with head as (
 appended as (
     insert into events (
         position, event_id, aggregate_id, aggregate_type, event_type, event_version,
-        event_data, metadata, occurred_at, created_at
+        event_data, metadata, occurred_at, data_bytes, created_at
     )
     select
         head.base + event.ordinal, event.event_id, event.aggregate_id, event.aggregate_type, event.event_type,
-        event.event_version, event.event_data::jsonb, event.metadata::jsonb, event.occurred_at, clock_timestamp()
+        event.event_version, event.event_data::jsonb, event.metadata::jsonb, event.occurred_at,
+        event.data_bytes, clock_timestamp()
     from
         head,
-        unnest($3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::integer[], $8::text[], $9::text[], $10::timestamptz[])
+        unnest(
+            $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::integer[], $8::text[], $9::text[], $10::timestamptz[],
+            $11::integer[]
+        )
         with ordinality as event (
-            event_id, aggregate_id, aggregate_type, event_type, event_version, event_data, metadata, occurred_at, ordinal
+            event_id, aggregate_id, aggregate_type, event_type, event_version, event_data, metadata, occurred_at,
+            data_bytes, ordinal
         )
 ),
 used as (
@@ -27,7 +32,7 @@ used as (
     select used.key, used.digest, head.base + used.first_ordinal, used.event_count
     from
         head,
-        unnest($11::text[], $12::bytea[], $13::bigint[], $14::integer[])
+        unnest($12::text[], $13::bytea[], $14::bigint[], $15::integer[])
         as used (key, digest, first_ordinal, event_count)
 )
 select base as "base!" from head

@@ -27,6 +27,7 @@ pub struct Unreadable {
     pub recorded_at: DateTime<Utc>,
     /// What it would print, or more.
     pub bytes: i32,
+    pub reason: String,
 }
 
 /// The columns of every statement in `read/`.
@@ -86,6 +87,7 @@ impl From<Row> for Found {
                 occurred_at: row.occurred_at,
                 recorded_at: row.created_at,
                 bytes,
+                reason: format!("it has {bytes} bytes or more when it is read; at most {READABLE}"),
             }),
             _ => Self::Rest {
                 event_id: EventId(row.event_id),

@@ -4,6 +4,7 @@ use bus::{Message, limits};
 use events::{Payload, Position, Recorded, wire};
 
 use super::cursor::Refusal;
+use crate::read::{Page, Unreadable};
 
 /// Bytes of messages after which a load is closed: in flight of a topic is at most this, and one message more.
 const FULL: usize = limits::REQUEST_BYTES / 2;
@@ -12,18 +13,21 @@ const FULL: usize = limits::REQUEST_BYTES / 2;
 pub(super) struct Load {
     pub(super) events: Vec<Recorded<Payload>>,
     pub(super) messages: Vec<Message>,
-    /// Events among them that are beyond the limits of any bus.
+    /// Events among them that are beyond the limits of any bus, or of the store's readers.
     pub(super) refusals: Vec<Refusal>,
     /// The last position that it answers for.
     pub(super) upto: Position,
 }
 
-/// Cuts a page, which ends at `upto`, into loads: one at a time, so that messages are made when they are needed.
-pub(super) fn loads(events: Vec<Recorded<Payload>>, upto: Position) -> impl Iterator<Item = Load> {
-    let mut events = events.into_iter().peekable();
+/// Cuts a page into loads: one at a time, so that messages are made when they are needed.
+pub(super) fn loads(page: Page) -> impl Iterator<Item = Load> {
+    let mut events = page.events.into_iter().peekable();
+    let mut unreadable = page.unreadable.into_iter().map(unreadable).peekable();
     std::iter::from_fn(move || {
-        events.peek()?;
-        let mut load = Load { events: Vec::new(), messages: Vec::new(), refusals: Vec::new(), upto };
+        if events.peek().is_none() && unreadable.peek().is_none() {
+            return None;
+        }
+        let mut load = Load { events: Vec::new(), messages: Vec::new(), refusals: Vec::new(), upto: page.upto };
         let mut bytes = 0;
         while bytes < FULL
             && load.messages.len() < limits::REQUEST_MESSAGES
@@ -43,10 +47,18 @@ pub(super) fn loads(events: Vec<Recorded<Payload>>, upto: Position) -> impl Iter
             }
         }
         if events.peek().is_none() {
-            load.upto = upto;
+            load.upto = page.upto;
+        }
+        while let Some(refusal) = unreadable.next_if(|refusal| refusal.position <= load.upto) {
+            load.refusals.push(refusal);
         }
         Some(load)
     })
+}
+
+fn unreadable(event: Unreadable) -> Refusal {
+    let reason = format!("the store cannot give it back: it would print {} bytes or more", event.bytes);
+    Refusal { position: event.position, reason }
 }
 
 pub(super) fn message(event: &Recorded<Payload>) -> Message {

@@ -14,14 +14,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bus::Publisher;
-use events::{Payload, Position, Recorded, Topic};
+use events::{Position, Topic};
 use kill_points::kill_point;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-use crate::read::{self, Filter};
+use crate::read::{self, Filter, Page};
 use crate::tail::{Head, POLL};
-use crate::{Metrics, database};
+use crate::{Metrics, database, unreadable};
 use cursor::{Cursor, Lease, RENEW};
 use load::Load;
 use publish::{Published, Publishing};
@@ -121,19 +121,19 @@ impl Relay {
         self.metrics.relay_leader.with_label_values(&[self.topic.name]).set(i64::from(state.lease.is_some()));
         let Some(lease) = &mut state.lease else { return Ok(Step::NotOurs) };
 
-        let Some((page, upto)) = database::heard("relaying", self.read(&state.cursor, lease)).await? else {
+        let Some(page) = database::heard("relaying", self.read(&state.cursor, lease)).await? else {
             return Ok(Step::NotOurs);
         };
-        if upto == lease.reached {
-            return Ok(Step::CaughtUp(upto));
+        if page.upto == lease.reached {
+            return Ok(Step::CaughtUp(page.upto));
         }
-        if page.is_empty() {
+        if page.events.is_empty() && page.unreadable.is_empty() {
             // Other topics' events. Not worth a commit of their own; the next renewal writes it down.
-            lease.reached = upto;
+            lease.reached = page.upto;
             return Ok(Step::Moved);
         }
         kill_point!("relay.read");
-        for load in load::loads(page, upto) {
+        for load in load::loads(page) {
             if !self.carry(state, load).await? {
                 return Ok(Step::NotOurs);
             }
@@ -158,12 +158,8 @@ impl Relay {
         Ok(())
     }
 
-    /// The next page, and up to where. `None`: what was reached is not in the history that the database has.
-    async fn read(
-        &self,
-        cursor: &Cursor,
-        lease: &mut Lease,
-    ) -> Result<Option<(Vec<Recorded<Payload>>, Position)>, Error> {
+    /// The next page. `None`: what was reached is not in the history that the database has.
+    async fn read(&self, cursor: &Cursor, lease: &mut Lease) -> Result<Option<Page>, Error> {
         let said = self.head.said();
         // One connection, so that head and page are of one server.
         let mut db = self.pool.acquire().await?;
@@ -174,8 +170,9 @@ impl Relay {
         };
         self.head.found(said, head);
         let filter = Filter::aggregate_types(self.topic.aggregate_types);
-        let page = read::page(&mut *db, lease.reached, head, PAGE, &filter).await?;
-        Ok(Some((page.events, page.upto)))
+        let page = read::careful::page(&mut db, lease.reached, head, PAGE, &filter).await?;
+        unreadable::record(&self.pool, &self.metrics, &page.unreadable).await.map_err(read::Error::from)?;
+        Ok(Some(page))
     }
 
     /// What this relay knows is not in the store: a failover lost its end. So it counts for nothing. The cursor went back

@@ -22,9 +22,11 @@ use crate::proto::{
     GetSnapshotRequest, GetSnapshotResponse, ReadAggregateRequest, ReadAllRequest, RecordedEvent, SaveSnapshotRequest,
     SaveSnapshotResponse, append_event_stream_response::Outcome,
 };
+use crate::read::Unreadable;
 use crate::tail::Head;
 use crate::validate::{self, Violation, Violations};
-use crate::{database, read, snapshot};
+use crate::{Metrics, database, read, snapshot};
+use stream::Reader;
 
 /// The domain of gRPC error details.
 pub const DOMAIN: &str = "fleet.eventstore.v1";
@@ -38,14 +40,20 @@ pub struct Service {
     /// While there is none, nothing is read: it may be old.
     pub primary: Primary,
     pub head: Head,
+    pub metrics: Metrics,
     /// Ends the streams that would go on for ever, so that the server can stop.
     pub stop: CancellationToken,
 }
 
 impl Service {
     pub fn into_server(self) -> EventStoreServer<Self> {
-        // Above our own limit, so that our answer, which names the field, is the one that is seen.
+        // Above our own limit, so that our answer, which names the field, is the one that is seen. It holds for what a
+        // compressed request becomes, too: no more of it is unpacked.
         EventStoreServer::new(self).max_decoding_message_size(2 * validate::MAX_REQUEST_BYTES)
+    }
+
+    fn reader(&self) -> Result<Reader, Status> {
+        Ok(Reader { pool: self.readable()?.clone(), metrics: self.metrics.clone() })
     }
 
     /// The pool for reading, unless what it shows may be old.
@@ -123,7 +131,7 @@ impl EventStore for Service {
         let (Some(aggregate_id), true) = (aggregate_id, violations.0.is_empty()) else {
             return Err(invalid(&violations.0));
         };
-        Ok(Response::new(Box::pin(stream::aggregate(self.readable()?.clone(), aggregate_id.into(), from, to))))
+        Ok(Response::new(Box::pin(stream::aggregate(self.reader()?, aggregate_id.into(), from, to))))
     }
 
     type ReadAllStream = Events;
@@ -135,7 +143,7 @@ impl EventStore for Service {
             request::From::Position(after) => after,
             request::From::Time(time) => read::before_time(self.readable()?, time).await.map_err(away)?,
         };
-        let all = stream::all(self.readable()?.clone(), self.head.clone(), after, filter, request.follow);
+        let all = stream::all(self.reader()?, self.head.clone(), after, filter, request.follow);
         Ok(Response::new(Box::pin(all.take_until(self.stop.clone().cancelled_owned()))))
     }
 
@@ -204,6 +212,23 @@ fn refusal(status: Status) -> Result<Outcome, Status> {
     Ok(Outcome::Refused(proto::Refusal { code, message }))
 }
 
+/// An event that is there, without its data.
+fn named(event: Unreadable) -> RecordedEvent {
+    RecordedEvent {
+        event_id: event.event_id.to_string(),
+        aggregate_id: event.aggregate_id.to_string(),
+        aggregate_type: event.aggregate_type,
+        event_type: event.event_type,
+        event_version: event.version.0,
+        event_data: String::new(),
+        metadata: String::new(),
+        occurred_at: Some(request::timestamp(event.occurred_at)),
+        position: event.position.0,
+        recorded_at: Some(request::timestamp(event.recorded_at)),
+        unreadable: Some(event.reason),
+    }
+}
+
 fn recorded(event: Recorded<Payload>) -> RecordedEvent {
     RecordedEvent {
         event_id: event.event_id.to_string(),
@@ -216,6 +241,7 @@ fn recorded(event: Recorded<Payload>) -> RecordedEvent {
         occurred_at: Some(request::timestamp(event.occurred_at)),
         position: event.position.0,
         recorded_at: Some(request::timestamp(event.recorded_at)),
+        unreadable: None,
     }
 }
 

@@ -81,7 +81,14 @@ impl EventStore {
         let Endpoint { options, primary } = endpoint;
         let config = append::Config { primary: primary.clone(), ..append::Config::new(options) };
         let (appender, writer) = Appender::start(config, head.clone(), metrics.clone());
-        let service = Service { appender, pool: pool.clone(), primary, head: head.clone(), stop: stop.clone() };
+        let service = Service {
+            appender,
+            pool: pool.clone(),
+            primary,
+            head: head.clone(),
+            metrics: metrics.clone(),
+            stop: stop.clone(),
+        };
         spawn(parts, "gRPC", stop, serve::grpc(grpc, service, stop.clone()));
         // Ends when the service, the last holder of the queue, is gone.
         spawn(parts, "the writer of the event store", stop, writer);

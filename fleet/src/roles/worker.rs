@@ -22,7 +22,7 @@ use workers::admin::{self, Admin};
 use workers::apply::Applier;
 use workers::http::{self, Health};
 use workers::push::{self, OidcConfig, Push, Verifier};
-use workers::resolve::Resolver;
+use workers::resolve::{PATIENCE, Resolver};
 use workers::worker::{BATCH, MAX_OUTSTANDING_BYTES, Worker};
 use workers::{Metrics, fence, retry};
 
@@ -187,6 +187,7 @@ impl TopicWorker<'_> {
             pool: pool.clone(),
             store: EventStoreClient::new(channel),
             metrics: metrics.clone(),
+            patience: PATIENCE,
         };
         let name = format!("the worker of {}", topic.name);
         let stopped = stop.clone();
@@ -216,7 +217,11 @@ impl TopicWorker<'_> {
 pub fn endpoint(address: &str) -> Result<Endpoint> {
     let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
     let endpoint = Endpoint::from_shared(url).with_context(|| format!("FLEET_GRPC: {address:?} is not host:port"))?;
-    Ok(endpoint.connect_timeout(Duration::from_secs(5)).tcp_nodelay(true))
+    Ok(endpoint
+        .connect_timeout(Duration::from_secs(5))
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(serve::KEEPALIVE)
+        .keep_alive_timeout(serve::KEEPALIVE_ANSWER))
 }
 
 fn verifier(options: &Options, address: SocketAddr) -> Result<Option<Arc<Verifier>>> {

@@ -12,7 +12,7 @@ use super::ledger::Ledger;
 use crate::verdict::{self, Event};
 
 /// Missing versions fetched for one transaction at most, of all its aggregates.
-const MOST: usize = 2000;
+const MOST: i32 = 2000;
 
 /// Puts what is missing, as far as there is room, into `batch`. Returns the aggregates of which the store itself lacks
 /// versions.
@@ -22,30 +22,16 @@ pub(super) async fn heal(
     ledger: &Ledger,
     most: usize,
 ) -> Result<BTreeSet<AggregateId>, Error> {
-    let wanted = within(most.min(MOST), verdict::missing(batch, ledger.aggregates()));
+    let wanted = verdict::missing(batch, ledger.aggregates());
     if wanted.is_empty() {
         return Ok(BTreeSet::new());
     }
-    let part = read::ranges(&mut *db, &wanted, MOST as i32).await?;
+    let limit = i32::try_from(most).map_or(MOST, |most| most.min(MOST));
+    let part = read::ranges(&mut *db, &wanted, limit).await?;
     let holes = lacking(&wanted, &part);
     batch.extend(Event::all(part.events, part.unreadable));
     verdict::in_order(batch);
     Ok(holes)
-}
-
-/// The first `most` of the missing versions.
-fn within(most: usize, missing: Vec<Range>) -> Vec<Range> {
-    let mut room = i32::try_from(most).unwrap_or(i32::MAX);
-    let mut wanted = Vec::new();
-    for (aggregate_id, from, to) in missing {
-        if room == 0 {
-            break;
-        }
-        let to = Version(to.0.min(from.0.saturating_add(room - 1)));
-        room -= to.0 - from.0 + 1;
-        wanted.push((aggregate_id, from, to));
-    }
-    wanted
 }
 
 /// The aggregates of which the store has not all that was wanted. What did not fit into the part is not lacking.
@@ -73,15 +59,6 @@ mod tests {
 
     use super::*;
     use crate::verdict::tests::event;
-
-    #[test]
-    fn no_more_is_wanted_than_there_is_room_for_and_the_first_come_first() {
-        let range = |id, from, to| (AggregateId(Uuid::from_u128(id)), Version(from), Version(to));
-        let missing = vec![range(1, 1, 3), range(1, 5, 5), range(2, 1, 4000)];
-        assert_eq!(within(2, missing.clone()), [range(1, 1, 2)]);
-        assert_eq!(within(3, missing.clone()), [range(1, 1, 3)]);
-        assert_eq!(within(2000, missing), [range(1, 1, 3), range(1, 5, 5), range(2, 1, 1996)]);
-    }
 
     #[test]
     fn what_did_not_fit_is_not_lacking_and_what_is_not_there_is() {

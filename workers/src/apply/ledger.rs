@@ -92,7 +92,7 @@ impl Ledger {
             let columns = if self.known.contains(id) { &mut known } else { &mut fresh };
             columns.push(*id, self.aggregates[id]);
         }
-        let inserted = sqlx::query_file_scalar!(
+        let lost = sqlx::query_file_scalar!(
             "src/apply/record.sql",
             self.projection,
             self.fence.generation,
@@ -107,7 +107,7 @@ impl Ledger {
         )
         .fetch_one(db)
         .await?;
-        Ok(inserted == (fresh.ids.len() + self.event_ids.len()) as i64)
+        Ok(lost == 0)
     }
 }
 

@@ -52,11 +52,11 @@ impl Applier {
     ) -> Result<Redriven, Error> {
         let mut tx = self.pool.begin().await?;
         let fence = Fence::enter(&mut tx, self.projection).await?;
-        self.outdate_sweeps(&mut tx, fence).await?;
-        kill_point!("redrive.outdated");
         let ids = BTreeSet::from([aggregate_id]);
         let mut ledger = Ledger::lock(&mut tx, self.projection.name(), fence, ids.clone()).await?;
         let Some(front) = self.front(&mut tx, fence, aggregate_id).await? else { return Ok(Redriven::Nothing) };
+        self.halt_sweeps(&mut tx, fence).await?;
+        kill_point!("redrive.outdated");
 
         if front.discard && ledger.applied_of(aggregate_id).version < front.version {
             ledger.pass_over(aggregate_id, front.version);
@@ -66,6 +66,7 @@ impl Applier {
         let more = !waiting.is_complete();
         let mut waiting: Vec<Event> = Event::all(waiting.events, waiting.unreadable).collect();
         verdict::in_order(&mut waiting);
+        kill_point!("redrive.read");
         ledger.release(aggregate_id);
         let condemned = match (refused, waiting.first()) {
             (Some((reason, error)), Some(first)) => BTreeMap::from([(first.event_id, (*reason, error.clone()))]),
@@ -81,6 +82,7 @@ impl Applier {
             ledger.hold(aggregate_id);
             Redriven::More(done.tally)
         } else {
+            self.outdate_sweeps(&mut tx, fence).await?;
             Redriven::Released(done.tally)
         };
         let over = !matches!(redriven, Redriven::More(_));
@@ -98,8 +100,24 @@ impl Applier {
         Ok(redriven)
     }
 
-    /// A sweep that has looked already counts what is held as settled, and must look again. Locks the progress row, so
-    /// that no sweep settles until this transaction ends; what is settled by then is read after this.
+    /// Locks the progress row, so that no sweep settles until this transaction ends. What is settled by then is read after
+    /// this, and what is appended after that read is not settled before the hold has ended.
+    ///
+    /// Locks are taken in one order: the fence, the aggregate, its letter, progress, rows of the read model, the operation.
+    /// A sweep holds progress only, and waits for nothing else; an apply never takes it. So nobody waits in a circle.
+    async fn halt_sweeps(&self, db: &mut PgConnection, fence: Fence) -> sqlx::Result<()> {
+        sqlx::query!(
+            "select from projection_progress where projection = $1 and generation = $2 for no key update",
+            self.projection.name(),
+            fence.generation
+        )
+        .execute(db)
+        .await
+        .map(drop)
+    }
+
+    /// A sweep that has looked already counts what is held as settled, and must look again. What stays held may be counted
+    /// so: it needs nothing of this.
     async fn outdate_sweeps(&self, db: &mut PgConnection, fence: Fence) -> sqlx::Result<()> {
         sqlx::query!(
             "update projection_progress set releases = releases + 1 where projection = $1 and generation = $2",

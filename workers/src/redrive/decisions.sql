@@ -1,11 +1,12 @@
--- Binds: projection, most rows.
+-- Binds: projection, operation, most rows.
 -- Locks: none. A step looks again, under lock.
--- One statement: the decisions about the live generation, with the rate of their operation, the oldest letter first.
+-- One statement: the operation's decisions about the live generation, with its rate, the oldest letter first.
 select parked.aggregate_id as "aggregate_id!", operation.rate
 from parked_events as parked
 join operations as operation on operation.id = parked.operation_id
 join projections as live on live.name = parked.projection and live.generation = parked.generation
-where parked.projection = $1
+where parked.operation_id = $2
+and parked.projection = $1
 and parked.decision is not null
 order by parked.id
-limit $2
+limit $3

@@ -1,6 +1,6 @@
--- Binds: topic, most rows.
+-- Binds: topic, operation, most rows.
 -- Locks: none.
--- One statement: the decisions about messages, with the rate of their operation, the oldest letter first.
+-- One statement: the operation's decisions about messages, with its rate, the oldest letter first.
 select
     parked.id,
     parked.decision as "decision!",
@@ -13,6 +13,7 @@ from parked_events as parked
 join operations as operation on operation.id = parked.operation_id
 where parked.projection is null
 and parked.topic = $1
+and parked.operation_id = $2
 and parked.decision is not null
 order by parked.id
-limit $2
+limit $3

@@ -7,10 +7,13 @@
 mod selection;
 mod store;
 
-use std::time::Duration;
+use std::future::Future;
+use std::pin::pin;
+use std::time::{Duration, Instant};
 
 use event_store::{database, read};
 use events::Position;
+use futures::stream::{self, StreamExt};
 use kill_points::kill_point;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -64,46 +67,87 @@ impl From<sqlx::Error> for Error {
     }
 }
 
-/// Runs the replays of some projections, one at a time.
+/// Replays that run at the same time.
+const SIDE_BY_SIDE: usize = 4;
+
+/// Between two signs of life while a page takes long; others wait for three of them.
+const BEAT: Duration = Duration::from_secs(10);
+
+/// How long a replay goes on before another that waits has its turn, and how long one that failed keeps its place.
+const TURN: Duration = Duration::from_secs(5);
+
+/// Runs the replays of some projections, some of them side by side. More take turns.
+///
+/// Each turn is under a claim of its own. A claim that was lost, to another process or by a jump of the clock, stops at the
+/// next page or sign of life; what two did of the same page has one effect, as everything that is applied twice.
 pub struct Replays {
     appliers: Vec<Applier>,
-    runner: Uuid,
 }
+
+/// Pages that are done: the last position, events seen, what became of them.
+type Paged = (Position, u64, Tally);
 
 impl Replays {
     pub fn of(appliers: &[Applier]) -> Self {
-        Self { appliers: appliers.to_vec(), runner: Uuid::now_v7() }
+        Self { appliers: appliers.to_vec() }
     }
 
     pub async fn run(self, stop: CancellationToken) {
-        while !stop.is_cancelled() {
-            let ran = retry::until_done("running a replay", &stop, || self.run_one(&stop)).await;
-            if ran == Some(false) {
-                stop.run_until_cancelled(tokio::time::sleep(POLL)).await;
+        let claims = stream::unfold((), |()| async { Some((self.next(&stop).await?, ())) });
+        claims.for_each_concurrent(SIDE_BY_SIDE, |claim| self.serve(claim, &stop)).await;
+    }
+
+    /// Waits for a replay that nobody runs; `None` if stopped.
+    async fn next(&self, stop: &CancellationToken) -> Option<Claim> {
+        loop {
+            if let Some(claim) = retry::until_done("looking for replays", stop, || self.claim()).await? {
+                return Some(claim);
             }
+            stop.run_until_cancelled(tokio::time::sleep(POLL)).await?;
         }
     }
 
-    /// Runs the oldest replay that nobody runs; `false` if there is none.
-    async fn run_one(&self, stop: &CancellationToken) -> Result<bool, Error> {
-        let Some(first) = self.appliers.first() else { return Ok(false) };
-        let names: Vec<_> = self.appliers.iter().map(|applier| applier.projection.name()).collect();
-        let Some(claim) = store::claim(&first.pool, self.runner, &names).await? else { return Ok(false) };
+    async fn claim(&self) -> sqlx::Result<Option<Claim>> {
+        let Some(first) = self.appliers.first() else { return Ok(None) };
+        store::claim(&first.pool, Uuid::now_v7(), &self.names()).await
+    }
+
+    fn names(&self) -> Vec<&'static str> {
+        self.appliers.iter().map(|applier| applier.projection.name()).collect()
+    }
+
+    /// A turn of a replay.
+    async fn serve(&self, claim: Claim, stop: &CancellationToken) {
         let Some(applier) = self.appliers.iter().find(|applier| applier.projection.name() == claim.projection) else {
-            return Ok(false);
+            return;
         };
+        let Err(error) = self.run_claimed(applier, &claim, stop).await else { return };
+        tracing::warn!(operation = %claim.id, projection = claim.projection, %error, "replay: failed; it goes on later");
+        stop.run_until_cancelled(tokio::time::sleep(TURN)).await;
+        if let Err(error) = store::release(&applier.pool, claim.id, claim.runner).await {
+            // Its silence releases it.
+            tracing::debug!(operation = %claim.id, error = %database::describe(&error), "replay: not given back");
+        }
+    }
+
+    async fn run_claimed(&self, applier: &Applier, claim: &Claim, stop: &CancellationToken) -> Result<(), Error> {
         tracing::info!(operation = %claim.id, projection = claim.projection, "replay: running");
         kill_point!("replay.claimed");
+        let began = Instant::now();
         let mut position = claim.position;
         let mut window = WINDOW;
         while position < claim.upto {
             if stop.is_cancelled() {
                 // Another worker, or this one after its restart, goes on from the last page.
-                store::release(&applier.pool, claim.id, self.runner).await?;
-                return Ok(true);
+                return Ok(store::release(&applier.pool, claim.id, claim.runner).await?);
             }
-            let page = database::heard("replaying", self.page(applier, &claim, position, window));
-            let (next, seen, tally) = match page.await {
+            if began.elapsed() >= TURN && store::give_way(&applier.pool, claim.id, claim.runner, &self.names()).await? {
+                return Ok(());
+            }
+            let page = database::heard("replaying", self.page(applier, claim, position, window));
+            let (next, seen, tally) = match self.alive(applier, claim, page).await {
+                Ok(Some(paged)) => paged,
+                Ok(None) => return Ok(taken_over(claim)),
                 Err(error) if error.is_too_much() && window > 1 => {
                     window /= 2;
                     tracing::warn!(operation = %claim.id, %error, window, "replay: fewer positions at a time");
@@ -111,24 +155,39 @@ impl Replays {
                 }
                 Err(error) if !error.is_transient() => {
                     tracing::error!(operation = %claim.id, projection = claim.projection, %error, "replay: failed");
-                    store::fail(&applier.pool, claim.id, self.runner, &error.to_string()).await?;
-                    return Ok(true);
+                    return Ok(store::fail(&applier.pool, claim.id, claim.runner, &error.to_string()).await?);
                 }
-                page => page?,
+                Err(error) => return Err(error),
             };
             kill_point!("replay.applied");
             window = (window * 2).min(WINDOW);
             position = next;
-            if !store::progress(&applier.pool, claim.id, self.runner, position, seen, tally).await? {
-                tracing::warn!(operation = %claim.id, "replay: another worker took it over");
-                return Ok(true);
+            if !store::progress(&applier.pool, claim.id, claim.runner, position, seen, tally).await? {
+                return Ok(taken_over(claim));
             }
             kill_point!("replay.noted");
         }
-        store::succeed(&applier.pool, claim.id, self.runner).await?;
+        store::succeed(&applier.pool, claim.id, claim.runner).await?;
         kill_point!("replay.succeeded");
         tracing::info!(operation = %claim.id, projection = claim.projection, "replay: succeeded");
-        Ok(true)
+        Ok(())
+    }
+
+    /// The work, with a sign of life now and then; `None` if another has taken it over.
+    async fn alive(
+        &self,
+        applier: &Applier,
+        claim: &Claim,
+        work: impl Future<Output = Result<Paged, Error>>,
+    ) -> Result<Option<Paged>, Error> {
+        let mut work = pin!(work);
+        loop {
+            match tokio::time::timeout(BEAT, &mut work).await {
+                Ok(done) => return done.map(Some),
+                Err(_) if store::beat(&applier.pool, claim.id, claim.runner).await? => {}
+                Err(_) => return Ok(None),
+            }
+        }
     }
 
     async fn page(
@@ -137,7 +196,7 @@ impl Replays {
         claim: &Claim,
         after: Position,
         window: i64,
-    ) -> Result<(Position, u64, Tally), Error> {
+    ) -> Result<Paged, Error> {
         let filter = claim.selection.filter(applier.projection.topic());
         let page = read::page(&applier.pool, after, claim.upto, window, &filter).await?;
         let events = Event::all(page.events, page.unreadable);
@@ -146,4 +205,8 @@ impl Replays {
         let tally = if events.is_empty() { Tally::default() } else { applier.apply(&events, Mode::Replay).await? };
         Ok((page.upto, seen, tally))
     }
+}
+
+fn taken_over(claim: &Claim) {
+    tracing::warn!(operation = %claim.id, "replay: another worker took it over");
 }

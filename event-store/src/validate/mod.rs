@@ -1,6 +1,8 @@
 //! What a caller may say. Everything that Postgres or the bus would refuse later is refused here, with the field's
 //! name, before anything is queued: one caller's data must not fail its neighbours' batch.
 
+pub mod printed;
+
 use std::fmt;
 
 use chrono::{DateTime, Utc};
@@ -9,7 +11,8 @@ use uuid::Uuid;
 
 /// The most events one append may bring.
 pub const MAX_EVENTS: usize = 1000;
-/// The most bytes of `event_data` and `metadata` of one event, so that its message stays below Pub/Sub's 10 MB.
+/// The most bytes of `event_data` and `metadata` of one event, as they are sent and as they are read again, so that its
+/// message stays below Pub/Sub's 10 MB.
 pub const MAX_EVENT_BYTES: usize = 9_000_000;
 /// The most bytes of one append.
 pub const MAX_REQUEST_BYTES: usize = 32 << 20;
@@ -72,16 +75,21 @@ pub fn occurred_at(seconds: i64, nanos: i32) -> Result<DateTime<Utc>, String> {
     if !(EARLIEST..LATEST).contains(&seconds) {
         return Err(absurd());
     }
-    let nanos = u32::try_from(nanos).map_err(|_| "nanos must be from 0 to 999,999,999".to_owned())?;
+    // More than a second's worth is how chrono says "leap second", which Postgres does not know.
+    let nanos = u32::try_from(nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
+    let nanos = nanos.ok_or_else(|| "nanos must be from 0 to 999,999,999; there are no leap seconds here".to_owned())?;
     DateTime::from_timestamp(seconds, nanos).ok_or_else(absurd)
 }
 
-/// The text is a JSON object that jsonb takes and that can be read again.
-pub fn json_object(text: &str) -> Result<(), String> {
+/// The text is a JSON object that jsonb takes and that can be read again; the most bytes that it then has.
+pub fn json_object(text: &str) -> Result<usize, String> {
+    if text.starts_with('\u{feff}') {
+        return Err("begins with a byte order mark (U+FEFF): send it without".to_owned());
+    }
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let kind = Checked.deserialize(&mut deserializer).and_then(|kind| deserializer.end().map(|()| kind));
     match kind {
-        Ok(Kind::Object) => Ok(()),
+        Ok(Kind::Object) => printed::bytes(text).map_err(|long| long.to_string()),
         Ok(Kind::Other) => Err("must be a JSON object".to_owned()),
         Err(error) if error.to_string().starts_with("recursion limit") => {
             Err(format!("is more than {MAX_DEPTH} levels deep"))
@@ -177,6 +185,8 @@ mod tests {
             ("3", "must be a JSON object"),
             ("null", "must be a JSON object"),
             ("", "EOF"),
+            ("\u{feff}{}", "byte order mark"),
+            (r#"{"a":[1e-16384]}"#, "the number at a[0] has 16386 characters"),
             (r#"{"a":1} x"#, "trailing"),
             (r#"{"a":1"#, "EOF"),
         ] {
@@ -211,5 +221,7 @@ mod tests {
         assert!(occurred_at(1_767_594_872_379, 0).expect_err("milliseconds").contains("milliseconds"));
         occurred_at(0, -1).expect_err("negative nanos");
         occurred_at(0, 2_000_000_000).expect_err("nanos over a second");
+        occurred_at(1_483_228_799, 1_500_000_000).expect_err("nanos over the last second of a minute");
+        occurred_at(1_483_228_799, 999_999_999).expect("the last nanosecond of a minute");
     }
 }
