@@ -18,6 +18,7 @@
 //! tests/mutants/run                                     # about an hour on two cores
 //! tests/mutants/run workers/src/verdict.rs              # files, or folders
 //! tests/mutants/run --tests faults::deliveries …        # judged by these tests of `tests/` only
+//! tests/mutants/run --at-most 5 …                       # and only by those that take at most so many seconds (else 20)
 //! tests/mutants/run --sites                             # what would be changed
 //! tests/mutants/run --limits 3                          # no mutants: every limit is 3, and all tests must pass
 //! ```
@@ -30,7 +31,7 @@ mod tree;
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
@@ -63,17 +64,20 @@ const AT_ONCE: usize = 2;
 struct Asked {
     files: Vec<String>,
     tests: Vec<String>,
+    at_most: Duration,
     limits: Option<u32>,
     sites: bool,
 }
 
 fn asked() -> Result<Asked> {
-    let mut asked = Asked { files: Vec::new(), tests: Vec::new(), limits: None, sites: false };
+    let at_most = Duration::from_secs(20);
+    let mut asked = Asked { files: Vec::new(), tests: Vec::new(), at_most, limits: None, sites: false };
     let mut arguments = std::env::args().skip(1).peekable();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--sites" => asked.sites = true,
             "--limits" => asked.limits = Some(arguments.next().unwrap_or_default().parse()?),
+            "--at-most" => asked.at_most = Duration::from_secs(arguments.next().unwrap_or_default().parse()?),
             "--tests" => asked.tests.extend(arguments.next()),
             other if other.starts_with('-') => bail!("{other} is unknown: see tests/mutants/src/main.rs"),
             file => asked.files.push(file.to_owned()),
@@ -108,7 +112,7 @@ fn main() -> Result<()> {
     if let Some(limits) = asked.limits {
         return tests.all_with_limits(limits);
     }
-    tests.reach()?;
+    tests.reach(asked.at_most)?;
     report(&mutants, &tests, &folder)
 }
 
