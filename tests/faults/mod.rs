@@ -2,6 +2,7 @@
 
 mod answers;
 mod bus_limits;
+mod clocks;
 mod connections;
 mod deliveries;
 mod fences;
