@@ -23,8 +23,21 @@ pub fn options(url: &str) -> sqlx::Result<PgConnectOptions> {
         ("statement_timeout", "60s"),
         ("lock_timeout", "30s"),
         ("idle_in_transaction_session_timeout", "60s"),
+        // Whoever gives up on this side only drops the connection: a cancelled call, a request out of time. The server
+        // must notice and cancel, or it goes on with work, and with locks, for nobody.
+        ("client_connection_check_interval", "2s"),
     ]))
 }
+
+/// Settings with which plans are made once and kept, and always go from the rows in hand to the tables by index. For
+/// connections that send the same few statements for ever. See docs/adr/0012.
+pub const PLANS_BY_KEY: [(&str, &str); 5] = [
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("jit", "off"),
+];
 
 /// The data is to blame, and will be however often it is tried: data exceptions (22), constraints (23, 44), rows touched
 /// twice (21), limits (54), errors raised on purpose (P0). Other errors that are not transient (a missing table, a

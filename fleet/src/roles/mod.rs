@@ -46,13 +46,7 @@ pub fn applying_pool(url: &str, connections: u32) -> Result<PgPool> {
         .after_connect(|connection, _| Box::pin(database::refuse_standby(connection)))
         .after_release(|connection, _| Box::pin(database::answers(connection)))
         .test_before_acquire(false)
-        .connect_lazy_with(options.options([
-            ("plan_cache_mode", "force_generic_plan"),
-            ("enable_seqscan", "off"),
-            ("enable_hashjoin", "off"),
-            ("enable_mergejoin", "off"),
-            ("jit", "off"),
-        ])))
+        .connect_lazy_with(options.options(database::PLANS_BY_KEY)))
 }
 
 /// A registry that says which program this is.
