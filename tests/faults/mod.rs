@@ -4,6 +4,7 @@ mod answers;
 mod connections;
 mod deliveries;
 mod fences;
+mod growth;
 mod kills;
 mod points;
 mod refusals;

@@ -46,6 +46,11 @@ where
     }
 }
 
+/// Whether tests run at their full size, which takes minutes, rather than at CI's.
+pub fn full_size() -> bool {
+    std::env::var_os("FLEET_FULL_SIZE").is_some()
+}
+
 /// The emulator of this test binary. It must be there: nothing here is tested without it.
 pub async fn emulator() -> &'static str {
     static EMULATOR: OnceCell<Emulator> = OnceCell::const_new();

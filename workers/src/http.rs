@@ -5,18 +5,18 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use projections::AnyProjection;
 use prometheus::{Registry, TextEncoder};
 use sqlx::PgPool;
 
-use crate::{Metrics, lag};
+use crate::Metrics;
+use crate::lag::Measurer;
 
 #[derive(Clone)]
 pub struct Health {
     pub pool: PgPool,
     pub registry: Registry,
-    /// Whoever serves lag measures these projections at every scrape.
-    pub lag: Option<(Metrics, Vec<&'static dyn AnyProjection>)>,
+    /// Whoever serves lag measures it at every scrape.
+    pub lag: Option<(Metrics, Measurer)>,
 }
 
 pub fn router(health: Health) -> Router {
@@ -40,8 +40,8 @@ async fn ready(State(health): State<Health>) -> Response {
 }
 
 async fn metrics(State(health): State<Health>) -> Response {
-    if let Some((metrics, projections)) = &health.lag {
-        let report = lag::report(&health.pool, projections).await;
+    if let Some((metrics, measurer)) = &health.lag {
+        let report = measurer.report().await;
         if let Err(error) = &report {
             tracing::warn!(%error, "lag could not be measured");
         }

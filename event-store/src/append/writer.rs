@@ -58,7 +58,7 @@ impl Config {
     /// The settings of the writer's connection. What it does, it does under the head row's lock, so that the server must
     /// give up before we do, or all appends of the store wait for an attempt that nobody waits for: statements and the
     /// pauses between them end within the time of an attempt, and a server whose client is gone notices within a second.
-    fn connection(&self) -> PgConnectOptions {
+    pub fn connection(&self) -> PgConnectOptions {
         let part = |share: f64| format!("{}ms", self.attempt.mul_f64(share).as_millis());
         let limits = [
             ("statement_timeout", part(0.6)),

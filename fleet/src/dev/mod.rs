@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use workers::Metrics;
 use workers::admin::{self, Admin};
 use workers::http::{self, Health};
+use workers::lag::Measurer;
 use workers::worker::BATCH;
 
 use crate::bus_choice::{Bus, Pull};
@@ -178,8 +179,8 @@ impl Dev<'_> {
         self.spawn_workers(&head, &metrics, &mut parts, stop)?;
 
         let projections = registry::all().to_vec();
-        let health = Health { pool: pool.clone(), registry, lag: Some((metrics, projections.clone())) };
-        let router = http::router(health).merge(admin::router(Admin { pool: pool.clone(), projections }));
+        let health = Health { pool: pool.clone(), registry, lag: Some((metrics, Measurer::new(pool.clone(), projections.clone()))) };
+        let router = http::router(health).merge(admin::router(Admin::new(pool.clone(), projections)));
         parts.spawn(serve::http(http, router, stop.clone()));
 
         file::write(data_dir, file)?;

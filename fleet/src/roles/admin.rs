@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use workers::Metrics;
 use workers::admin::{self, Admin};
 use workers::http::{self, Health};
+use workers::lag::Measurer;
 
 use crate::{cli, serve};
 
@@ -29,8 +30,9 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<()> {
     let projections = registry::all().to_vec();
     let (listener, address) = serve::bind(&options.http.listen, "--http").await?;
 
-    let health = Health { pool: pool.clone(), registry, lag: Some((metrics, projections.clone())) };
-    let router = http::router(health).merge(admin::router(Admin { pool, projections }));
+    let measurer = Measurer::new(pool.clone(), projections.clone());
+    let health = Health { pool: pool.clone(), registry, lag: Some((metrics, measurer)) };
+    let router = http::router(health).merge(admin::router(Admin::new(pool, projections)));
     let mut parts = JoinSet::new();
     parts.spawn(serve::http(listener, router, stop.clone()));
     tracing::info!(http = %address, "admin: serving");

@@ -20,6 +20,9 @@ use tokio_util::sync::CancellationToken;
 const DRAIN: Duration = Duration::from_secs(8);
 
 /// A pool for reading and administering. It does not connect before it is used.
+///
+/// Its statements are planned each time: with what they bind, and for the tables as they are. One that was kept from when
+/// they were empty would go through them whole.
 pub fn pool(url: &str, connections: u32) -> Result<PgPool> {
     let options = database::options(url).context("DATABASE_URL is not a Postgres URL")?;
     Ok(PgPoolOptions::new()
@@ -28,7 +31,7 @@ pub fn pool(url: &str, connections: u32) -> Result<PgPool> {
         .acquire_slow_level(LevelFilter::Debug)
         .after_connect(|connection, _| Box::pin(database::refuse_standby(connection)))
         .after_release(|connection, _| Box::pin(database::answers(connection)))
-        .connect_lazy_with(options))
+        .connect_lazy_with(options.options([("plan_cache_mode", "force_custom_plan"), ("jit", "off")])))
 }
 
 /// A pool for applying. A connection is not tried out before its use; a broken one fails the transaction, which is tried

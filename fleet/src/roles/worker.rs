@@ -106,8 +106,7 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<()> {
     let projections: Vec<_> = registry::of_topic(topic).collect();
     let (sender, deliveries) = mpsc::channel(BATCH);
     let health = Health { pool: pool.clone(), registry, lag: None };
-    let mut router =
-        http::router(health).merge(admin::router(Admin { pool: pool.clone(), projections: projections.clone() }));
+    let mut router = http::router(health).merge(admin::router(Admin::new(pool.clone(), projections.clone())));
     if options.delivery == DeliveryMode::Push {
         let push = Push { topic, deliveries: sender.clone(), verifier, metrics: metrics.clone() };
         router = router.merge(push::router(push));

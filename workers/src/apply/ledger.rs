@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use events::{AggregateId, Version};
+use events::{AggregateId, Position, Version};
 use sqlx::PgConnection;
 
 use crate::fence::Fence;
@@ -15,6 +15,8 @@ pub(super) struct Ledger {
     /// Those that had a row when they were locked.
     known: BTreeSet<AggregateId>,
     changed: BTreeSet<AggregateId>,
+    /// Ids of events up to here are not remembered: they are settled.
+    settled: Position,
     event_ids: Vec<uuid::Uuid>,
     positions: Vec<i64>,
 }
@@ -39,6 +41,7 @@ impl Ledger {
             known: aggregates.keys().copied().collect(),
             aggregates,
             changed: BTreeSet::new(),
+            settled: Position::START,
             event_ids: Vec::new(),
             positions: Vec::new(),
         })
@@ -59,8 +62,15 @@ impl Ledger {
     pub fn applied(&mut self, event: &Event) {
         self.aggregates.entry(event.aggregate_id).or_insert(Applied::NOTHING).version = event.version;
         self.changed.insert(event.aggregate_id);
-        self.event_ids.push(event.event_id.0);
-        self.positions.push(event.position.0);
+        if event.position > self.settled {
+            self.event_ids.push(event.event_id.0);
+            self.positions.push(event.position.0);
+        }
+    }
+
+    /// What is applied from now on is remembered only above the settled position, which must be locked.
+    pub fn remember_above(&mut self, settled: Position) {
+        self.settled = settled;
     }
 
     pub fn hold(&mut self, id: AggregateId) {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use event_store::read;
-use events::{AggregateId, Version};
+use events::{AggregateId, Position, Version};
 use kill_points::kill_point;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -50,10 +50,11 @@ impl Applier {
     ) -> Result<Redriven, Error> {
         let mut tx = self.pool.begin().await?;
         let fence = Fence::enter(&mut tx, self.projection).await?;
-        self.outdate_sweeps(&mut tx, fence).await?;
+        let settled = self.outdate_sweeps(&mut tx, fence).await?;
         kill_point!("redrive.outdated");
         let ids = BTreeSet::from([aggregate_id]);
         let mut ledger = Ledger::lock(&mut tx, self.projection.name(), fence, ids.clone()).await?;
+        ledger.remember_above(settled);
         let Some(front) = self.front(&mut tx, fence, aggregate_id).await? else { return Ok(Redriven::Nothing) };
 
         if front.discard && ledger.applied_of(aggregate_id).version < front.version {
@@ -97,16 +98,18 @@ impl Applier {
     }
 
     /// A sweep that has looked already counts what is held as settled, and must look again. Locks the progress row, so
-    /// that no sweep settles until this transaction ends; what is settled by then is read after this.
-    async fn outdate_sweeps(&self, db: &mut PgConnection, fence: Fence) -> sqlx::Result<()> {
-        sqlx::query!(
-            "update projection_progress set releases = releases + 1 where projection = $1 and generation = $2",
+    /// that no sweep settles until this transaction ends; what is settled by then is read after this. The settled position:
+    /// ids at or below it must not be remembered, because no sweep looks there again to forget them.
+    async fn outdate_sweeps(&self, db: &mut PgConnection, fence: Fence) -> sqlx::Result<Position> {
+        sqlx::query_scalar!(
+            "update projection_progress set releases = releases + 1 where projection = $1 and generation = $2
+             returning settled_position",
             self.projection.name(),
             fence.generation
         )
-        .execute(db)
+        .fetch_one(db)
         .await
-        .map(drop)
+        .map(Position)
     }
 
     async fn front(&self, db: &mut PgConnection, fence: Fence, id: AggregateId) -> sqlx::Result<Option<Front>> {

@@ -4,6 +4,7 @@
 //! beside live traffic. The API only writes the intention, a row of `operations`; a worker of the projection's topic
 //! makes it true, page by page, and another goes on where it stopped if it dies.
 
+mod path;
 mod selection;
 mod store;
 
@@ -22,10 +23,14 @@ pub use store::{NewReplay, Plan, create, plan};
 use crate::apply::{self, Applier, Mode, Tally};
 use crate::retry;
 use crate::verdict::Event;
+use path::Path;
 use store::Claim;
 
 /// Positions read at a time.
 const WINDOW: i64 = 5000;
+
+/// Events read at a time that an index leads to.
+const BATCH: i64 = 1000;
 
 /// How often a worker looks for operations to run.
 const POLL: Duration = Duration::from_secs(1);
@@ -82,16 +87,17 @@ impl Replays {
         let Some(applier) = self.appliers.iter().find(|applier| applier.projection.name() == claim.projection) else {
             return Ok(false);
         };
-        tracing::info!(operation = %claim.id, projection = claim.projection, "replay: running");
-        kill_point!("replay.claimed");
         let mut position = claim.position;
+        let path = Path::to(&claim.selection, position, claim.upto, &applier.pool).await?;
+        tracing::info!(operation = %claim.id, projection = claim.projection, ?path, "replay: running");
+        kill_point!("replay.claimed");
         while position < claim.upto {
             if stop.is_cancelled() {
                 // Another worker, or this one after its restart, goes on from the last page.
                 store::release(&applier.pool, claim.id, self.runner).await?;
                 return Ok(true);
             }
-            let page = database::heard("replaying", self.page(applier, &claim, position));
+            let page = database::heard("replaying", self.page(applier, &claim, path, position));
             let (next, seen, tally) = match page.await {
                 Err(error) if !error.is_transient() => {
                     tracing::error!(operation = %claim.id, projection = claim.projection, %error, "replay: failed");
@@ -114,13 +120,45 @@ impl Replays {
         Ok(true)
     }
 
-    async fn page(&self, applier: &Applier, claim: &Claim, after: Position) -> Result<(Position, u64, Tally), Error> {
-        let filter = claim.selection.filter(applier.projection.topic());
-        let page = read::page(&applier.pool, after, claim.upto, WINDOW, &filter).await?;
-        let events: Vec<Event> =
-            page.events.into_iter().filter(|event| claim.selection.includes(event.occurred_at)).map(Arc::new).collect();
+    /// Applies the next events of the selection; how far that is, and how many they were.
+    async fn page(
+        &self,
+        applier: &Applier,
+        claim: &Claim,
+        path: Path,
+        after: Position,
+    ) -> Result<(Position, u64, Tally), Error> {
+        let (events, upto) = match path {
+            Path::Positions => window(applier, claim, after).await?,
+            path => selected(applier, claim, path, after).await?,
+        };
         let seen = events.len() as u64;
         let tally = if events.is_empty() { Tally::default() } else { applier.apply(&events, Mode::Replay).await? };
-        Ok((page.upto, seen, tally))
+        Ok((upto, seen, tally))
     }
+}
+
+/// What is selected of the next positions.
+async fn window(applier: &Applier, claim: &Claim, after: Position) -> Result<(Vec<Event>, Position), Error> {
+    let filter = claim.selection.filter(applier.projection.topic());
+    let page = read::page(&applier.pool, after, claim.upto, WINDOW, &filter).await?;
+    let included = page.events.into_iter().filter(|event| claim.selection.includes(event.occurred_at));
+    Ok((included.map(Arc::new).collect(), page.upto))
+}
+
+/// The next events that an index leads to.
+async fn selected(
+    applier: &Applier,
+    claim: &Claim,
+    path: Path,
+    after: Position,
+) -> Result<(Vec<Event>, Position), Error> {
+    let projection = applier.projection;
+    let range = (after, claim.upto);
+    let found =
+        path.page(&applier.pool, projection.name(), projection.topic(), &claim.selection, range, BATCH).await?;
+    let upto = found.last().filter(|_| found.len() as i64 == BATCH).map_or(claim.upto, |last| last.position);
+    let ids: Vec<_> = found.into_iter().map(|selected| selected.event_id).collect();
+    let events = read::by_id(&applier.pool, &ids).await?;
+    Ok((events.into_iter().map(Arc::new).collect(), upto))
 }

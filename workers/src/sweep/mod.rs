@@ -128,10 +128,17 @@ impl Sweep {
     }
 
     async fn settle(&self, progress: &Progress, position: Position) -> sqlx::Result<()> {
-        let Progress { generation, releases, .. } = *progress;
-        sqlx::query_file!("src/sweep/settle.sql", self.applier.projection.name(), generation, position.0, releases)
-            .execute(&self.applier.pool)
-            .await
-            .map(drop)
+        let Progress { generation, releases, settled } = *progress;
+        sqlx::query_file!(
+            "src/sweep/settle.sql",
+            self.applier.projection.name(),
+            generation,
+            position.0,
+            releases,
+            settled.0
+        )
+        .execute(&self.applier.pool)
+        .await
+        .map(drop)
     }
 }
