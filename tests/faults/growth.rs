@@ -154,7 +154,10 @@ async fn an_attempt_that_is_given_up_ends_on_the_server_too() {
     slow_statement_runs(&parts.database).await;
     let waited = neighbour(&parts).await;
     assert!(matches!(given_up.await.unwrap(), Err(Error::Unavailable(_))));
-    assert!(waited < Duration::from_secs(30), "the neighbour waited {waited:?} for the minute of somebody who was gone");
+    assert!(
+        waited < Duration::from_secs(30),
+        "the neighbour waited {waited:?} for the minute of somebody who was gone"
+    );
 }
 
 #[tokio::test]
@@ -266,7 +269,9 @@ async fn a_snapshot_that_is_open_elsewhere_makes_appends_no_slower() {
         if read >= measured { Ok(read) } else { Err(format!("{read}")) }
     })
     .await;
-    println!("{measured} appends: {without:?}, beside a snapshot open for {appends}: {with:?}, {read} pages of the head");
+    println!(
+        "{measured} appends: {without:?}, beside a snapshot open for {appends}: {with:?}, {read} pages of the head"
+    );
     assert!(read < measured * head / 4, "{read} pages of the head row's table for {measured} appends; it has {head}");
     if full_size() {
         assert!(with < without * 3, "{without:?} before, {with:?} beside the snapshot");
@@ -346,7 +351,11 @@ async fn a_repair_of_one_aggregate_or_of_ten_minutes_leaves_the_rest_of_the_stor
     let one: Uuid =
         sqlx::query_scalar(unsettled).bind(seeded().random_range(0..500_i64)).fetch_one(pool).await.unwrap();
     let from: chrono::DateTime<chrono::Utc> =
-        sqlx::query_scalar("select occurred_at from events where position = $1 / 2").bind(events as i64).fetch_one(pool).await.unwrap();
+        sqlx::query_scalar("select occurred_at from events where position = $1 / 2")
+            .bind(events as i64)
+            .fetch_one(pool)
+            .await
+            .unwrap();
     let minutes = json!({"from": from, "to": from + chrono::Duration::minutes(10)});
     for (selection, selected) in [(json!({"aggregates": [one]}), 3..=3), (json!({"times": minutes}), 100..=200)] {
         let selection: Selection = serde_json::from_value(selection).unwrap();
@@ -395,7 +404,8 @@ async fn the_lag_of_a_rare_topic_is_never_less_than_the_truth_and_comes_to_it() 
     )
     .await;
     assert!(truth > 0);
-    let measurer = Measurer::new(database.pool.clone(), projections::registry::all().to_vec());
+    // With no time at all, so that it has to remember.
+    let measurer = Measurer::new(database.pool.clone(), projections::registry::all().to_vec()).patience(Duration::ZERO);
     let lag = async || {
         let report = measurer.report().await.unwrap();
         report.projections.into_iter().find(|status| status.name == "user_directory").unwrap()
@@ -409,6 +419,7 @@ async fn the_lag_of_a_rare_topic_is_never_less_than_the_truth_and_comes_to_it() 
     })
     .await;
     println!("after {} measurements the lag is exact", measurements.get());
+    assert!(measurements.get() > 3, "it was not known at once: {}", measurements.get());
     assert_eq!(seconds.0, truth);
     // An event that is settled meanwhile is seen to be, and one that is appended, too.
     sqlx::query("update projected_aggregates set version = 3 where projection = 'user_directory'")

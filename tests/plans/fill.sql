@@ -30,7 +30,7 @@ insert into snapshots (aggregate_id, aggregate_type, snapshot_data, event_versio
 select aggregate_id, aggregate_type, '{}', 2 from events where event_version = 2 and position % 10 = 0;
 
 insert into projected_aggregates (projection, generation, aggregate_id, version, held)
-select projection, 1, aggregate_id, case when position % 10 = 0 then 0 else 3 end, position % 50 = 0
+select projection, 1, aggregate_id, case when position / 3 % 7 = 0 then 0 else 3 end, position / 3 % 77 = 0
 from events
 cross join unnest(array['vocabulary', 'user_directory']) as projection
 where event_version = 3;

@@ -47,7 +47,8 @@ fn described() -> Vec<Described> {
             continue;
         }
         let words = query.split_whitespace().collect::<Vec<_>>().join(" ");
-        let found: Vec<_> = STATEMENTS.iter().enumerate().filter(|(_, statement)| words.contains(statement.is)).collect();
+        let found: Vec<_> =
+            STATEMENTS.iter().enumerate().filter(|(_, statement)| words.contains(statement.is)).collect();
         // The text of one may be the beginning of another's.
         let Some((number, table)) = found.into_iter().max_by_key(|(_, statement)| statement.is.len()) else {
             wrong.push(format!("no plan is checked of: {words}"));
@@ -120,7 +121,8 @@ async fn explain(db: &mut PgConnection, statement: &Described, binds: &Binds, an
         panic!("{error}: {}", statement.query);
     });
     let binds = binds.fill(statement.table.binds);
-    let execute = if binds.is_empty() { "execute explained".to_owned() } else { format!("execute explained ({binds})") };
+    let execute =
+        if binds.is_empty() { "execute explained".to_owned() } else { format!("execute explained ({binds})") };
     let explain = format!("explain (format json, analyze {analyze}, timing off) {execute}");
     let row = sqlx::raw_sql(AssertSqlSafe(explain)).fetch_one(&mut *tx).await.unwrap_or_else(|error| {
         panic!("{error}: {}", statement.table.is);
@@ -189,7 +191,8 @@ async fn no_statement_goes_through_a_table_that_grows() {
             Reads::Window(most, _) => most,
             Reads::Whole(_) => continue,
         };
-        if !plan.whole().is_empty() {
+        // What is planned each time may go through a table that is no larger than what it may read.
+        if !plan.whole().is_empty() && statement.table.pool != Pool::Plain {
             wrong.push(format!("with {count} binds, {is:?} goes through {:?}: {plan}", plan.whole()));
         }
         let bound = if statement.table.binds.contains('{') { count as u64 } else { 1 };

@@ -3,6 +3,8 @@
 //!
 //! In `binds` a word in braces stands for an array, which is tried with two elements and with a thousand.
 
+use Pool::{Applying, Plain, Writer};
+
 /// Whose settings a statement is planned with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pool {
@@ -44,8 +46,6 @@ const fn window(pool: Pool, is: &'static str, binds: &'static str, most: u64, wh
 const fn whole(pool: Pool, is: &'static str, binds: &'static str, why: &'static str) -> Statement {
     Statement { is, pool, binds, reads: Reads::Whole(why) }
 }
-
-use Pool::{Applying, Plain, Writer};
 
 #[rustfmt::skip]
 pub const STATEMENTS: &[Statement] = &[
@@ -111,7 +111,7 @@ pub const STATEMENTS: &[Statement] = &[
     few(Plain, "newest.event_version - parked.event_version", "null, null, null, null, null, null, null, null, false, 1000"),
     few(Plain, "select payload, attributes", "'01900000-0000-7000-8000-00000000000a'"),
     few(Plain, "select event_id, error from parked_events", "'01900000-0000-7000-8000-00000000000a'"),
-    few(Plain, "select id from parked_events where id = any($3)", "'retry', '01900000-0000-7000-9000-000000000007', {letters}"),
+    window(Plain, "select id from parked_events where id = any($3)", "'retry', '01900000-0000-7000-9000-000000000007', {letters}", 12_000, "a batch that is a good part of all letters goes through them"),
     few(Plain, "select count(*) as \"count!\" from parked_events", "'01900000-0000-7000-8000-00000000000a'"),
     few(Plain, "select pg_advisory_xact_lock", "'key'"),
     few(Plain, "from operations where idempotency_key = $1", "'operation-7'"),

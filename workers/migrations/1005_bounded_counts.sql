@@ -1,6 +1,9 @@
--- What is parked is listed and measured oldest first, for one projection or topic, however much of the others is parked.
+-- What is parked is listed, and measured oldest first, for one projection or topic, however much of the others is parked.
 create index parked_events_of_projection on parked_events (projection, generation, id) where projection is not null;
 create index parked_events_of_topic on parked_events (topic, id) where projection is null;
+create index parked_events_oldest_of_projection on parked_events (projection, generation, first_parked_at)
+where projection is not null;
+create index parked_events_oldest_of_topic on parked_events (topic, first_parked_at) where projection is null;
 
 -- What the workers look for each second: decisions, the oldest letter first, however many letters nobody has decided about.
 create index parked_events_decided_of_projection on parked_events (projection, generation, id)

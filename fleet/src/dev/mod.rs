@@ -179,7 +179,11 @@ impl Dev<'_> {
         self.spawn_workers(&head, &metrics, &mut parts, stop)?;
 
         let projections = registry::all().to_vec();
-        let health = Health { pool: pool.clone(), registry, lag: Some((metrics, Measurer::new(pool.clone(), projections.clone()))) };
+        let health = Health {
+            pool: pool.clone(),
+            registry,
+            lag: Some((metrics, Measurer::new(pool.clone(), projections.clone()))),
+        };
         let router = http::router(health).merge(admin::router(Admin::new(pool.clone(), projections)));
         parts.spawn(serve::http(http, router, stop.clone()));
 

@@ -14,7 +14,7 @@ use sqlx::PgPool;
 const WINDOW: i64 = 20_000;
 
 /// How long one measurement looks at one projection's backlog.
-const PATIENCE: Duration = Duration::from_millis(400);
+pub(super) const PATIENCE: Duration = Duration::from_millis(400);
 
 /// Whose backlog it is, and as of when. Whatever changes here but the last two makes what was seen void; so does a
 /// position that goes back, which is a failover that lost the tail.
@@ -44,7 +44,7 @@ pub(super) struct Backlog {
 pub(super) struct Lag {
     pub events: i64,
     pub seconds: f64,
-    /// Not everything was looked at: so many events and seconds at most.
+    /// Some of it has never been looked at: so many events and seconds at most.
     pub at_most: bool,
 }
 
@@ -60,13 +60,14 @@ impl Backlog {
         (self.settled, self.head) = (stand.settled, stand.head);
     }
 
-    /// What lies between the settled position and the head.
-    pub async fn measure(&mut self, pool: &PgPool, stand: &Stand<'_>) -> sqlx::Result<Lag> {
+    /// What lies between the settled position and the head. However short the time, it gets one window further.
+    pub async fn measure(&mut self, pool: &PgPool, stand: &Stand<'_>, patience: Duration) -> sqlx::Result<Lag> {
         self.keep(stand);
         let started = Instant::now();
         let mut lag = Lag::default();
         let mut oldest_known = false;
-        let mut unseen = None;
+        let mut uncertain = None;
+        let (mut looked_further, mut looked_again) = (false, false);
         for number in stand.settled / WINDOW..=stand.head / WINDOW {
             let whole = (number + 1) * WINDOW <= stand.head;
             let (after, upto) = (stand.settled.max(number * WINDOW), stand.head.min((number + 1) * WINDOW));
@@ -77,7 +78,9 @@ impl Backlog {
             // The first that holds something is looked at anew, because its oldest event is the projection's age, and so
             // is the last, because it grows.
             let wanted = seen.is_none() || !whole || lag.events == 0;
-            if wanted && started.elapsed() < PATIENCE {
+            let looked = if seen.is_none() { &mut looked_further } else { &mut looked_again };
+            if wanted && (started.elapsed() < patience || !*looked) {
+                *looked = true;
                 let (events, seconds) = look(pool, stand, after, upto).await?;
                 if whole {
                     self.windows.insert(number, events);
@@ -89,11 +92,11 @@ impl Backlog {
                 lag.events += events;
             } else {
                 lag.events += seen.unwrap_or(upto - after);
-                lag.at_most = true;
-                unseen.get_or_insert(after);
+                lag.at_most |= seen.is_none();
+                uncertain.get_or_insert(after);
             }
         }
-        if let (false, Some(after)) = (oldest_known, unseen) {
+        if let (false, Some(after)) = (oldest_known, uncertain) {
             lag.seconds = age(pool, after).await?;
         }
         Ok(lag)

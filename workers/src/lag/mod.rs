@@ -17,7 +17,7 @@ use sqlx::PgPool;
 use tokio::sync::Mutex;
 
 use crate::Metrics;
-use backlog::{Backlog, Lag, Stand};
+use backlog::{Backlog, Lag, PATIENCE, Stand};
 use horizon::Horizon;
 pub use horizon::OldSnapshot;
 
@@ -71,7 +71,7 @@ pub enum State {
 pub struct Report {
     pub store: Store,
     pub projections: Vec<Status>,
-    /// Those of which nothing can be said now. The others are right all the same.
+    /// What nothing can be said of now: projections, or the oldest snapshot. The rest is right all the same.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unmeasured: Vec<Unmeasured>,
     pub observed_at: chrono::DateTime<chrono::Utc>,
@@ -96,6 +96,8 @@ pub struct Unmeasured {
 pub struct Measurer {
     pool: PgPool,
     projections: Vec<&'static dyn AnyProjection>,
+    /// How long to look at a projection's backlog.
+    patience: Duration,
     memory: Arc<Mutex<Memory>>,
 }
 
@@ -115,7 +117,13 @@ impl Measurer {
     pub fn new(pool: PgPool, projections: Vec<&'static dyn AnyProjection>) -> Self {
         let backlogs = projections.iter().map(|_| Backlog::default()).collect();
         let memory = Arc::new(Mutex::new(Memory { backlogs, horizon: Horizon::default() }));
-        Self { pool, projections, memory }
+        Self { pool, projections, patience: PATIENCE, memory }
+    }
+
+    /// Looks so long at each projection's backlog, and at one window more.
+    #[must_use]
+    pub fn patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Measures now. What cannot be measured is named, and takes nothing else with it.
@@ -130,24 +138,29 @@ impl Measurer {
         };
         let (head, observed_at) = in_time(store).await?;
         let measuring = self.projections.iter().zip(backlogs).map(|(projection, backlog)| async {
-            (projection.name(), in_time(status(pool, *projection, backlog, head)).await)
+            (projection.name(), in_time(status(pool, *projection, backlog, head, self.patience)).await)
         });
         let (measured, oldest_snapshot) = tokio::join!(join_all(measuring), in_time(horizon.measure(pool)));
         let mut report = Report {
-            store: Store { head_position: head, oldest_snapshot: oldest_snapshot.unwrap_or_default() },
+            store: Store { head_position: head, oldest_snapshot: None },
             projections: Vec::with_capacity(measured.len()),
             unmeasured: Vec::new(),
             observed_at,
         };
+        let mut failed = |name, error| {
+            let problem = database::describe(&error);
+            tracing::warn!(name, error = problem, "could not be measured");
+            report.unmeasured.push(Unmeasured { name, problem });
+        };
         for (name, measured) in measured {
             match measured {
                 Ok(status) => report.projections.extend(status),
-                Err(error) => {
-                    let problem = database::describe(&error);
-                    tracing::warn!(projection = name, error = problem, "its lag could not be measured");
-                    report.unmeasured.push(Unmeasured { name, problem });
-                }
+                Err(error) => failed(name, error),
             }
+        }
+        match oldest_snapshot {
+            Ok(oldest) => report.store.oldest_snapshot = oldest,
+            Err(error) => failed("oldest snapshot", error),
         }
         Ok(report)
     }
@@ -164,10 +177,10 @@ async fn status(
     projection: &dyn AnyProjection,
     backlog: &mut Backlog,
     head: i64,
+    patience: Duration,
 ) -> sqlx::Result<Option<Status>> {
     let (name, topic) = (projection.name(), projection.topic());
-    let row =
-        sqlx::query_file!("src/lag/status.sql", name, topic.name, COUNTED).fetch_optional(pool).await?;
+    let row = sqlx::query_file!("src/lag/status.sql", name, topic.name, COUNTED).fetch_optional(pool).await?;
     let Some(row) = row else { return Ok(None) };
     let stand = Stand {
         projection: name,
@@ -177,7 +190,7 @@ async fn status(
         settled: row.settled_position,
         head,
     };
-    let Lag { events, seconds, at_most } = backlog.measure(pool, &stand).await?;
+    let Lag { events, seconds, at_most } = backlog.measure(pool, &stand, patience).await?;
     let state = if row.version != projection.version() as i32 {
         State::Fenced
     } else if row.silence.is_some_and(|silence| silence < SILENCE) {

@@ -1,7 +1,8 @@
 -- Binds: projection, topic, most of each that is counted.
 -- Locks: none.
--- One statement, because the counts must be of one generation and of the same moment. Each count ends at the most, by an
--- index: what waits for a person, or for a worker that is dead, may be millions.
+-- One statement, because the counts must be of one generation and of the same moment. Each count ends at the most: what
+-- waits for a person, or for a worker that is dead, may be millions. The order is that of the one index that leads to these
+-- letters and no others.
 select
     live.generation,
     live.version,
@@ -12,25 +13,26 @@ select
         select count(*) from (
             select from parked_events as parked
             where parked.projection = live.name and parked.generation = live.generation
+            order by parked.first_parked_at
             limit $3
         ) as counted
     ) + (
         select count(*) from (
             select from parked_events as parked
             where parked.projection is null and parked.topic = $2
+            order by parked.first_parked_at
             limit $3
         ) as counted
     ), $3) as "parked!",
-    -- Ids rise with the time of the first parking.
     coalesce(extract(epoch from clock_timestamp() - least((
         select parked.first_parked_at from parked_events as parked
         where parked.projection = live.name and parked.generation = live.generation
-        order by parked.id
+        order by parked.first_parked_at
         limit 1
     ), (
         select parked.first_parked_at from parked_events as parked
         where parked.projection is null and parked.topic = $2
-        order by parked.id
+        order by parked.first_parked_at
         limit 1
     ))), 0)::float8 as "parked_oldest!",
     (

@@ -155,8 +155,7 @@ async fn selected(
 ) -> Result<(Vec<Event>, Position), Error> {
     let projection = applier.projection;
     let range = (after, claim.upto);
-    let found =
-        path.page(&applier.pool, projection.name(), projection.topic(), &claim.selection, range, BATCH).await?;
+    let found = path.page(&applier.pool, projection.name(), projection.topic(), &claim.selection, range, BATCH).await?;
     let upto = found.last().filter(|_| found.len() as i64 == BATCH).map_or(claim.upto, |last| last.position);
     let ids: Vec<_> = found.into_iter().map(|selected| selected.event_id).collect();
     let events = read::by_id(&applier.pool, &ids).await?;
