@@ -92,7 +92,7 @@ async fn a_large_event_within_the_limits_is_stored_and_applied_although_the_bus_
     })
     .await;
     let metrics = reqwest::get(format!("http://{}/metrics", store.http())).await.unwrap().text().await.unwrap();
-    assert!(metrics.contains(r#"relay_published_events_total{result="oversize",topic="integration-events"} 1"#));
+    assert!(metrics.contains(r#"relay_published_events_total{result="refused",topic="integration-events"} 1"#));
 }
 
 #[tokio::test]

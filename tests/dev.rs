@@ -22,6 +22,7 @@ impl Dev {
             .env_remove("DATABASE_URL")
             .env_remove("PUBSUB_EMULATOR_HOST")
             .stdout(std::fs::File::create(data_dir.join("out")).unwrap())
+            .stderr(std::fs::File::create(data_dir.join("err")).unwrap())
             .spawn()
             .unwrap();
         Self { process, started: Instant::now() }
@@ -57,13 +58,17 @@ impl Dev {
         .await
     }
 
-    async fn interrupt(mut self, data_dir: &Path) {
-        signal(&self.process, "INT");
+    async fn ended(&mut self) -> std::process::ExitStatus {
         let child = std::sync::Mutex::new(&mut self.process);
-        let status = eventually("it ends", Duration::from_secs(30), async || {
+        eventually("it ends", Duration::from_secs(60), async || {
             child.lock().unwrap().try_wait().unwrap().ok_or_else(|| "still running".to_owned())
         })
-        .await;
+        .await
+    }
+
+    async fn interrupt(mut self, data_dir: &Path) {
+        signal(&self.process, "INT");
+        let status = self.ended().await;
         assert!(status.success(), "{status}");
         assert!(!data_dir.join("dev.json").exists(), "a fleet that has ended is nowhere");
     }
@@ -99,6 +104,34 @@ async fn fleet_dev_loads_the_sample_once_and_continues_after_ctrl_c() {
 #[tokio::test]
 async fn fleet_dev_does_the_same_on_the_embedded_bus() {
     up_down_up("embedded").await;
+}
+
+#[tokio::test]
+async fn fleet_dev_whose_postgres_or_emulator_died_ends_and_says_so() {
+    for (server, said) in [("postgres", "postgres has ended"), ("pubsub", "the Pub/Sub emulator has ended")] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut dev = Dev::start(dir.path(), "emulator");
+        dev.settled(dir.path()).await;
+        // Whatever has the server's port or folder in its arguments, which are of this test alone.
+        let port = std::fs::read_to_string(dir.path().join("pubsub.port")).unwrap();
+        let mark = match server {
+            "postgres" => dir.path().join("postgres").to_str().unwrap().to_owned(),
+            _ => format!("--port={}", port.trim()),
+        };
+        for process in std::fs::read_dir("/proc").unwrap().flatten() {
+            let arguments = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+            let arguments = String::from_utf8_lossy(&arguments).into_owned();
+            if arguments.contains(&mark) && !arguments.contains("watchdog") {
+                let kill = format!("kill -KILL {}", process.file_name().to_str().unwrap());
+                let _ = std::process::Command::new("sh").args(["-c", &kill]).status();
+            }
+        }
+        let status = dev.ended().await;
+        let error = std::fs::read_to_string(dir.path().join("err")).unwrap();
+        assert_eq!(status.code(), Some(1), "{error}");
+        assert!(error.contains(said), "{error}");
+        assert!(!dir.path().join("dev.json").exists(), "a fleet that has ended is nowhere");
+    }
 }
 
 #[tokio::test]

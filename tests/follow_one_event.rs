@@ -48,7 +48,7 @@ async fn one_event_passes_its_nine_stops() {
 
     // 4. wire: the message is the event, and its attributes carry the trace on.
     let ids = [EventId(appended.event_id.parse().unwrap())];
-    let stored = event_store::read::by_id(pool, &ids).await.unwrap().remove(0);
+    let stored = event_store::read::by_id(pool, &ids).await.unwrap().events.remove(0);
     let (data, attributes) = wire::encode(&stored);
     assert_eq!(wire::identify(&data).unwrap().event_id, ids[0]);
     assert!(attributes.contains(&(wire::TRACEPARENT, TRACEPARENT.to_owned())));

@@ -104,6 +104,6 @@ async fn an_export_of_an_empty_store_is_empty() {
     let fleet = Fleet::new().await;
     let store = fleet.event_store().await;
     let mut output = Vec::new();
-    let count = export::export(&client::EventStore::at(&store.grpc()), &mut output).await.unwrap();
-    assert_eq!((count, output.len()), (0, 0));
+    let summary = export::export(&client::EventStore::at(&store.grpc()), &mut output).await.unwrap();
+    assert_eq!((summary, output.len()), (export::Summary::default(), 0));
 }

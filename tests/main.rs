@@ -21,12 +21,15 @@ mod dev;
 #[cfg(debug_assertions)]
 mod faults;
 mod follow_one_event;
+mod grpc;
 mod import_export;
+mod migrations;
 #[cfg(debug_assertions)]
 mod model;
 mod observability;
 mod outage;
 mod plans;
+mod poolers;
 mod push;
 mod reading;
 mod replays;

@@ -65,7 +65,8 @@ const APPLY: [&str; 6] =
 const PARK: [&str; 1] = ["park.inserted"];
 const SWEEP: [&str; 3] = ["sweep.looked", "sweep.settled", "sweep.applied"];
 const REPLAY: [&str; 4] = ["replay.claimed", "replay.applied", "replay.noted", "replay.succeeded"];
-const REDRIVE: [&str; 4] = ["redrive.outdated", "redrive.settled", "redrive.recorded", "redrive.committed"];
+const REDRIVE: [&str; 5] =
+    ["redrive.outdated", "redrive.read", "redrive.settled", "redrive.recorded", "redrive.committed"];
 
 fn step() -> impl Strategy<Value = Step> {
     let point = |points: Vec<&'static str>| proptest::sample::select(points);

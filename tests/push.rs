@@ -109,7 +109,7 @@ async fn only_the_subscriptions_own_token_opens_and_2xx_means_committed() {
     let user = Uuid::now_v7();
     let appended = connect(&store).await.append_events(append("User", user, vec![signed_up(user)])).await.unwrap();
     let id = EventId(appended.into_inner().events[0].event_id.parse().unwrap());
-    let event = event_store::read::by_id(&fleet.database.pool, &[id]).await.unwrap().remove(0);
+    let event = event_store::read::by_id(&fleet.database.pool, &[id]).await.unwrap().events.remove(0);
     let (data, _) = wire::encode(&event);
 
     let with = |field: &str, value: Value| {

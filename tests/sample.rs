@@ -155,7 +155,8 @@ async fn the_embedded_bus_ends_in_the_same_rows() {
             event_store: &store.grpc(),
             sweep_grace: Duration::from_secs(60),
         };
-        let subscription = bus.subscription(topic, Pull { streams: 1, max_outstanding: 1000 });
+        let subscription =
+            bus.subscription(topic, Pull { streams: 1, max_outstanding: 1000, room: bus::Room::new(48 << 20) });
         worker.spawn(vec![subscription], sender, deliveries, &mut parts, &stop).unwrap();
     }
     load_sample(&store).await;
@@ -185,7 +186,10 @@ async fn pushed_deliveries_end_in_the_same_rows() {
             fleet.project.push_to(topic, &url).await;
         } else {
             // The emulator pushes some 40 messages a second, one after the other; the real service pushes many at once.
-            let subscription = fleet.project.bus().subscription(topic, Pull { streams: 4, max_outstanding: 200 });
+            let subscription = fleet
+                .project
+                .bus()
+                .subscription(topic, Pull { streams: 4, max_outstanding: 200, room: bus::Room::new(48 << 20) });
             pushers.spawn(push_all(topic, subscription, url, None, pushed.clone()));
         }
         workers.push(worker);

@@ -286,7 +286,10 @@ async fn carries_the_sample(plan: &Plan) {
             // The emulator sends no tokens, so the messages are brought to the worker with one like the subscription's.
             let token = issuer.token_for(audience, account);
             let url = format!("http://{}/push", process.http());
-            let subscription = fleet.project.bus().subscription(topic, Pull { streams: 4, max_outstanding: 200 });
+            let subscription = fleet
+                .project
+                .bus()
+                .subscription(topic, Pull { streams: 4, max_outstanding: 200, room: bus::Room::new(48 << 20) });
             pushers.spawn(push_all(topic, subscription, url, Some(token), pushed.clone()));
         }
         processes.push(process);

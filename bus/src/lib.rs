@@ -10,8 +10,12 @@ pub mod chaos;
 mod delivery;
 pub mod embedded;
 pub mod google;
+pub mod limits;
 mod message;
+mod room;
 mod spec;
+
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
@@ -22,15 +26,23 @@ pub use delivery::{Delivery, Receipt, Settle};
 pub use embedded::Embedded;
 pub use google::Google;
 pub use message::Message;
+pub use room::{Room, Taken};
 pub use spec::Spec;
+
+/// How long a publisher tries before it says that the bus is away.
+pub const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Publishes to one topic.
 pub trait Publisher: Send + Sync + 'static {
-    /// Publishes `messages`, all in flight together; the caller's page is the cap.
+    /// Publishes `messages` in as many requests as the bus's [`limits`] ask for, all in flight together; the caller's page
+    /// is the cap. A request is taken or refused as a whole.
     ///
     /// # Errors
-    /// Some message was not confirmed. The error says how many, counted from the first, were: the caller may move
-    /// its cursor past those and no further.
+    /// Some message was not confirmed within [`PATIENCE`]. The error says how many, counted from the first, were: the
+    /// caller may move its cursor past those and no further. Of the rest some may be with the bus, too. Whom the error
+    /// blames says what to do with it:
+    /// - [`Blame::Bus`]: try the same again.
+    /// - [`Blame::Messages`]: never try the same again. Some message is to blame; with only one left, it is that one.
     fn publish(&self, messages: Vec<Message>) -> BoxFuture<'_, Result<(), PublishError>>;
 }
 
@@ -58,4 +70,14 @@ pub struct PublishError {
 pub struct Error {
     pub doing: String,
     pub reason: String,
+    pub blames: Blame,
+}
+
+/// Who must change for another try to succeed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    /// The bus, the way to it, or the right to use it: an outage, however long, or a topic that is not there.
+    Bus,
+    /// What was sent: the same is refused for good.
+    Messages,
 }

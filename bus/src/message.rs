@@ -11,9 +11,6 @@ pub struct Message {
 }
 
 impl Message {
-    /// The most bytes of data that Pub/Sub takes in one message (10 MB, less room for the attributes).
-    pub const MAX_BYTES: usize = 9_900_000;
-
     /// Pub/Sub's mark on what it gave up on; the embedded bus leaves the same.
     /// Source: <https://cloud.google.com/pubsub/docs/handling-failures#track_the_delivery_attempts>.
     pub const DEAD_LETTER_SOURCE: &str = "CloudPubSubDeadLetterSourceSubscription";
@@ -21,5 +18,10 @@ impl Message {
     /// Whether it comes from a dead-letter topic.
     pub fn is_dead_letter(&self) -> bool {
         self.attributes.contains_key(Self::DEAD_LETTER_SOURCE)
+    }
+
+    /// Its size as Pub/Sub counts: data, keys and values.
+    pub fn bytes(&self) -> usize {
+        self.data.len() + self.attributes.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>()
     }
 }

@@ -10,16 +10,18 @@
 //! This crate must not know who reads: projections and workers are strangers to it.
 
 pub mod append;
-pub mod database;
 pub mod read;
 pub mod relay;
 pub mod service;
 pub mod snapshot;
 pub mod tail;
+mod unreadable;
 pub mod validate;
 
 mod metrics;
 
+/// While paths of its former place are in use.
+pub use ::database;
 pub use metrics::Metrics;
 
 /// The generated gRPC code.

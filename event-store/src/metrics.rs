@@ -13,6 +13,8 @@ pub struct Metrics {
     pub(crate) relay_published_events: IntCounterVec,
     pub(crate) relay_leader: IntGaugeVec,
     pub(crate) relay_position: IntGaugeVec,
+    pub(crate) relay_rewinds: IntCounterVec,
+    pub(crate) unreadable_events: IntCounter,
 }
 
 impl Metrics {
@@ -39,7 +41,7 @@ impl Metrics {
             relay_published_events: IntCounterVec::new(
                 Opts::new(
                     "relay_published_events_total",
-                    "Events given to the bus: confirmed, failed (published again later), oversize (left to the sweep).",
+                    "Events given to the bus: confirmed, failed (published again later), refused for good (recorded, left to the sweep).",
                 ),
                 &["topic", "result"],
             )?,
@@ -51,6 +53,14 @@ impl Metrics {
                 Opts::new("relay_position", "Every event of the topic up to this position is with the bus."),
                 &["topic"],
             )?,
+            relay_rewinds: IntCounterVec::new(
+                Opts::new("relay_rewinds_total", "Times the relay found the store shorter than what it had relayed."),
+                &["topic"],
+            )?,
+            unreadable_events: IntCounter::new(
+                "eventstore_unreadable_events_total",
+                "Events found that are in the store and cannot be given to any reader.",
+            )?,
         };
         registry.register(Box::new(metrics.appended_events.clone()))?;
         registry.register(Box::new(metrics.refused_appends.clone()))?;
@@ -59,6 +69,8 @@ impl Metrics {
         registry.register(Box::new(metrics.relay_published_events.clone()))?;
         registry.register(Box::new(metrics.relay_leader.clone()))?;
         registry.register(Box::new(metrics.relay_position.clone()))?;
+        registry.register(Box::new(metrics.relay_rewinds.clone()))?;
+        registry.register(Box::new(metrics.unreadable_events.clone()))?;
         Ok(metrics)
     }
 }

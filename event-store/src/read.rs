@@ -2,13 +2,21 @@
 //!
 //! Pages are windows of positions, not counts of rows: each query does a bounded amount of work, however rare the
 //! wanted events are, and a window that is read without a filter proves itself complete by its number of rows.
+//!
+//! No answer has more bytes than its [budget](BUDGET) or than one event, and an event that is too large for anybody is
+//! named instead of given ([`Unreadable`]). Postgres decides that before it prints anything.
+
+mod budget;
+pub mod careful;
+mod part;
 
 use chrono::{DateTime, Utc};
-use events::{AggregateId, EventId, Metadata, Payload, Position, Recorded, Version};
+use events::{AggregateId, EventId, Payload, Position, Recorded, Version};
 use futures::TryStreamExt;
-use serde_json::value::RawValue;
 use sqlx::PgExecutor;
-use sqlx::types::Json;
+
+use budget::Row;
+pub use budget::{BUDGET, READABLE, Unreadable};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -41,12 +49,32 @@ impl Filter {
 #[derive(Debug)]
 pub struct Page {
     pub events: Vec<Recorded<Payload>>,
-    /// Everything wanted up to here is in the page or was in one before it.
+    pub unreadable: Vec<Unreadable>,
+    /// Everything wanted up to here is in the page or was in one before it. Before the end of the window if the rest did
+    /// not fit.
     pub upto: Position,
 }
 
-/// Bytes of event data after which a page ends early, so that a run of large events does not fill the memory.
-const PAGE_BYTES: usize = 32 << 20;
+/// The beginning of what was wanted, in order of aggregate and version.
+#[derive(Debug, Default)]
+pub struct Part {
+    pub events: Vec<Recorded<Payload>>,
+    pub unreadable: Vec<Unreadable>,
+    /// What comes after it: to be asked for again.
+    pub rest: Vec<Range>,
+}
+
+/// Events found by their ids, in no order.
+#[derive(Debug, Default)]
+pub struct Found {
+    pub events: Vec<Recorded<Payload>>,
+    pub unreadable: Vec<Unreadable>,
+    /// In the store, but not here, because they did not fit: to be asked for again. Never all of what was asked for.
+    pub rest: Vec<EventId>,
+}
+
+/// A range of versions of an aggregate, both ends included.
+pub type Range = (AggregateId, Version, Version);
 
 /// The last position of the store; everything up to it can be read.
 ///
@@ -57,7 +85,7 @@ pub async fn head(db: impl PgExecutor<'_>) -> sqlx::Result<Position> {
     head.fetch_one(db).await.map(Position)
 }
 
-/// What `filter` wants of the positions after `after`, up to `after + window`, the head, or what fits into memory.
+/// What `filter` wants of the positions after `after`, up to `after + window`, the head, or what fits.
 /// `head` must have been read before, in a statement of its own.
 pub async fn page(
     db: impl PgExecutor<'_>,
@@ -67,8 +95,9 @@ pub async fn page(
     filter: &Filter,
 ) -> Result<Page, Error> {
     let upto = Position(head.0.min(after.0.saturating_add(window)));
+    let mut page = Page { events: Vec::new(), unreadable: Vec::new(), upto: upto.max(after) };
     if upto <= after {
-        return Ok(Page { events: Vec::new(), upto: after });
+        return Ok(page);
     }
     let aggregate_ids: Vec<_> = filter.aggregate_ids.iter().map(|id| id.0).collect();
     let mut rows = sqlx::query_file_as!(
@@ -78,24 +107,22 @@ pub async fn page(
         upto.0,
         &filter.aggregate_types,
         &filter.event_types,
-        &aggregate_ids
+        &aggregate_ids,
+        BUDGET,
+        READABLE
     )
     .fetch(db);
-    let mut page = Page { events: Vec::new(), upto };
-    let mut bytes = 0;
     while let Some(row) = rows.try_next().await? {
-        let event = Recorded::<Payload>::from(row);
-        bytes += event.data.event_data.get().len();
-        page.upto = event.position;
-        page.events.push(event);
-        if bytes >= PAGE_BYTES {
-            break;
+        match row.into() {
+            budget::Found::Event(event) => page.events.push(event),
+            budget::Found::Unreadable(event) => page.unreadable.push(event),
+            budget::Found::Rest { position, .. } => {
+                page.upto = Position(position.0 - 1);
+                break;
+            }
         }
     }
-    if bytes < PAGE_BYTES {
-        page.upto = upto;
-    }
-    let (expected, found) = (page.upto.0 - after.0, page.events.len() as i64);
+    let (expected, found) = (page.upto.0 - after.0, (page.events.len() + page.unreadable.len()) as i64);
     if filter.is_all() && found != expected {
         return Err(Error::Gap { after, upto: page.upto, expected, found });
     }
@@ -109,31 +136,45 @@ pub async fn aggregate(
     from: Version,
     to: Version,
     limit: i64,
-) -> sqlx::Result<Vec<Recorded<Payload>>> {
+) -> sqlx::Result<Part> {
     let rows =
-        sqlx::query_file_as!(Row, "src/read/aggregate.sql", aggregate_id.0, from.0, to.0, limit).fetch_all(db).await?;
-    Ok(rows.into_iter().map(Into::into).collect())
+        sqlx::query_file_as!(Row, "src/read/aggregate.sql", aggregate_id.0, from.0, to.0, limit, BUDGET, READABLE)
+            .fetch_all(db)
+            .await?;
+    let full = rows.len() as i64 == limit;
+    let mut part = Part::of(rows, &[(aggregate_id, from, to)]);
+    if let Some((_, last)) = part.last().filter(|(_, last)| full && part.rest.is_empty() && *last < to) {
+        part.rest.push((aggregate_id, last.next(), to));
+    }
+    Ok(part)
 }
 
-/// For each aggregate its versions from `from` to `to`, and of each at most `limit`: what is missing before events
-/// that came early.
-pub async fn ranges(
-    db: impl PgExecutor<'_>,
-    wanted: &[(AggregateId, Version, Version)],
-    limit: i32,
-) -> sqlx::Result<Vec<Recorded<Payload>>> {
-    let ids: Vec<_> = wanted.iter().map(|(id, _, _)| id.0).collect();
-    let from: Vec<_> = wanted.iter().map(|(_, from, _)| from.0).collect();
-    let to: Vec<_> = wanted.iter().map(|(_, from, to)| to.0.min(from.0.saturating_add(limit - 1))).collect();
-    let rows = sqlx::query_file_as!(Row, "src/read/ranges.sql", &ids, &from, &to).fetch_all(db).await?;
-    Ok(rows.into_iter().map(Into::into).collect())
+/// The versions of each aggregate that are wanted, at most `limit` events in all: what is missing before events that
+/// came early. A version that is in none of the three parts of the answer is not in the store.
+pub async fn ranges(db: impl PgExecutor<'_>, wanted: &[Range], limit: i32) -> sqlx::Result<Part> {
+    let (first, rest) = part::split(wanted, limit);
+    let ids: Vec<_> = first.iter().map(|(id, _, _)| id.0).collect();
+    let from: Vec<_> = first.iter().map(|(_, from, _)| from.0).collect();
+    let to: Vec<_> = first.iter().map(|(_, _, to)| to.0).collect();
+    let rows = sqlx::query_file_as!(Row, "src/read/ranges.sql", &ids, &from, &to, BUDGET, READABLE).fetch_all(db);
+    let mut part = Part::of(rows.await?, &first);
+    part.rest.extend(rest);
+    Ok(part)
 }
 
-/// The events with these ids, in no order; ids that the store does not know are absent.
-pub async fn by_id(db: impl PgExecutor<'_>, ids: &[EventId]) -> sqlx::Result<Vec<Recorded<Payload>>> {
+/// The events with these ids; ids that the store does not know are nowhere in the answer.
+pub async fn by_id(db: impl PgExecutor<'_>, ids: &[EventId]) -> sqlx::Result<Found> {
     let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
-    let rows = sqlx::query_file_as!(Row, "src/read/by_id.sql", &ids).fetch_all(db).await?;
-    Ok(rows.into_iter().map(Into::into).collect())
+    let rows = sqlx::query_file_as!(Row, "src/read/by_id.sql", &ids, BUDGET, READABLE).fetch_all(db).await?;
+    let mut found = Found { events: Vec::with_capacity(rows.len()), ..Found::default() };
+    for row in rows {
+        match row.into() {
+            budget::Found::Event(event) => found.events.push(event),
+            budget::Found::Unreadable(event) => found.unreadable.push(event),
+            budget::Found::Rest { event_id, .. } => found.rest.push(event_id),
+        }
+    }
+    Ok(found)
 }
 
 /// The position before the event that was recorded first of those recorded at `time` or later; the head if there is none.
@@ -144,37 +185,4 @@ pub async fn by_id(db: impl PgExecutor<'_>, ids: &[EventId]) -> sqlx::Result<Vec
 pub async fn before_time(db: impl PgExecutor<'_>, time: DateTime<Utc>) -> sqlx::Result<Position> {
     let first = sqlx::query_file_scalar!("src/read/before_time.sql", time);
     first.fetch_one(db).await.map(Position)
-}
-
-/// The columns of every statement in `read/`.
-struct Row {
-    position: i64,
-    event_id: uuid::Uuid,
-    aggregate_id: uuid::Uuid,
-    aggregate_type: String,
-    event_type: String,
-    event_version: i32,
-    event_data: Json<Box<RawValue>>,
-    metadata: Json<Metadata>,
-    occurred_at: DateTime<Utc>,
-    created_at: DateTime<Utc>,
-}
-
-impl From<Row> for Recorded<Payload> {
-    fn from(row: Row) -> Self {
-        Self {
-            event_id: EventId(row.event_id),
-            aggregate_id: AggregateId(row.aggregate_id),
-            version: Version(row.event_version),
-            position: Position(row.position),
-            occurred_at: row.occurred_at,
-            recorded_at: row.created_at,
-            data: Payload {
-                aggregate_type: row.aggregate_type,
-                event_type: row.event_type,
-                event_data: row.event_data.0,
-                metadata: row.metadata.0,
-            },
-        }
-    }
 }

@@ -6,6 +6,8 @@ use serde_json::value::RawValue;
 use sqlx::PgPool;
 use sqlx::types::Json;
 
+use crate::read::READABLE;
+
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     pub aggregate_id: AggregateId,
@@ -61,19 +63,31 @@ pub async fn save(
     Ok(())
 }
 
+/// The newest snapshot, if there is one that can be read: a snapshot saves time, and whoever has none starts at version 1.
 pub async fn get(pool: &PgPool, aggregate_id: AggregateId) -> sqlx::Result<Option<Snapshot>> {
     let row = sqlx::query!(
-        r#"select aggregate_type, snapshot_data as "data: Json<Box<RawValue>>", event_version, created_at
+        r#"select
+               aggregate_type,
+               case when bytes_when_printed(snapshot_data) <= $2 then snapshot_data end as "data: Json<Box<RawValue>>",
+               event_version,
+               created_at
            from snapshots where aggregate_id = $1"#,
-        aggregate_id.0
+        aggregate_id.0,
+        READABLE
     )
     .fetch_optional(pool)
     .await?;
-    Ok(row.map(|row| Snapshot {
-        aggregate_id,
-        aggregate_type: row.aggregate_type,
-        version: Version(row.event_version),
-        data: row.data.0,
-        created_at: row.created_at,
+    Ok(row.and_then(|row| {
+        let Some(data) = row.data else {
+            tracing::warn!(%aggregate_id, "a snapshot is too large to be read, and counts as none");
+            return None;
+        };
+        Some(Snapshot {
+            aggregate_id,
+            aggregate_type: row.aggregate_type,
+            version: Version(row.event_version),
+            data: data.0,
+            created_at: row.created_at,
+        })
     }))
 }

@@ -4,13 +4,15 @@
 //! second. Postgres serialises the commits of transactions that notify, so the notification is a statement of its own,
 //! after the commit, and one for many appends.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use events::Position;
-use sqlx::PgPool;
 use sqlx::postgres::PgListener;
+use sqlx::{PgExecutor, PgPool};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+use crate::read;
 
 const CHANNEL: &str = "fleet_appended";
 
@@ -20,7 +22,13 @@ const COALESCE: Duration = Duration::from_millis(5);
 /// The net under the notifications.
 pub const POLL: Duration = Duration::from_secs(1);
 
+/// After a notification that was not true, others are not believed for so long; readers look every second anyway.
+const DOUBT: Duration = POLL;
+
 /// How far the store is known to go. Cheap to clone.
+///
+/// Only a hint, and hints can be wrong: anybody may notify, and a failover that loses the tail takes the head back. Whoever
+/// looks because of a hint says what it found ([`Head::look`]), so that a wrong one costs one look and not one after the other.
 #[derive(Debug, Clone)]
 pub struct Head {
     known: watch::Sender<Position>,
@@ -37,7 +45,8 @@ impl Default for Head {
 impl Head {
     /// This process appended up to `position`.
     pub(crate) fn appended(&self, position: Position) {
-        raise(&self.own, position);
+        // Also if it is below what was appended before: then the store has lost its end, and goes on from there.
+        self.own.send_replace(position);
         raise(&self.known, position);
     }
 
@@ -45,6 +54,35 @@ impl Head {
     pub async fn past(&self, position: Position) {
         let mut known = self.known.subscribe();
         let _ = tokio::time::timeout(POLL, known.wait_for(|known| *known > position)).await;
+    }
+
+    /// The head as the store has it.
+    ///
+    /// # Errors
+    /// The store cannot be asked.
+    pub async fn look(&self, db: impl PgExecutor<'_>) -> sqlx::Result<Position> {
+        let said = self.said();
+        let head = read::head(db).await?;
+        self.found(said, head);
+        Ok(head)
+    }
+
+    /// What is said of the head: to be asked before one looks.
+    pub(crate) fn said(&self) -> Position {
+        *self.known.borrow()
+    }
+
+    /// Somebody looked because of what was said, and found the head at `head`. A true hint is never above what is found
+    /// after it; one that came in since is left alone.
+    pub(crate) fn found(&self, said: Position, head: Position) {
+        raise(&self.known, head);
+        self.known.send_if_modified(|known| {
+            let wrong = *known == said && said > head;
+            if wrong {
+                *known = head;
+            }
+            wrong
+        });
     }
 
     /// Tells other processes of what is appended here, until stopped.
@@ -63,7 +101,7 @@ impl Head {
     pub async fn listen(self, pool: PgPool, stop: CancellationToken) {
         let listening = async {
             loop {
-                if let Err(error) = self.hear(&pool).await {
+                if let Err(error) = database::primary::unless_changed(self.hear(&pool)).await {
                     tracing::debug!(error = %crate::database::describe(&error), "not listening; readers will poll");
                 }
                 tokio::time::sleep(POLL).await;
@@ -73,13 +111,21 @@ impl Head {
     }
 
     async fn hear(&self, pool: &PgPool) -> sqlx::Result<()> {
-        let mut listener = PgListener::connect_with(pool).await?;
+        // In a pool of its own: one that is given up keeps its place until the server that it was with has answered.
+        let own = pool.options().clone().max_connections(1).connect_lazy_with((*pool.connect_options()).clone());
+        let mut listener = PgListener::connect_with(&own).await?;
         listener.listen(CHANNEL).await?;
+        let mut doubt: Option<Instant> = None;
         loop {
             let notification = listener.recv().await?;
-            if let Ok(position) = notification.payload().parse() {
-                raise(&self.known, Position(position));
+            let said = self.said();
+            let news = notification.payload().parse().is_ok_and(|position| Position(position) > said);
+            if !news || doubt.is_some_and(|since| since.elapsed() < DOUBT) {
+                continue;
             }
+            // Anybody may notify: the number only says that it is time to look.
+            let head = self.look(pool).await?;
+            doubt = (head <= said).then(Instant::now);
         }
     }
 }

@@ -13,6 +13,7 @@ mod json;
 mod metadata;
 mod recorded;
 pub mod topic;
+mod trace;
 mod upcast;
 pub mod wire;
 
@@ -26,4 +27,5 @@ pub use json::{Json, Object};
 pub use metadata::Metadata;
 pub use recorded::{AppendLine, EventLine, NewEvent, Payload, Recorded};
 pub use topic::{TOPICS, Topic};
+pub use trace::is_traceparent;
 pub use upcast::Upcast;

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::Object;
+use crate::{Object, is_traceparent};
 
 /// The `metadata` object of an event. Unknown keys are kept, as they were written.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -23,8 +23,10 @@ impl Metadata {
         self.0.get(Self::SCHEMA_VERSION).and_then(|version| version.read()).unwrap_or(1)
     }
 
+    /// The trace, if what is said is one. Whoever appends may have written anything there.
     pub fn traceparent(&self) -> Option<String> {
-        self.0.get(Self::TRACEPARENT).and_then(|traceparent| traceparent.read())
+        let said: Option<String> = self.0.get(Self::TRACEPARENT).and_then(|traceparent| traceparent.read());
+        said.filter(|said| is_traceparent(said))
     }
 }
 

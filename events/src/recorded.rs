@@ -16,6 +16,8 @@ pub struct NewEvent {
     /// A JSON object, as text.
     pub metadata: String,
     pub occurred_at: DateTime<Utc>,
+    /// The most bytes that data and metadata have when they are read again.
+    pub bytes: usize,
 }
 
 /// An event of the store: envelope plus `data`, which is a [`Payload`] on the way and an [`EventSet`] in a projection.

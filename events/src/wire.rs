@@ -51,7 +51,8 @@ pub enum Error {
     NotAnEvent(String),
 }
 
-/// Data and attributes of the message for `event`.
+/// Data and attributes of the message for `event`. Its attributes are within Pub/Sub's limits (a value has at most 1,024
+/// bytes) whatever the event holds: names have at most 100 characters, the others are ids, numbers, and a trace.
 pub fn encode(event: &Recorded<Payload>) -> (Vec<u8>, Vec<(&'static str, String)>) {
     let data = Event {
         event_id: event.event_id,
@@ -92,6 +93,9 @@ pub fn decode(data: &[u8]) -> Result<Event<'_>, Error> {
 
 fn read<'a, T: Deserialize<'a>>(data: &'a [u8]) -> Result<T, Error> {
     let text = std::str::from_utf8(data).map_err(|error| Error::NotUtf8(error.valid_up_to()))?;
+    if text.starts_with('\u{feff}') {
+        return Err(Error::NotAnEvent("begins with a byte order mark (U+FEFF)".to_owned()));
+    }
     // An array could be read, too, by place instead of by name, and `Identity` has other places than `Event`.
     if !text.trim_start().starts_with('{') {
         return Err(Error::NotAnEvent("must be a JSON object".to_owned()));
@@ -138,8 +142,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_encoded_decodes_to_the_same() {
-        let recorded = Recorded {
+    fn what_is_no_trace_is_no_attribute() {
+        for wrong in ["t".repeat(1025).into(), "00-1-2-01".into(), 7.into(), serde_json::json!({"a": TRACE})] {
+            let mut event = recorded();
+            event.data.metadata = Metadata::from([("traceparent", wrong)]);
+            let (_, attributes) = encode(&event);
+            assert!(attributes.iter().all(|(name, _)| *name != TRACEPARENT), "{attributes:?}");
+        }
+    }
+
+    const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    fn recorded() -> Recorded<Payload> {
+        Recorded {
             event_id: EventId::generate(),
             aggregate_id: AggregateId(uuid::Uuid::now_v7()),
             version: Version(3),
@@ -150,16 +165,21 @@ mod tests {
                 aggregate_type: "User".into(),
                 event_type: "UserEmailUpdated".into(),
                 event_data: RawValue::from_string(r#"{"email":"a@example.org"}"#.into()).expect("JSON"),
-                metadata: Metadata::from([("schema_version", 2.into()), ("traceparent", "00-1-2-01".into())]),
+                metadata: Metadata::from([("schema_version", 2.into()), ("traceparent", TRACE.into())]),
             },
-        };
+        }
+    }
+
+    #[test]
+    fn what_is_encoded_decodes_to_the_same() {
+        let recorded = recorded();
         let (data, attributes) = encode(&recorded);
         let event = decode(&data).expect("what we wrote");
         assert_eq!(event.event_id, recorded.event_id);
         assert_eq!(event.position, Some(Position(7)));
         assert_eq!(event.occurred_at, recorded.occurred_at);
         assert_eq!(event.event_data.get(), recorded.data.event_data.get());
-        assert!(attributes.contains(&(TRACEPARENT, "00-1-2-01".to_owned())));
+        assert!(attributes.contains(&(TRACEPARENT, TRACE.to_owned())));
         assert!(attributes.contains(&("schema_version", "2".to_owned())));
         assert!(String::from_utf8(data).expect("UTF-8").contains(r#""occurred_at":"2026-01-05T06:34:32.379Z""#));
     }

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use bus::embedded::Embedded;
 use bus::google::Google;
-use bus::{Publisher, Spec, Subscription};
+use bus::{Publisher, Room, Spec, Subscription};
 use events::{TOPICS, Topic};
 
-/// Pulls side by side, each with so many unsettled messages at most.
-#[derive(Debug, Clone, Copy)]
+/// Pulls side by side, each with so many unsettled messages at most, and all of them within a room.
+#[derive(Debug, Clone)]
 pub struct Pull {
     pub streams: usize,
     pub max_outstanding: i64,
+    pub room: Room,
 }
 
 #[derive(Debug, Clone)]
@@ -32,18 +33,19 @@ impl Bus {
     pub fn subscription(&self, topic: &Topic, pull: Pull) -> Arc<dyn Subscription> {
         match self {
             Self::Google(google) => {
-                Arc::new(google.subscription(topic.subscription, pull.streams, pull.max_outstanding))
+                let subscription = google.subscription(topic.subscription, pull.streams, pull.max_outstanding);
+                Arc::new(subscription.within(pull.room))
             }
-            Self::Embedded(embedded) => Arc::new(embedded.subscription(topic.subscription)),
+            Self::Embedded(embedded) => Arc::new(embedded.subscription(topic.subscription).within(pull.room)),
         }
     }
 
     /// What the broker gave up on. Rare, and nobody waits for it: one stream, few at a time.
-    pub fn dead_letters(&self, topic: &Topic) -> Arc<dyn Subscription> {
+    pub fn dead_letters(&self, topic: &Topic, room: Room) -> Arc<dyn Subscription> {
         let name = topic.dead_letter();
         match self {
-            Self::Google(google) => Arc::new(google.subscription(&name, 1, 100)),
-            Self::Embedded(embedded) => Arc::new(embedded.subscription(&name)),
+            Self::Google(google) => Arc::new(google.subscription(&name, 1, 100).within(room)),
+            Self::Embedded(embedded) => Arc::new(embedded.subscription(&name).within(room)),
         }
     }
 

@@ -53,7 +53,8 @@ pub struct Database {
     /// Postgres, as postgres://user:password@host:port/database.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: String,
-    /// Connections that this process opens at most, besides the event store's one for writing.
+    /// Connections that this process opens at most, besides the event store's one for writing, and one every 1.5 s, for a
+    /// moment, by which it sees who the primary is.
     #[arg(long, env = "FLEET_MAX_CONNECTIONS", default_value_t = 12, value_parser = clap::value_parser!(u32).range(4..=500))]
     pub max_connections: u32,
 }
@@ -127,7 +128,7 @@ impl Cli {
                 roles::migrate::run(&options).await.map(done)
             }
             Command::Import(options) => commands::import::run(options).await,
-            Command::Export(options) => commands::export::run(options).await.map(done),
+            Command::Export(options) => commands::export::run(options).await,
             Command::Status(options) => commands::status::run(options).await,
             Command::Healthcheck(options) => commands::healthcheck::run(options).await,
             Command::Replay(options) => commands::replay::run(options).await,

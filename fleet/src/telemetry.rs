@@ -15,7 +15,9 @@ pub enum Format {
 }
 
 pub fn init(log: &Log) -> Result<()> {
-    let filter = EnvFilter::try_new(&log.log)
+    // The pool says of each of its connections what the watch of the database says once, unless somebody asks for it.
+    let quiet = if log.log.contains("sqlx") { "" } else { ",sqlx_core::pool=off" };
+    let filter = EnvFilter::try_new(format!("{}{quiet}", log.log))
         .with_context(|| format!("FLEET_LOG: {:?} is not a log filter such as info or info,workers=debug", log.log))?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -55,6 +55,7 @@ pub fn worker(parts: &Parts, topic: &'static events::Topic) -> Worker {
         pool: parts.database.pool.clone(),
         store: EventStoreClient::new(endpoint("127.0.0.1:1").unwrap().connect_lazy()),
         metrics: Metrics::register(&Registry::new()).unwrap(),
+        patience: workers::resolve::PATIENCE,
     };
     Worker { resolver, appliers, head: Default::default(), sweep_grace: Duration::from_secs(3600) }
 }
@@ -100,7 +101,7 @@ pub async fn delivered_to(worker: Worker, deliveries: Vec<Delivery>) {
     })
     .await;
     stop.cancel();
-    running.await.unwrap();
+    running.await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -149,7 +150,7 @@ async fn nothing_is_acknowledged_before_its_commit_and_everything_after_it() {
     })
     .await;
     stop.cancel();
-    running.await.unwrap();
+    running.await.unwrap().unwrap();
     let counted = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
     let duplicates =
         counted.lines().find(|line| line.contains(r#"result="duplicate""#) && line.contains("live")).unwrap();
@@ -186,6 +187,6 @@ async fn while_postgres_is_gone_a_worker_holds_its_batch_and_answers_nothing() {
     })
     .await;
     stop.cancel();
-    running.await.unwrap();
+    running.await.unwrap().unwrap();
     parts.converge(&Held::default()).await;
 }

@@ -1,11 +1,17 @@
 //! The faults that really happen, one after the other. Which test stands for which: docs/reliability.md.
 
 mod answers;
+mod bus_limits;
 mod connections;
 mod deliveries;
 mod fences;
+mod foreign;
 mod growth;
 mod kills;
+mod limits;
 mod points;
+mod primary;
+mod races;
 mod refusals;
+mod relaying;
 mod stores;

@@ -19,24 +19,76 @@ pub struct Cluster {
 impl Cluster {
     /// An installed server's, like everything that needs `pg_ctl`.
     pub fn start() -> Self {
-        let bin = installed().expect("this test needs an installed PostgreSQL server: initdb and pg_ctl");
-        let folder = tempfile::Builder::new().prefix("fleet-cluster-").tempdir_in("/tmp").unwrap();
-        // Postgres refuses to run as root.
-        let account = (id("-u", None) == Some(0)).then(|| (id("-u", Some("postgres")), id("-g", Some("postgres"))));
-        let account = account.map(|(user, group)| (user.unwrap(), group.unwrap()));
-        if let Some((user, group)) = account {
-            chown(folder.path(), Some(user), Some(group)).unwrap();
-        }
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let url = format!("postgres://fleet@127.0.0.1:{port}/fleet");
-        let cluster = Self { url, bin, folder, account, port };
+        let cluster = Self::nothing();
         cluster.run(
             "initdb",
             &["--username=fleet", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "-D", "data"],
         );
         cluster.ctl(&["start"]);
-        cluster.run("createdb", &["-h", "127.0.0.1", "-p", &port.to_string(), "-U", "fleet", "fleet"]);
+        cluster.run("createdb", &["-h", "127.0.0.1", "-p", &cluster.port.to_string(), "-U", "fleet", "fleet"]);
         cluster
+    }
+
+    /// A folder that belongs to whoever may run Postgres, and a free port.
+    fn nothing() -> Self {
+        let bin = installed().expect("this test needs an installed PostgreSQL server: initdb and pg_ctl");
+        let folder = tempfile::Builder::new().prefix("fleet-cluster-").tempdir_in("/tmp").unwrap();
+        let account = account();
+        if let Some((user, group)) = account {
+            chown(folder.path(), Some(user), Some(group)).unwrap();
+        }
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let url = format!("postgres://fleet@127.0.0.1:{port}/fleet");
+        Self { url, bin, folder, account, port }
+    }
+
+    /// A standby that follows it, and without which nothing is committed any more: whatever was acknowledged is in both.
+    pub fn followed(&self) -> Self {
+        let standby = Self::nothing();
+        let port = self.port.to_string();
+        standby.run(
+            "pg_basebackup",
+            &[
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &port,
+                "-U",
+                "fleet",
+                "-D",
+                "data",
+                "-R",
+                "-X",
+                "stream",
+                "-c",
+                "fast",
+                "--no-sync",
+            ],
+        );
+        standby.ctl(&["start"]);
+        self.sql("alter system set synchronous_standby_names = '*'");
+        self.sql("select pg_reload_conf()");
+        standby
+    }
+
+    /// Makes the primary of a standby.
+    pub fn promote(&self) {
+        self.ctl(&["promote"]);
+    }
+
+    /// Refuses to be written, in sessions that are open too, as a primary does that was demoted and goes on.
+    pub fn read_only(&self, read_only: bool) {
+        self.sql(if read_only {
+            "alter system set default_transaction_read_only = on"
+        } else {
+            "alter system set default_transaction_read_only = off"
+        });
+        self.sql("select pg_reload_conf()");
+    }
+
+    fn sql(&self, sql: &str) {
+        let port = self.port.to_string();
+        self.run("psql", &["-h", "127.0.0.1", "-p", &port, "-U", "fleet", "-d", "fleet", "-q", "-c", sql]);
     }
 
     /// As if the power had failed: nobody is told, and recovery replays the log.
@@ -99,6 +151,12 @@ fn installed() -> Option<PathBuf> {
     folders
         .into_iter()
         .find(|folder| ["initdb", "pg_ctl"].iter().all(|program| Path::new(folder).join(program).exists()))
+}
+
+/// Whom to be instead of root, as whom Postgres and PgBouncer refuse to run.
+pub fn account() -> Option<(u32, u32)> {
+    let account = (id("-u", None) == Some(0)).then(|| (id("-u", Some("postgres")), id("-g", Some("postgres"))));
+    account.map(|(user, group)| (user.unwrap(), group.unwrap()))
 }
 
 fn id(what: &str, name: Option<&str>) -> Option<u32> {

@@ -9,6 +9,7 @@ pub mod container;
 pub mod database;
 pub mod expected;
 pub mod parts;
+pub mod pgbouncer;
 pub mod process;
 pub mod proxy;
 pub mod terraform;
@@ -31,6 +32,10 @@ pub use database::Database;
 pub use process::{Builder, Process};
 use serde_json::Value;
 
+pub fn full_size() -> bool {
+    std::env::var_os("FLEET_FULL_SIZE").is_some()
+}
+
 /// Waits for a condition: asks again until it holds, and fails with what it last heard if it never does.
 pub async fn eventually<T, F>(what: &str, limit: Duration, mut ask: impl FnMut() -> F) -> T
 where
@@ -44,11 +49,6 @@ where
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
-}
-
-/// Whether tests run at their full size, which takes minutes, rather than at CI's.
-pub fn full_size() -> bool {
-    std::env::var_os("FLEET_FULL_SIZE").is_some()
 }
 
 /// The emulator of this test binary. It must be there: nothing here is tested without it.

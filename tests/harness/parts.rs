@@ -1,11 +1,11 @@
 //! The fleet's parts within the test: no process and no bus between it and Postgres, so that it says what happens when.
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use event_store::append::{Append, Appended, Appender, Config, Error, Said};
 use event_store::read::{self, Filter};
+use event_store::validate::printed;
 use event_store::tail::Head;
 use event_store::{Metrics as StoreMetrics, database};
 use events::{AggregateId, AppendLine, EventId, NewEvent, Position, Version};
@@ -48,8 +48,7 @@ impl Parts {
         let registry = Registry::new();
         let metrics = Metrics::register(&registry).unwrap();
         let pool = roles::applying_pool(url, 12).unwrap();
-        let applier =
-            |projection: &&'static _| Applier { projection: *projection, pool: pool.clone(), metrics: metrics.clone() };
+        let applier = |projection: &&'static _| Applier::new(*projection, pool.clone(), metrics.clone());
         let appliers = registry::all().iter().map(applier).collect();
         let config = Config::new(database::options(url).unwrap());
         let (appender, _) = Appender::start(config, Head::default(), StoreMetrics::register(&registry).unwrap());
@@ -91,7 +90,7 @@ impl Parts {
         let mut events = Vec::new();
         while after < head {
             let page = read::page(&self.database.pool, after, head, 5000, &Filter::default()).await.unwrap();
-            events.extend(page.events.into_iter().map(Arc::new));
+            events.extend(Event::all(page.events, page.unreadable));
             after = page.upto;
         }
         events
@@ -206,6 +205,7 @@ pub fn request(line: &AppendLine) -> Append {
                 event_data: event.event_data.get().to_owned(),
                 metadata: event.metadata.get().to_owned(),
                 occurred_at: event.occurred_at,
+                bytes: printed::bytes(event.event_data.get()).unwrap() + printed::bytes(event.metadata.get()).unwrap(),
             })
             .collect(),
         made_ids: line.events.iter().any(|event| event.event_id.is_none()),

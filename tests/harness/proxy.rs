@@ -29,6 +29,7 @@ pub enum Weather {
 pub struct Proxy {
     /// The database's URL, through the proxy.
     pub url: String,
+    address: watch::Sender<String>,
     weather: watch::Sender<Weather>,
     cuts: Arc<AtomicUsize>,
     swallowed: Arc<Notify>,
@@ -37,21 +38,33 @@ pub struct Proxy {
 
 impl Proxy {
     pub async fn before(url: &str) -> Self {
-        let address = url.rsplit_once('@').unwrap().1.split('/').next().unwrap().to_owned();
+        let (address, _) = watch::channel(address_of(url));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = url.replace(&address, &listener.local_addr().unwrap().to_string());
+        let url = url.replace(&*address.borrow(), &listener.local_addr().unwrap().to_string());
         let (weather, _) = watch::channel(Weather::Fair);
-        let proxy =
-            Self { url, weather, cuts: Arc::default(), swallowed: Arc::default(), stop: CancellationToken::new() };
+        let proxy = Self {
+            url,
+            address,
+            weather,
+            cuts: Arc::default(),
+            swallowed: Arc::default(),
+            stop: CancellationToken::new(),
+        };
         let (weather, cuts, swallowed) = (proxy.weather.clone(), proxy.cuts.clone(), proxy.swallowed.clone());
-        let stop = proxy.stop.clone();
+        let (stop, address) = (proxy.stop.clone(), proxy.address.clone());
         tokio::spawn(proxy.stop.clone().run_until_cancelled_owned(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let carrying = carry(client, address.clone(), weather.clone(), cuts.clone(), swallowed.clone());
+                let carrying =
+                    carry(client, address.borrow().clone(), weather.clone(), cuts.clone(), swallowed.clone());
                 tokio::spawn(stop.clone().run_until_cancelled_owned(carrying));
             }
         }));
         proxy
+    }
+
+    /// Has new connections lead to another server; those that are open stay where they are, as behind HAProxy.
+    pub fn lead_to(&self, url: &str) {
+        self.address.send_replace(address_of(url));
     }
 
     pub fn set(&self, weather: Weather) {
@@ -67,6 +80,10 @@ impl Proxy {
     pub fn cuts(&self) -> usize {
         self.cuts.load(Ordering::Relaxed)
     }
+}
+
+fn address_of(url: &str) -> String {
+    url.rsplit_once('@').unwrap().1.split('/').next().unwrap().to_owned()
 }
 
 impl Drop for Proxy {

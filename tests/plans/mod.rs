@@ -6,8 +6,8 @@ mod statements;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use database::Session;
 use event_store::append::Config;
-use event_store::database;
 use fleet::roles;
 use rand::Rng;
 use serde_json::Value;
@@ -142,9 +142,10 @@ struct Connections {
 
 impl Connections {
     async fn to(url: &str) -> Self {
-        let config = Config::new(database::options(url).unwrap());
+        let options = database::options(url).unwrap();
+        let session: Session = Config::new(options.clone()).session();
         Self {
-            writer: PgConnection::connect_with(&config.connection()).await.unwrap(),
+            writer: session.connect(&options).await.unwrap().0,
             applying: roles::applying_pool(url, 1).unwrap(),
             plain: roles::pool(url, 1).unwrap(),
         }

@@ -6,10 +6,8 @@ where projection is not null;
 create index parked_events_oldest_of_topic on parked_events (topic, first_parked_at) where projection is null;
 
 -- What the workers look for each second: decisions, the oldest letter first, however many letters nobody has decided about.
-create index parked_events_decided_of_projection on parked_events (projection, generation, id)
-where projection is not null and decision is not null;
-create index parked_events_decided_of_topic on parked_events (topic, id)
-where projection is null and decision is not null;
+create index parked_events_of_operation on parked_events (operation_id, id) where decision is not null;
+drop index parked_events_decisions;
 
 -- The newest operations first.
 create index operations_created_at on operations (created_at);

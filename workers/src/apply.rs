@@ -2,29 +2,35 @@
 //!
 //! Whoever has events (live delivery, sweep, replay) ends here; there is no second way into a read model.
 
+mod heal;
 mod ledger;
 mod redrive;
+mod stride;
+mod work;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 
 use chrono::{DateTime, Utc};
 use event_store::{database, read};
-use events::{AggregateId, Topic};
+use events::{AggregateId, EventId, Topic};
+use futures::FutureExt;
 use kill_points::kill_point;
-use projections::{AnyProjection, Folded};
+use projections::{AnyProjection, Folded, Pending};
 use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::fence::{self, Fence};
+use crate::fold::{Refusal, fold};
 use crate::park::{self, Reason};
-use crate::verdict::{self, Event, Verdict};
+use crate::part::said;
+use crate::verdict::{Event, Verdict};
 use crate::{Metrics, retry};
 use ledger::Ledger;
+use work::{Condemned, Work};
 
 pub use redrive::Redriven;
-
-/// Missing versions fetched at a time, of one aggregate.
-const HEAL: i32 = 2000;
+pub(crate) use redrive::Refused;
+pub use stride::Stride;
 
 /// Tries of a batch that lost a race (serialization, deadlock, first with an aggregate) before the race is reported.
 const RACES: u32 = 20;
@@ -76,6 +82,14 @@ impl std::ops::AddAssign for Tally {
 pub enum Error {
     #[error("{}", database::describe(.0))]
     Database(#[from] sqlx::Error),
+    /// In the projection's own statements.
+    #[error("{}", database::describe(.0))]
+    Write(sqlx::Error),
+    #[error("the write panicked: {0}")]
+    WritePanicked(String),
+    /// An event cannot be folded, which leaves the changes of its batch in no state to be written.
+    #[error("{}", .1.1)]
+    Condemned(EventId, (Reason, String)),
     #[error(transparent)]
     Fenced(fence::Error),
     /// Another worker was first with an aggregate.
@@ -95,32 +109,47 @@ impl From<fence::Error> for Error {
 impl From<projections::Error> for Error {
     fn from(error: projections::Error) -> Self {
         match error {
-            projections::Error::Database(error) => Self::Database(error),
+            projections::Error::Database(error) => Self::Write(error),
         }
     }
 }
 
 impl Error {
+    fn database(&self) -> Option<&sqlx::Error> {
+        match self {
+            Self::Database(error) | Self::Write(error) => Some(error),
+            _ => None,
+        }
+    }
+
     /// Trying again may help; what does not is for an operator.
     pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Raced => true,
-            Self::Database(error) => database::is_transient(error),
-            Self::Fenced(_) => false,
-        }
+        matches!(self, Self::Raced) || self.database().is_some_and(database::is_transient)
     }
 
     /// The events themselves are to blame: they will fail again however often they are tried.
     pub(crate) fn is_poison(&self) -> bool {
-        matches!(self, Self::Database(error) if database::blames_data(error))
+        matches!(self, Self::WritePanicked(_)) || self.database().is_some_and(database::blames_data)
+    }
+
+    /// Without one of its events, the batch would go through.
+    pub(crate) fn blames_an_event(&self) -> bool {
+        self.is_poison() || matches!(self, Self::Condemned(..))
+    }
+
+    /// Fewer events may go through where these did not.
+    pub(crate) fn is_too_much(&self) -> bool {
+        self.database().is_some_and(database::is_too_much)
+    }
+
+    /// It was the projection's own statement that took too long; waiting for a lock is something else.
+    pub(crate) fn is_too_slow(&self) -> bool {
+        matches!(self, Self::Write(error) if database::is_timeout(error))
     }
 
     fn is_race(&self) -> bool {
-        match self {
-            Self::Raced => true,
-            Self::Database(sqlx::Error::Database(error)) => error.code().is_some_and(|code| code.starts_with("40")),
-            _ => false,
-        }
+        let code = self.database().and_then(|error| error.as_database_error()?.code());
+        matches!(self, Self::Raced) || code.is_some_and(|code| code.starts_with("40"))
     }
 }
 
@@ -130,51 +159,80 @@ pub struct Applier {
     pub projection: &'static dyn AnyProjection,
     pub pool: PgPool,
     pub metrics: Metrics,
+    /// Shared by its clones.
+    pub stride: Stride,
 }
 
 impl Applier {
+    pub fn new(projection: &'static dyn AnyProjection, pool: PgPool, metrics: Metrics) -> Self {
+        Self { projection, pool, metrics, stride: Stride::default() }
+    }
+
     fn topic(&self) -> &'static Topic {
         self.projection.topic()
     }
 
     /// Settles all of `events`, in any order and however often they were applied before. When it returns `Ok`, each is
     /// applied, skipped, parked, or waits behind a parked one, durably.
+    ///
+    /// What does not go through because of one event, or because it is too much for Postgres, is cut until the event is
+    /// found or the rest is through. See docs/adr/0009 and 0014.
     pub async fn apply(&self, events: &[Event], mode: Mode) -> Result<Tally, Error> {
         let mut tally = Tally::default();
-        let mut batches = vec![events.to_vec()];
-        while let Some(mut batch) = batches.pop() {
-            verdict::in_order(&mut batch);
-            match self.race(&mut batch, mode).await {
+        let mut work = Work::of(events.to_vec());
+        let mut unwell = None;
+        loop {
+            let Some(mut batch) = work.next(self.stride.now()) else {
+                match unwell.take() {
+                    Some(error) => return Err(error),
+                    None if work.try_again() => continue,
+                    None => return Ok(tally),
+                }
+            };
+            match self.race(&mut batch, work.condemned(), mode).await {
                 Ok(Done { tally: done, early, .. }) => {
+                    self.stride.lengthen(batch.len());
                     self.count(done, mode);
                     tally += done;
-                    if !early.is_empty() {
-                        batches.push(early);
+                    work.went_through(early);
+                }
+                Err(Error::Condemned(event, (reason, error))) => work.condemn(batch, event, reason, error),
+                Err(error) if error.is_poison() => {
+                    kill_point!("park.refused");
+                    work.is_poison(batch, error.to_string());
+                }
+                Err(error) if error.is_too_much() => {
+                    self.shorten(&batch, &error);
+                    let alone = batch.len() == 1;
+                    let too_slow = alone && error.is_too_slow();
+                    if !work.is_too_much(batch, too_slow, &error.to_string()) {
+                        return Err(error);
                     }
-                }
-                // One event fails the whole batch. Halve it until that event is alone; halves keep the order, and
-                // what follows the poison in its aggregate will find it held.
-                Err(error) if error.is_poison() && batch.len() > 1 => {
-                    let second = batch.split_off(batch.len() / 2);
-                    batches.push(second);
-                    batches.push(batch);
-                }
-                Err(Error::Database(error)) if database::blames_data(&error) => {
-                    let done = self.park(&batch[0], &database::describe(&error)).await?;
-                    self.count(done, mode);
-                    tally += done;
+                    if alone && !too_slow {
+                        unwell = Some(error);
+                    }
                 }
                 Err(error) => return Err(error),
             }
         }
-        Ok(tally)
     }
 
-    async fn race(&self, batch: &mut Vec<Event>, mode: Mode) -> Result<Done, Error> {
+    fn shorten(&self, batch: &[Event], error: &Error) {
+        self.stride.shorten(batch.len());
+        tracing::warn!(
+            projection = self.projection.name(),
+            %error,
+            events = batch.len(),
+            next = self.stride.now(),
+            "too much for one transaction; fewer events at a time"
+        );
+    }
+
+    async fn race(&self, batch: &mut Vec<Event>, condemned: &Condemned, mode: Mode) -> Result<Done, Error> {
         let mut attempt = 0;
         loop {
             let timer = self.metrics.apply_timer(self.topic(), self.projection.name(), mode);
-            match database::heard("applying", self.transaction(batch, mode)).await {
+            match database::heard("applying", self.attempt(batch, condemned, mode)).await {
                 Err(error) if error.is_race() && attempt < RACES => {
                     timer.stop_and_discard();
                     self.metrics.retried_transactions.inc();
@@ -186,18 +244,33 @@ impl Applier {
         }
     }
 
-    /// One try of one batch. What the store has before early events is put into `batch`.
-    async fn transaction(&self, batch: &mut Vec<Event>, mode: Mode) -> Result<Done, Error> {
+    async fn attempt(&self, batch: &mut Vec<Event>, condemned: &Condemned, mode: Mode) -> Result<Done, Error> {
         let mut connection = self.pool.acquire().await?;
+        let result = self.transaction(&mut connection, batch, condemned, mode).await;
+        if let Err(Error::WritePanicked(_)) = result {
+            // In the middle of what, nobody knows.
+            connection.close_on_drop();
+        }
+        result
+    }
+
+    /// One try of one batch. What the store has before early events is put into `batch`.
+    async fn transaction(
+        &self,
+        connection: &mut PgConnection,
+        batch: &mut Vec<Event>,
+        condemned: &Condemned,
+        mode: Mode,
+    ) -> Result<Done, Error> {
         let mut tx = connection.begin().await?;
         let fence = Fence::enter(&mut tx, self.projection).await?;
         kill_point!("apply.fenced");
         let ids = batch.iter().map(|event| event.aggregate_id).collect();
         let mut ledger = Ledger::lock(&mut tx, self.projection.name(), fence, ids).await?;
         kill_point!("apply.locked");
-        let holes = self.heal(&mut tx, batch, &ledger).await?;
+        let holes = heal::heal(&mut tx, batch, &ledger, self.stride.now()).await?;
         kill_point!("apply.healed");
-        let done = self.settle(&mut tx, &mut ledger, batch, &holes).await?;
+        let done = self.settle(&mut tx, &mut ledger, batch, &holes, condemned).await?;
         if ledger.is_changed() {
             if !ledger.record(&mut tx).await? {
                 return Err(Error::Raced);
@@ -219,6 +292,7 @@ impl Applier {
         ledger: &mut Ledger,
         events: &[Event],
         holes: &BTreeSet<AggregateId>,
+        condemned: &Condemned,
     ) -> Result<Done, Error> {
         let mut done = Done::default();
         let mut pending = self.projection.begin();
@@ -232,7 +306,12 @@ impl Applier {
                     done.tally.parked += 1;
                 }
                 Verdict::Early => done.early.push(event.clone()),
-                Verdict::Fresh => match pending.fold(event) {
+                Verdict::Fresh if condemned.contains_key(&event.event_id) => {
+                    let (reason, error) = &condemned[&event.event_id];
+                    self.hold(db, ledger, event, *reason, error).await?;
+                    done.tally.parked += 1;
+                }
+                Verdict::Fresh => match self.fold(&mut *pending, event) {
                     Ok(folded) => {
                         ledger.applied(event);
                         done.fresh.push(event.recorded_at);
@@ -241,43 +320,33 @@ impl Applier {
                             Folded::Skipped => done.tally.skipped += 1,
                         }
                     }
-                    Err(error) => {
-                        self.hold(db, ledger, event, Reason::WrongData, &error.to_string()).await?;
+                    Err(Refusal { reason: Reason::Panicked, error }) => {
+                        return Err(Error::Condemned(event.event_id, (Reason::Panicked, error)));
+                    }
+                    Err(Refusal { reason, error }) => {
+                        self.hold(db, ledger, event, reason, &error).await?;
                         done.tally.parked += 1;
                     }
                 },
             }
         }
         if done.tally.applied > 0 {
-            pending.write(db).await?;
+            let written = AssertUnwindSafe(pending.write(db)).catch_unwind().await;
+            written.map_err(|panic| Error::WritePanicked(said(&*panic)))??;
             kill_point!("apply.written");
         }
         Ok(done)
     }
 
-    /// Fetches what is missing before early events, as far as is good for one batch. Returns the aggregates of which the
-    /// store itself lacks versions.
-    async fn heal(
-        &self,
-        db: &mut PgConnection,
-        batch: &mut Vec<Event>,
-        ledger: &Ledger,
-    ) -> Result<BTreeSet<AggregateId>, Error> {
-        let missing = verdict::missing(batch, ledger.aggregates());
-        if missing.is_empty() {
-            return Ok(BTreeSet::new());
+    /// An event whose data cannot be had is of no account to a projection that does not know its type.
+    fn fold(&self, pending: &mut dyn Pending, event: &Event) -> Result<Folded, Refusal> {
+        match event.unreadable() {
+            None => fold(pending, event),
+            Some(error) => match fold(&mut *self.projection.begin(), event) {
+                Ok(Folded::Skipped) => Ok(Folded::Skipped),
+                _ => Err(Refusal { reason: Reason::Unreadable, error }),
+            },
         }
-        let found = read::ranges(&mut *db, &missing, HEAL).await?;
-        let mut lacking: BTreeMap<AggregateId, i32> = BTreeMap::new();
-        for (aggregate_id, from, to) in missing {
-            *lacking.entry(aggregate_id).or_default() += (to.0 - from.0 + 1).min(HEAL);
-        }
-        for event in &found {
-            lacking.entry(event.aggregate_id).and_modify(|count| *count -= 1);
-        }
-        batch.extend(found.into_iter().map(Arc::new));
-        verdict::in_order(batch);
-        Ok(lacking.into_iter().filter(|(_, count)| *count > 0).map(|(aggregate_id, _)| aggregate_id).collect())
     }
 
     async fn hold(
@@ -294,29 +363,21 @@ impl Applier {
         Ok(())
     }
 
-    /// Parks the one event that Postgres refuses, and holds its aggregate.
-    async fn park(&self, event: &Event, error: &str) -> Result<Tally, Error> {
-        let mut tally = Tally::default();
-        let mut tx = self.pool.begin().await?;
-        let fence = Fence::enter(&mut tx, self.projection).await?;
-        let ids = BTreeSet::from([event.aggregate_id]);
-        let mut ledger = Ledger::lock(&mut tx, self.projection.name(), fence, ids).await?;
-        match ledger.judge(event) {
-            Verdict::Duplicate => tally.duplicate += 1,
-            Verdict::Held => tally.held += 1,
-            Verdict::Early => return Err(Error::Raced),
-            Verdict::Fresh => {
-                self.hold(&mut tx, &mut ledger, event, Reason::WriteFailed, error).await?;
-                tally.parked += 1;
+    /// The first of these events, as many as are good for one batch; the others are left to be asked for again.
+    pub(crate) async fn read(&self, ids: &[EventId]) -> Result<(Vec<Event>, Vec<EventId>), Error> {
+        let (now, later) = ids.split_at(ids.len().min(self.stride.now()));
+        match database::heard("reading", read::by_id(&self.pool, now)).await {
+            Ok(found) => {
+                let rest = found.rest.iter().chain(later).copied().collect();
+                Ok((Event::all(found.events, found.unreadable).collect(), rest))
+            }
+            Err(error) => {
+                if database::is_too_much(&error) {
+                    self.stride.shorten(now.len());
+                }
+                Err(error.into())
             }
         }
-        if !ledger.record(&mut tx).await? {
-            return Err(Error::Raced);
-        }
-        kill_point!("park.recorded");
-        tx.commit().await?;
-        kill_point!("park.committed");
-        Ok(tally)
     }
 
     fn count(&self, tally: Tally, mode: Mode) {

@@ -6,7 +6,7 @@
 
 use event_store::database;
 use projections::AnyProjection;
-use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -61,11 +61,11 @@ pub async fn check(pool: &PgPool, projection: &dyn AnyProjection) -> Result<Resu
     }
 }
 
-/// Makes sure that the projection has a live generation. Safe to call from many processes at once; it creates tables,
-/// so it is the migration's work and not a worker's.
-pub async fn establish(pool: &PgPool, projection: &dyn AnyProjection) -> Result<(), Error> {
+/// Makes sure that the projection has a live generation, and says whether it is new. Safe to call from many processes at
+/// once; it creates tables, so it is the migration's work, and part of its transaction, and not a worker's.
+pub async fn establish(db: &mut PgConnection, projection: &dyn AnyProjection) -> Result<bool, Error> {
     let name = projection.name();
-    let mut tx = pool.begin().await?;
+    let mut tx = db.begin().await?;
     let created = sqlx::query!(
         "insert into projections (name, topic, version, schema_name) values ($1, $2, $3, $1) on conflict do nothing",
         name,
@@ -84,5 +84,5 @@ pub async fn establish(pool: &PgPool, projection: &dyn AnyProjection) -> Result<
         sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut *tx).await?;
     }
     tx.commit().await?;
-    Ok(())
+    Ok(created == 1)
 }

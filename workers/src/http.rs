@@ -1,22 +1,94 @@
 //! What every role serves: is it alive, is it ready, how is it doing.
+//!
+//! All of it answers within 2 s whatever becomes of the database, or a probe or a scrape would take silence for the answer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use database::primary::Seen;
+use database::{MIGRATE, Migrations, Primary};
+use projections::AnyProjection;
 use prometheus::{Registry, TextEncoder};
 use sqlx::PgPool;
+use tokio::time::timeout;
 
+use crate::admin::Problem;
+use crate::lag::{self, Measurer};
 use crate::Metrics;
-use crate::lag::Measurer;
+
+/// How long the database may take to answer what a probe or a scrape asks of it.
+const LIMIT: Duration = Duration::from_millis(1500);
+
+/// What was seen longer ago says nothing about now.
+const STALE: Duration = Duration::from_secs(10);
 
 #[derive(Clone)]
 pub struct Health {
-    pub pool: PgPool,
-    pub registry: Registry,
+    pool: PgPool,
+    primary: Primary,
+    migrations: Arc<Migrations>,
+    registry: Registry,
     /// Whoever serves lag measures it at every scrape.
-    pub lag: Option<(Metrics, Measurer)>,
+    lag: Option<(Metrics, Measurer)>,
+    /// All migrations were there once.
+    migrated: Arc<AtomicBool>,
+}
+
+impl Health {
+    pub fn new(pool: PgPool, primary: Primary, migrations: Migrations, registry: Registry) -> Self {
+        Self { pool, primary, migrations: Arc::new(migrations), registry, lag: None, migrated: Arc::default() }
+    }
+
+    /// Of a role that measures lag.
+    pub fn with_lag(self, metrics: Metrics, projections: Vec<&'static dyn AnyProjection>) -> Self {
+        let measurer = Measurer::new(self.pool.clone(), projections).within(LIMIT.mul_f64(0.9));
+        Self { lag: Some((metrics, measurer)), ..self }
+    }
+
+    /// Why the role is not ready, if so.
+    async fn unready(&self) -> Option<String> {
+        let state = self.primary.first(LIMIT).await;
+        match state.seen {
+            Seen::Nothing => Some(format!("the database does not answer: nothing heard for {} s", LIMIT.as_secs_f32())),
+            Seen::Primary(_) if state.at.elapsed() > STALE => {
+                Some(format!("nobody has looked at the database for {} s", state.at.elapsed().as_secs()))
+            }
+            Seen::Primary(_) if self.migrated.load(Ordering::Relaxed) => None,
+            Seen::Primary(_) => match timeout(LIMIT, self.migrations.complete(&self.pool)).await {
+                Ok(Ok(true)) => {
+                    self.migrated.store(true, Ordering::Relaxed);
+                    None
+                }
+                Ok(Ok(false)) => Some(MIGRATE.to_owned()),
+                Ok(Err(error)) => Some(format!("the database does not answer: {}", database::describe(&error))),
+                Err(_) => Some("all connections to the database are in use".to_owned()),
+            },
+            Seen::Refused(_) | Seen::Away(_) => self.primary.refusal(),
+        }
+    }
+
+    /// Measured now and of the primary, or not at all: what an old server says would be a lie.
+    async fn measure(&self, measurer: &Measurer) -> Result<lag::Report, String> {
+        let before = self.primary.first(LIMIT).await;
+        if let Some(reason) = self.primary.refusal() {
+            return Err(reason);
+        }
+        let report = match timeout(LIMIT, measurer.report()).await {
+            Ok(report) => report.map_err(|error| error.to_string())?,
+            Err(_) => return Err(format!("not within {} s", LIMIT.as_secs_f32())),
+        };
+        if self.primary.refusal().is_some() || self.primary.changes() != before.changes() {
+            return Err("the primary has changed meanwhile".to_owned());
+        }
+        Ok(report)
+    }
 }
 
 pub fn router(health: Health) -> Router {
@@ -27,23 +99,36 @@ pub fn router(health: Health) -> Router {
         .with_state(health)
 }
 
-/// Ready means: the database answers. It does not depend on the bus or on lag, or an outage would stop the very
-/// processes that have to catch up.
-async fn ready(State(health): State<Health>) -> Response {
-    match sqlx::query_scalar!(r#"select 1 as "one!""#).fetch_one(&health.pool).await {
-        Ok(_) => "ready\n".into_response(),
-        Err(error) => {
-            let reason = event_store::database::describe(&error);
-            (StatusCode::SERVICE_UNAVAILABLE, format!("the database does not answer: {reason}\n")).into_response()
+/// Has routes answer at once, with the reason, while the database cannot be worked with.
+pub fn guarded(router: Router, primary: Primary) -> Router {
+    async fn guard(State(primary): State<Primary>, request: Request, next: Next) -> Response {
+        match primary.refusal() {
+            Some(reason) => Problem::unavailable(reason).into_response(),
+            None => next.run(request).await,
         }
+    }
+    router.layer(middleware::from_fn_with_state(primary, guard))
+}
+
+/// Ready means: the database answers, is the primary, and has its tables. It does not depend on the bus or on lag, or an
+/// outage would stop the very processes that have to catch up.
+async fn ready(State(health): State<Health>) -> Response {
+    match timeout(LIMIT, health.unready()).await {
+        Ok(None) => "ready\n".into_response(),
+        Ok(Some(reason)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer in time\n").into_response(),
     }
 }
 
 async fn metrics(State(health): State<Health>) -> Response {
     if let Some((metrics, measurer)) = &health.lag {
-        let report = measurer.report().await;
-        if let Err(error) = &report {
-            tracing::warn!(%error, "lag could not be measured");
+        let measured = timeout(LIMIT, health.measure(measurer)).await;
+        let report = measured.unwrap_or_else(|_| Err("the database does not answer in time".to_owned()));
+        match &report {
+            // The watch has said so.
+            Err(_) if health.primary.refusal().is_some() => {}
+            Err(error) => tracing::warn!(error, "lag could not be measured"),
+            Ok(_) => {}
         }
         metrics.observe_lag(report.ok().as_ref());
     }

@@ -11,12 +11,14 @@
 pub mod admin;
 pub mod apply;
 pub mod audit;
+pub mod awaited;
 pub mod dead_letters;
 pub mod fence;
 pub mod http;
 pub mod lag;
 pub mod operations;
 pub mod park;
+pub mod part;
 pub mod push;
 pub mod redrive;
 pub mod replay;
@@ -26,6 +28,8 @@ pub mod sweep;
 pub mod verdict;
 pub mod worker;
 
+mod fold;
+mod lanes;
 mod metrics;
 
 pub use metrics::Metrics;

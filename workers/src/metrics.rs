@@ -82,7 +82,10 @@ impl Metrics {
                 &["topic"],
             )?,
             push_requests: IntCounterVec::new(
-                Opts::new("push_requests_total", "Push deliveries: acked, nacked, refused, too_large, malformed."),
+                Opts::new(
+                    "push_requests_total",
+                    "Push deliveries: acked, nacked, busy, refused, too_large, malformed.",
+                ),
                 &["topic", "outcome"],
             )?,
             push_auth_failures: IntCounterVec::new(

@@ -32,6 +32,10 @@ pub enum Reason {
     WriteFailed,
     /// The store lacks versions before it.
     MissingVersions,
+    /// The store has it and cannot give its data back.
+    Unreadable,
+    /// The projection's code panics on it.
+    Panicked,
 }
 
 impl Reason {
@@ -43,6 +47,8 @@ impl Reason {
             Self::VersionClash => "version_clash",
             Self::WriteFailed => "write_failed",
             Self::MissingVersions => "missing_versions",
+            Self::Unreadable => "unreadable",
+            Self::Panicked => "panicked",
         }
     }
 }

@@ -5,15 +5,13 @@
 //! first, where the topic does so) or parked.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bus::Delivery;
-use chrono::Utc;
 use event_store::proto::event_store_client::EventStoreClient;
 use event_store::proto::{AppendEventsRequest, NewEvent};
 use event_store::{database, read};
-use events::{EventId, Payload, Recorded, Topic, wire};
+use events::{AggregateId, EventId, Payload, Recorded, Topic, wire};
 use kill_points::kill_point;
 use projections::AnyProjection;
 use sqlx::PgPool;
@@ -21,11 +19,13 @@ use tonic::Code;
 use tonic::transport::Channel;
 
 use crate::Metrics;
+use crate::awaited::{self, Awaited};
+use crate::fold::{Refusal, fold};
 use crate::park::{self, Reason};
 use crate::verdict::Event;
 
 /// How long a foreign event that came before its predecessors is given back, before it is parked.
-const PATIENCE: Duration = Duration::from_secs(600);
+pub const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Only outages: whatever is wrong with a message has been dealt with.
 #[derive(Debug, thiserror::Error)]
@@ -44,13 +44,24 @@ pub struct Resolver {
     /// For adoption: only the event store appends.
     pub store: EventStoreClient<Channel>,
     pub metrics: Metrics,
+    /// [`PATIENCE`], or none for what has waited long enough.
+    pub patience: Duration,
+}
+
+/// Events of the store, and the ids of those that it has but that did not fit.
+#[derive(Default)]
+struct Found {
+    events: Vec<Event>,
+    rest: Vec<EventId>,
 }
 
 /// A batch of deliveries, resolved.
 #[derive(Debug, Default)]
 pub struct Resolved {
-    /// What the deliveries speak of, each event once.
+    /// What the deliveries speak of, each event once, as far as it is good for one batch.
     pub events: Vec<Event>,
+    /// The others that they speak of: see [`Resolver::part`].
+    pub rest: Vec<EventId>,
     /// Indexes of deliveries to give back: they shall come again.
     pub later: Vec<usize>,
 }
@@ -58,12 +69,12 @@ pub struct Resolved {
 impl Resolver {
     pub async fn resolve(&self, deliveries: &[Delivery]) -> Result<Resolved, Error> {
         let mut ids = Vec::with_capacity(deliveries.len());
-        let mut spoken_of: Vec<Option<EventId>> = Vec::with_capacity(deliveries.len());
+        let mut spoken_of: Vec<Option<wire::Identity>> = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
             match wire::identify(&delivery.message.data) {
                 Ok(identity) => {
                     ids.push(identity.event_id);
-                    spoken_of.push(Some(identity.event_id));
+                    spoken_of.push(Some(identity));
                 }
                 Err(error) => {
                     self.park(delivery, Reason::Undecodable, &error.to_string()).await?;
@@ -73,13 +84,15 @@ impl Resolver {
         }
         ids.sort_unstable();
         ids.dedup();
-        let mut known: HashMap<EventId, Event> = self.known(&ids).await?;
-
-        let mut resolved = Resolved::default();
+        let found = self.found(&ids).await?;
+        let mut known: HashMap<EventId, AggregateId> =
+            found.events.iter().map(|event| (event.event_id, event.aggregate_id)).collect();
+        known.extend(self.aggregates(&found.rest).await?);
+        let mut resolved = self.ours(found);
         let mut foreign: Vec<(usize, wire::Event<'_>)> = Vec::new();
-        for (index, id) in spoken_of.iter().enumerate() {
-            let Some(id) = id else { continue };
-            if known.contains_key(id) {
+        for (index, identity) in spoken_of.iter().enumerate() {
+            let Some(identity) = identity else { continue };
+            if known.contains_key(&identity.event_id) {
                 continue;
             }
             match wire::decode(&deliveries[index].message.data) {
@@ -87,36 +100,123 @@ impl Resolver {
                 Err(error) => self.park(&deliveries[index], Reason::Undecodable, &error.to_string()).await?,
             }
         }
-        // In order of version, so that a run of foreign events of one aggregate is adopted in one go.
-        foreign.sort_by_key(|(_, event)| (event.aggregate_id, event.event_version));
-        let mut adopted = Vec::new();
-        for (index, event) in foreign {
-            let delivery = &deliveries[index];
-            match self.adopt(&event, delivery).await? {
-                Adoption::Adopted => adopted.push(event.event_id),
-                Adoption::TooEarly => resolved.later.push(index),
-                Adoption::Refused(reason, error) => self.park(delivery, reason, &error).await?,
-            }
+        if !foreign.is_empty() {
+            let (adopted, later) = self.adopt_all(foreign, deliveries).await?;
+            known.extend(self.aggregates(&adopted).await?);
+            resolved.rest.extend(adopted);
+            resolved.later = later;
         }
-        known.extend(self.known(&adopted).await?);
-        // An event may be spoken of on a topic that is not its own; the workers of its own topic take care of it.
-        resolved.events = known
-            .into_values()
-            .filter(|event| self.topic.aggregate_types.contains(&event.data.aggregate_type.as_str()))
-            .collect();
+        self.park_misnamed(&spoken_of, &known, deliveries).await?;
         Ok(resolved)
     }
 
-    async fn known(&self, ids: &[EventId]) -> Result<HashMap<EventId, Event>, Error> {
-        if ids.is_empty() {
-            return Ok(HashMap::new());
+    /// The next events of what is left of a batch.
+    pub async fn part(&self, rest: &[EventId]) -> Result<Resolved, Error> {
+        Ok(self.ours(self.found(rest).await?))
+    }
+
+    /// An event may be spoken of on a topic that is not its own; the workers of its own topic take care of it.
+    fn ours(&self, found: Found) -> Resolved {
+        let ours = |event: &Event| self.topic.aggregate_types.contains(&event.data.aggregate_type.as_str());
+        Resolved { events: found.events.into_iter().filter(ours).collect(), rest: found.rest, later: Vec::new() }
+    }
+
+    /// Which of these the store knows. If they are too many for it, half of them at a time, until all are looked for.
+    async fn found(&self, ids: &[EventId]) -> Result<Found, Error> {
+        let mut found = Found::default();
+        let mut parts = vec![ids];
+        while let Some(part) = parts.pop() {
+            if part.is_empty() {
+                continue;
+            }
+            match read::by_id(&self.pool, part).await {
+                Ok(more) => {
+                    found.events.extend(Event::all(more.events, more.unreadable));
+                    found.rest.extend(more.rest);
+                }
+                Err(error) if database::is_too_much(&error) && part.len() > 1 => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    parts.extend([second, first]);
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
-        let events = read::by_id(&self.pool, ids).await?;
-        Ok(events.into_iter().map(|event| (event.event_id, Arc::new(event))).collect())
+        Ok(found)
+    }
+
+    /// Adopts foreign events, parks those that cannot be adopted, and returns those that were and the indexes of those whose
+    /// predecessors are still to come.
+    async fn adopt_all(
+        &self,
+        mut foreign: Vec<(usize, wire::Event<'_>)>,
+        deliveries: &[Delivery],
+    ) -> Result<(Vec<EventId>, Vec<usize>), Error> {
+        // In order of version, so that a run of foreign events of one aggregate is adopted in one go.
+        foreign.sort_by_key(|(_, event)| (event.aggregate_id, event.event_version));
+        let mut adopted = Vec::new();
+        let mut early: Vec<(usize, Awaited, i32)> = Vec::new();
+        for (index, event) in foreign {
+            match self.adopt(&event).await? {
+                Adoption::Adopted => adopted.push(event.event_id),
+                Adoption::TooEarly { head } => {
+                    let (aggregate_id, version) = (event.aggregate_id, event.event_version);
+                    early.push((index, Awaited { event_id: event.event_id, aggregate_id, version }, head));
+                }
+                Adoption::Refused(reason, error) => self.park(&deliveries[index], reason, &error).await?,
+            }
+        }
+        let mut done = adopted.clone();
+        let mut later = Vec::new();
+        if !early.is_empty() {
+            let waited =
+                awaited::seen(&self.pool, self.topic, early.iter().map(|(_, event, _)| *event).collect()).await?;
+            for (index, event, head) in early {
+                if waited.get(&event.event_id).copied().unwrap_or_default() >= self.patience {
+                    let error = format!("the aggregate is at version {head}; its predecessors never came");
+                    self.park(&deliveries[index], Reason::VersionClash, &error).await?;
+                    done.push(event.event_id);
+                } else {
+                    later.push(index);
+                }
+            }
+        }
+        if !done.is_empty() {
+            awaited::done(&self.pool, self.topic, &done).await?;
+        }
+        Ok((adopted, later))
+    }
+
+    /// The store is believed, also about which aggregate an event is of. A message that says otherwise is somebody's
+    /// mistake, which is kept for a person to see; the event that it names is applied like any other.
+    async fn park_misnamed(
+        &self,
+        spoken_of: &[Option<wire::Identity>],
+        known: &HashMap<EventId, AggregateId>,
+        deliveries: &[Delivery],
+    ) -> Result<(), Error> {
+        for (identity, delivery) in spoken_of.iter().zip(deliveries) {
+            let Some(wire::Identity { event_id, aggregate_id: Some(said) }) = identity else { continue };
+            if let Some(aggregate_id) = known.get(event_id).filter(|known| *known != said) {
+                let error = format!("its event_id is that of an event of another aggregate, {aggregate_id}");
+                self.park(delivery, Reason::VersionClash, &error).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Of which aggregates these are, without reading them whole.
+    async fn aggregates(&self, ids: &[EventId]) -> Result<Vec<(EventId, AggregateId)>, Error> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
+        let rows = sqlx::query!("select event_id, aggregate_id from events where event_id = any($1)", &ids);
+        let rows = rows.fetch_all(&self.pool).await?;
+        Ok(rows.into_iter().map(|row| (EventId(row.event_id), AggregateId(row.aggregate_id))).collect())
     }
 
     /// Appends a foreign event to the store. Idempotent by its id.
-    async fn adopt(&self, event: &wire::Event<'_>, delivery: &Delivery) -> Result<Adoption, Error> {
+    async fn adopt(&self, event: &wire::Event<'_>) -> Result<Adoption, Error> {
         let refused = |reason, error: String| Ok(Adoption::Refused(reason, error));
         if !self.topic.adopts_foreign_events {
             return refused(
@@ -130,8 +230,8 @@ impl Resolver {
         if event.event_version.0 < 1 {
             return refused(Reason::WrongData, "event_version must be at least 1".into());
         }
-        if let Err(error) = self.fits(event) {
-            return refused(Reason::WrongData, error);
+        if let Err(Refusal { reason, error }) = self.fits(event) {
+            return refused(reason, error);
         }
         match self.store.clone().append_events(append_request(event)).await {
             Ok(_) => {
@@ -142,19 +242,11 @@ impl Resolver {
             // Another worker, or this one before a lost answer, was first.
             Err(status) if status.code() == Code::AlreadyExists => Ok(Adoption::Adopted),
             Err(status) if status.code() == Code::Aborted => {
-                let waited = delivery
-                    .published_at
-                    .map_or(PATIENCE, |published| (Utc::now() - published).to_std().unwrap_or_default());
                 let head = self.version(event).await?;
                 if head >= event.event_version.0 {
                     refused(Reason::VersionClash, format!("the aggregate is at version {head} already"))
-                } else if waited >= PATIENCE {
-                    refused(
-                        Reason::VersionClash,
-                        format!("the aggregate is at version {head}; its predecessors never came"),
-                    )
                 } else {
-                    Ok(Adoption::TooEarly)
+                    Ok(Adoption::TooEarly { head })
                 }
             }
             Err(status) if matches!(status.code(), Code::InvalidArgument | Code::OutOfRange) => {
@@ -165,7 +257,7 @@ impl Resolver {
     }
 
     /// Whether every projection of the topic can decode it: what would be poison is not let into the store.
-    fn fits(&self, event: &wire::Event<'_>) -> Result<(), String> {
+    fn fits(&self, event: &wire::Event<'_>) -> Result<(), Refusal> {
         let recorded = Recorded {
             event_id: event.event_id,
             aggregate_id: event.aggregate_id,
@@ -181,7 +273,7 @@ impl Resolver {
             },
         };
         for projection in &self.projections {
-            projection.begin().fold(&recorded).map_err(|error| error.to_string())?;
+            fold(&mut *projection.begin(), &recorded)?;
         }
         Ok(())
     }
@@ -205,8 +297,8 @@ impl Resolver {
 enum Adoption {
     /// It is in the store now.
     Adopted,
-    /// Events before it are still to come.
-    TooEarly,
+    /// Events before it are still to come: the aggregate is at this version.
+    TooEarly { head: i32 },
     Refused(Reason, String),
 }
 

@@ -4,11 +4,16 @@ use std::fmt::Display;
 use std::future::Future;
 use std::time::Duration;
 
+use database::is_known_to_be_away;
 use rand::Rng;
 use tokio_util::sync::CancellationToken;
 
 /// Tries between two warnings about the same failure: about a minute.
 const REMIND: u32 = 15;
+
+/// The try whose failure is the first to be warned of. What passes at once, such as a connection that was cut, is not worth
+/// a line of each part; and of a database that is away the watch warns, once for all of them.
+const TELLING: u32 = 3;
 
 /// The wait before try number `attempt` (from 0): doubling from 50 ms to 5 s, the upper half of it at random, so that
 /// workers that failed together do not come back together.
@@ -28,15 +33,17 @@ where
     F: Future<Output = Result<T, E>>,
 {
     let mut attempt = 0;
+    let mut warned = false;
     loop {
         match work().await {
             Ok(done) => {
-                if attempt > 0 {
+                if warned {
                     tracing::info!(doing, attempts = attempt + 1, "succeeded again");
                 }
                 return Some(done);
             }
-            Err(error) if attempt % REMIND == 0 => {
+            Err(error) if attempt % REMIND == TELLING && !is_known_to_be_away() => {
+                warned = true;
                 tracing::warn!(doing, %error, attempt, "failed; trying again until it succeeds");
             }
             Err(error) => tracing::debug!(doing, %error, attempt, "failed again"),

@@ -1,12 +1,66 @@
 //! What to do with an event, given how far its aggregate is applied. Pure.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::Arc;
 
-use events::{AggregateId, Payload, Recorded, Version};
+use event_store::read::{READABLE, Unreadable};
+use events::{AggregateId, Metadata, Payload, Recorded, Version};
+use serde_json::value::RawValue;
 
-/// An event on its way into projections; several may hold it.
-pub type Event = Arc<Recorded<Payload>>;
+/// An event on its way into projections; several may hold it. What it derefs to is its envelope for certain, and its data
+/// if it is readable; an unreadable one has `null` there.
+#[derive(Debug, Clone)]
+pub struct Event {
+    recorded: Arc<Recorded<Payload>>,
+    /// What its data would print, if that is too much for anybody to read.
+    unreadable: Option<i32>,
+}
+
+impl Event {
+    pub fn new(recorded: Recorded<Payload>) -> Self {
+        Self { recorded: Arc::new(recorded), unreadable: None }
+    }
+
+    /// Both kinds of a part of the store.
+    pub fn all(events: Vec<Recorded<Payload>>, unreadable: Vec<Unreadable>) -> impl Iterator<Item = Self> {
+        events.into_iter().map(Self::new).chain(unreadable.into_iter().map(Self::from))
+    }
+
+    /// Why its data cannot be had, if it cannot.
+    pub fn unreadable(&self) -> Option<String> {
+        let reason = |bytes| format!("its data is {bytes} bytes when it is read, and {READABLE} is the most");
+        self.unreadable.map(reason)
+    }
+}
+
+impl From<Unreadable> for Event {
+    fn from(event: Unreadable) -> Self {
+        let recorded = Recorded {
+            event_id: event.event_id,
+            aggregate_id: event.aggregate_id,
+            version: event.version,
+            position: event.position,
+            occurred_at: event.occurred_at,
+            recorded_at: event.recorded_at,
+            data: Payload {
+                aggregate_type: event.aggregate_type,
+                event_type: event.event_type,
+                event_data: RawValue::NULL.to_owned(),
+                metadata: Metadata::default(),
+            },
+        };
+        Self { recorded: Arc::new(recorded), unreadable: Some(event.bytes) }
+    }
+}
+
+impl Deref for Event {
+    type Target = Recorded<Payload>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.recorded
+    }
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -70,12 +124,11 @@ pub fn in_order(events: &mut Vec<Event>) {
 pub(crate) mod tests {
     use super::*;
     use chrono::Utc;
-    use events::{EventId, Metadata, Position};
-    use serde_json::value::RawValue;
+    use events::{EventId, Position};
     use uuid::Uuid;
 
     pub(crate) fn event(aggregate: u128, version: i32) -> Event {
-        Arc::new(Recorded {
+        Event::new(Recorded {
             event_id: EventId::generate(),
             aggregate_id: AggregateId(Uuid::from_u128(aggregate)),
             version: Version(version),
@@ -127,5 +180,12 @@ pub(crate) mod tests {
         let id = AggregateId(Uuid::from_u128(1));
         let applied = BTreeMap::from([(id, Applied { version: Version(1), held: true })]);
         assert_eq!(missing(&[event(1, 5)], &applied), []);
+    }
+
+    #[test]
+    fn what_is_applied_already_is_not_fetched_again_for_a_duplicate() {
+        let id = AggregateId(Uuid::from_u128(1));
+        let applied = BTreeMap::from([(id, Applied { version: Version(3), held: false })]);
+        assert_eq!(missing(&[event(1, 2), event(1, 5)], &applied), [(id, Version(4), Version(4))]);
     }
 }

@@ -6,24 +6,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bus::{Delivery, Subscription};
+use bytes::Bytes;
 use event_store::database;
 use event_store::tail::Head;
-use events::Topic;
-use futures::future::try_join_all;
+use events::{EventId, Topic};
 use kill_points::kill_point;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::apply::{self, Applier, Mode};
+use crate::apply::Applier;
+use crate::lanes::Lanes;
+use crate::part::{self, Ended, endless};
 use crate::redrive::{Redrive, RedriveMessages};
 use crate::replay::Replays;
-use crate::resolve::{self, Resolver};
+use crate::resolve::{Resolved, Resolver};
 use crate::retry;
 use crate::sweep::Sweep;
+use crate::verdict::Event;
 
-/// Deliveries applied in one transaction at most.
+/// Deliveries resolved at a time at most. Their bytes are bounded by the room that they take, see [`bus::Room`].
 pub const BATCH: usize = 1000;
+
+/// Bytes of unsettled messages that a worker has in hand, unless it is told otherwise: with what becomes of them on the
+/// way, this fits into 512 MiB.
+pub const MAX_OUTSTANDING_BYTES: usize = 48 << 20;
 
 /// How long a stopping worker waits for the bus to take its last answers. Together with the batch in hand it stays
 /// below the 10 s that Cloud Run gives.
@@ -37,14 +44,6 @@ pub struct Worker {
     pub sweep_grace: Duration,
 }
 
-#[derive(Debug, thiserror::Error)]
-enum Error {
-    #[error("resolving: {0}")]
-    Resolve(#[from] resolve::Error),
-    #[error("applying: {0}")]
-    Apply(#[from] apply::Error),
-}
-
 impl Worker {
     fn topic(&self) -> &'static Topic {
         self.resolver.topic
@@ -52,59 +51,87 @@ impl Worker {
 
     /// Works until stopped, on `deliveries` and on what it pulls from `subscriptions` into their `sender`. What the broker
     /// gave up on is a subscription like any other: applied, or parked where people look.
+    ///
+    /// # Errors
+    /// A part of it ended. The worker is of no use then, and its process must end.
     pub async fn run(
         self,
         subscriptions: Vec<Arc<dyn Subscription>>,
         mut deliveries: mpsc::Receiver<Delivery>,
         sender: mpsc::Sender<Delivery>,
         stop: CancellationToken,
-    ) {
-        let mut background = JoinSet::new();
-        for applier in &self.appliers {
-            let sweep = Sweep { applier: applier.clone(), head: self.head.clone(), grace: self.sweep_grace };
-            background.spawn(sweep.run(stop.clone()));
-        }
-        background.spawn(Replays::of(&self.appliers).run(stop.clone()));
-        for applier in self.appliers.iter().cloned() {
-            background.spawn(Redrive { applier }.run(stop.clone()));
-        }
-        let messages = RedriveMessages { resolver: self.resolver.clone(), appliers: self.appliers.clone() };
-        background.spawn(messages.run(stop.clone()));
-        let mut pulling = JoinSet::new();
+    ) -> Result<(), Ended> {
+        let mut background = self.background(&stop);
         for subscription in subscriptions {
-            pulling.spawn(pull(self.topic(), subscription, sender.clone(), stop.clone()));
+            let pulling = pull(self.topic(), subscription, sender.clone(), stop.clone());
+            background.spawn(endless(format!("pulling {}", self.topic().name), stop.clone(), pulling));
         }
         drop(sender);
 
-        let mut batch = Vec::with_capacity(BATCH);
-        while let Some(count) = stop.run_until_cancelled(deliveries.recv_many(&mut batch, BATCH)).await {
-            if count == 0 {
-                break;
-            }
-            kill_point!("worker.received");
-            self.settle(std::mem::take(&mut batch), &stop).await;
-        }
+        let mut lanes = Lanes::of(&self.appliers);
+        let ended = tokio::select! {
+            biased;
+            ended = part::first(&mut background) => Err(ended),
+            () = self.work(&mut lanes, &mut deliveries, &stop) => Ok(()),
+        };
         // What is still queued is given back by being dropped.
         deliveries.close();
         while deliveries.try_recv().is_ok() {}
-        drop(batch);
-        let drained = async {
-            while pulling.join_next().await.is_some() {}
-            while background.join_next().await.is_some() {}
-        };
-        if tokio::time::timeout(DRAIN, drained).await.is_err() {
+        if ended.is_ok() && tokio::time::timeout(DRAIN, part::all(&mut background)).await.is_err() {
             tracing::warn!(topic = self.topic().name, "the bus did not take the last answers in time; they come again");
+        }
+        ended
+    }
+
+    /// What goes on beside the deliveries.
+    fn background(&self, stop: &CancellationToken) -> JoinSet<Result<(), Ended>> {
+        let mut parts = JoinSet::new();
+        for applier in self.appliers.iter().cloned() {
+            let name = applier.projection.name();
+            let sweep = Sweep { applier: applier.clone(), head: self.head.clone(), grace: self.sweep_grace };
+            parts.spawn(endless(format!("the sweep of {name}"), stop.clone(), sweep.run(stop.clone())));
+            let redrive = Redrive { applier };
+            parts.spawn(endless(format!("redriving {name}"), stop.clone(), redrive.run(stop.clone())));
+        }
+        let replays = Replays::of(&self.appliers);
+        parts.spawn(endless("replaying", stop.clone(), replays.run(stop.clone())));
+        let messages = RedriveMessages { resolver: self.resolver.clone(), appliers: self.appliers.clone() };
+        parts.spawn(endless("redriving messages", stop.clone(), messages.run(stop.clone())));
+        parts
+    }
+
+    /// Takes deliveries, a batch after the other, until stopped or until none will come.
+    async fn work(&self, lanes: &mut Lanes, deliveries: &mut mpsc::Receiver<Delivery>, stop: &CancellationToken) {
+        loop {
+            let mut batch = Vec::new();
+            let taken = stop.run_until_cancelled(deliveries.recv_many(&mut batch, BATCH));
+            match lanes.beside(taken).await {
+                None | Some(0) => break,
+                Some(_) => {}
+            }
+            kill_point!("worker.received");
+            self.settle(lanes, batch, stop).await;
         }
     }
 
     /// Settles a batch and acknowledges it. While Postgres is away it holds the batch and takes no other.
-    async fn settle(&self, batch: Vec<Delivery>, stop: &CancellationToken) {
-        let settled = retry::until_done("a batch of deliveries", stop, || self.try_settle(&batch)).await;
-        let Some(later) = settled else { return };
+    async fn settle(&self, lanes: &mut Lanes, mut batch: Vec<Delivery>, stop: &CancellationToken) {
+        let resolving = retry::until_done("a batch of deliveries", stop, || {
+            database::heard("resolving", self.resolver.resolve(&batch))
+        });
+        let Some(Resolved { events, rest, later }) = lanes.beside(resolving).await else { return };
+        kill_point!("worker.resolved");
+        // What they said is not needed any more.
+        for delivery in &mut batch {
+            delivery.message.data = Bytes::new();
+        }
+        if !self.apply(lanes, events, rest, stop).await {
+            return;
+        }
         kill_point!("worker.applied");
         let buried = batch.iter().filter(|delivery| delivery.message.is_dead_letter()).count();
         self.resolver.metrics.broker_dead_letters.with_label_values(&[self.topic().name]).inc_by(buried as u64);
-        let mut later = later.into_iter().peekable();
+        let mut later = sorted(later).into_iter().peekable();
         for (index, delivery) in batch.into_iter().enumerate() {
             if later.next_if_eq(&index).is_some() {
                 delivery.receipt.nack();
@@ -115,17 +142,33 @@ impl Worker {
         kill_point!("worker.acked");
     }
 
-    /// Returns the indexes of the deliveries to give back, in order.
-    async fn try_settle(&self, batch: &[Delivery]) -> Result<Vec<usize>, Error> {
-        let mut resolved = database::heard("resolving", self.resolver.resolve(batch)).await?;
-        kill_point!("worker.resolved");
-        let events = &resolved.events;
-        if !events.is_empty() {
-            try_join_all(self.appliers.iter().map(|applier| applier.apply(events, Mode::Live))).await?;
+    /// Applies what a batch speaks of, as much at a time as is good for one transaction; `false`: it was stopped.
+    async fn apply(
+        &self,
+        lanes: &mut Lanes,
+        mut events: Vec<Event>,
+        mut rest: Vec<EventId>,
+        stop: &CancellationToken,
+    ) -> bool {
+        loop {
+            if !events.is_empty() && !lanes.apply(events.into(), stop).await {
+                return false;
+            }
+            if rest.is_empty() {
+                return true;
+            }
+            let reading = retry::until_done("the rest of a batch of deliveries", stop, || {
+                database::heard("reading", self.resolver.part(&rest))
+            });
+            let Some(part) = lanes.beside(reading).await else { return false };
+            (events, rest) = (part.events, part.rest);
         }
-        resolved.later.sort_unstable();
-        Ok(resolved.later)
     }
+}
+
+fn sorted(mut indexes: Vec<usize>) -> Vec<usize> {
+    indexes.sort_unstable();
+    indexes
 }
 
 /// Keeps pulling until stopped; a subscription that cannot be read is an error for the operator, and is tried again.

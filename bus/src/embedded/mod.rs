@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 pub use publisher::EmbeddedPublisher;
 pub use subscription::EmbeddedSubscription;
 
-use crate::{Error, Spec};
+use crate::{Blame, Error, Spec};
 use queue::Queue;
 
 /// Clones are the same bus.
@@ -27,9 +27,12 @@ struct Registry {
 }
 
 impl Embedded {
-    /// The most messages that a subscription holds, unsettled ones included, before publishers are made to wait. A page is
-    /// let in whole, so it may be exceeded by one page.
+    /// The most messages that a subscription holds, unsettled ones included, before publishers are made to wait. A request
+    /// is let in whole, so it may be exceeded by one request.
     pub const BACKLOG: usize = 50_000;
+
+    /// The most bytes of them, likewise.
+    pub const BACKLOG_BYTES: usize = 128 << 20;
 
     pub fn new() -> Self {
         Self::default()
@@ -44,7 +47,8 @@ impl Embedded {
     /// # Errors
     /// The topic or the dead-letter topic does not exist, or `spec` asks for push, which this bus cannot do.
     pub fn ensure_subscription(&self, spec: Spec) -> Result<(), Error> {
-        let refused = |reason| Error { doing: format!("creating the embedded subscription {}", spec.name), reason };
+        let doing = format!("creating the embedded subscription {}", spec.name);
+        let refused = |reason| Error { doing: doing.clone(), reason, blames: Blame::Bus };
         let mut registry = self.registry();
         if registry.subscriptions.contains_key(&spec.name) {
             return Ok(());

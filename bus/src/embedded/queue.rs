@@ -60,6 +60,7 @@ struct State {
     later: BTreeMap<(Instant, u64), Queued>,
     /// Everything unsettled, popped messages included.
     backlog: usize,
+    backlog_bytes: usize,
 }
 
 impl Queue {
@@ -68,12 +69,12 @@ impl Queue {
         Self { spec, bus, state: Mutex::default(), changed: Notify::new(), emptied: Notify::new() }
     }
 
-    /// Waits until a page may be pushed.
+    /// Waits until a request may be pushed.
     pub(super) async fn room(&self) {
         loop {
             // Made before the look, so that no wake-up falls in between.
             let emptied = self.emptied.notified();
-            if self.state().backlog < Embedded::BACKLOG {
+            if self.state().has_room() {
                 return;
             }
             emptied.await;
@@ -83,7 +84,10 @@ impl Queue {
     pub(super) fn push(&self, page: impl ExactSizeIterator<Item = Arc<Published>>) {
         let mut state = self.state();
         state.backlog += page.len();
-        state.ready.extend(page.map(|published| Queued { published, attempts: 0 }));
+        for published in page {
+            state.backlog_bytes += published.message.bytes();
+            state.ready.push_back(Queued { published, attempts: 0 });
+        }
         drop(state);
         self.changed.notify_waiters();
     }
@@ -119,12 +123,14 @@ impl Queue {
     }
 
     /// A popped message need not come again.
-    pub(super) fn settle(&self) {
+    pub(super) fn settle(&self, queued: &Queued) {
         let mut state = self.state();
+        let was_full = !state.has_room();
         state.backlog -= 1;
-        let reopened = state.backlog + 1 == Embedded::BACKLOG;
+        state.backlog_bytes -= queued.published.message.bytes();
+        let has_room = state.has_room();
         drop(state);
-        if reopened {
+        if was_full && has_room {
             self.emptied.notify_waiters();
         }
     }
@@ -135,7 +141,7 @@ impl Queue {
             && queued.attempts >= self.spec.max_delivery_attempts
         {
             self.bury(topic, &queued);
-            return self.settle();
+            return self.settle(&queued);
         }
         let due = Instant::now() + self.backoff(queued.attempts);
         self.state().later.insert((due, queued.published.id), queued);
@@ -182,6 +188,10 @@ enum Due {
 }
 
 impl State {
+    fn has_room(&self) -> bool {
+        self.backlog < Embedded::BACKLOG && self.backlog_bytes < Embedded::BACKLOG_BYTES
+    }
+
     fn next_due(&self) -> Due {
         match self.later.first_key_value() {
             _ if !self.ready.is_empty() => Due::Now,

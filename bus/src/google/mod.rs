@@ -19,7 +19,7 @@ use tokio::sync::OnceCell;
 pub use publisher::GooglePublisher;
 pub use subscription::GoogleSubscription;
 
-use crate::Error;
+use crate::{Blame, Error, PATIENCE};
 
 /// One project at one endpoint. Clones share connections.
 #[derive(Debug, Clone)]
@@ -94,7 +94,8 @@ impl Google {
         self.0
             .publisher
             .get_or_try_init(async || {
-                let retry = RetryableErrors.with_time_limit(publisher::PATIENCE);
+                // By itself the client would try for 10 minutes, and the relay would look merely slow all that time.
+                let retry = RetryableErrors.with_time_limit(PATIENCE);
                 connect!(self, BasePublisher::builder().with_retry_policy(retry))
             })
             .await
@@ -115,10 +116,10 @@ impl Google {
 
     fn failure(&self, doing: impl Display, error: impl Display) -> Error {
         let place = self.0.endpoint.as_deref().unwrap_or("Google Cloud");
-        Error { doing: format!("{doing} at {place}"), reason: error.to_string() }
+        Error { doing: format!("{doing} at {place}"), reason: error.to_string(), blames: Blame::Bus }
     }
 
-    /// As [`Self::failure`], with what to do about it where the status says so.
+    /// As [`Self::failure`], with whom the status blames, and what to do about it where that is known.
     fn refusal(&self, doing: impl Display, error: &google_cloud_pubsub::Error) -> Error {
         let remedy = match status(error) {
             Some("NOT_FOUND") => "create it, or correct the project or the name",
@@ -127,6 +128,11 @@ impl Google {
             }
             Some("UNAUTHENTICATED") => "give this process credentials of Google Cloud",
             Some("FAILED_PRECONDITION") => "it must be a pull subscription that is attached to its topic",
+            // A quota that is used up or a service in trouble says something else: what is refused with these codes is
+            // refused whenever it comes.
+            Some("INVALID_ARGUMENT" | "OUT_OF_RANGE") => {
+                return Error { blames: Blame::Messages, ..self.failure(doing, error) };
+            }
             _ => return self.failure(doing, error),
         };
         self.failure(doing, format_args!("{error} ({remedy})"))

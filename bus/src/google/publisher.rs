@@ -4,60 +4,46 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use google_cloud_pubsub::client::Publisher as Client;
+use google_cloud_pubsub::client::BasePublisher;
 use google_cloud_pubsub::error::PublishError as ClientError;
 use google_cloud_pubsub::model::Message as ClientMessage;
-use tokio::sync::OnceCell;
+use google_cloud_pubsub::publisher::PublishFuture;
 use tokio::time::{Instant, timeout_at};
 
 use super::Google;
-use crate::{Error, Message, PublishError, Publisher};
-
-/// The most messages and bytes of one request: the service takes 1,000 and 10 MB, the latter with its envelope.
-const REQUEST_MESSAGES: u32 = 1_000;
-const REQUEST_BYTES: u32 = 5_000_000;
-
-/// How long a page that does not fill a request waits for company.
-const REQUEST_DELAY: Duration = Duration::from_millis(5);
-
-/// How long a page may take, retries of the client included. By itself the client would retry for 10 minutes, and the
-/// relay would look merely slow all that time.
-pub(super) const PATIENCE: Duration = Duration::from_secs(15);
+use crate::{Blame, Error, Message, PATIENCE, PublishError, Publisher, limits};
 
 #[derive(Debug)]
 pub struct GooglePublisher {
     google: Google,
     topic: String,
-    client: OnceCell<Client>,
 }
 
 impl GooglePublisher {
     pub(super) fn new(google: Google, topic: String) -> Self {
-        Self { google, topic, client: OnceCell::new() }
-    }
-
-    async fn client(&self) -> Result<&Client, Error> {
-        let open = async || {
-            let base = self.google.base_publisher().await?;
-            Ok(base
-                .publisher(&self.topic)
-                .set_message_count_threshold(REQUEST_MESSAGES)
-                .set_byte_threshold(REQUEST_BYTES)
-                .set_delay_threshold(REQUEST_DELAY)
-                .build())
-        };
-        self.client.get_or_try_init(open).await
+        Self { google, topic }
     }
 
     async fn send(&self, messages: Vec<Message>) -> Result<(), PublishError> {
         let deadline = Instant::now() + PATIENCE;
         let none_confirmed = |source| PublishError { confirmed: 0, source };
-        let client = match timeout_at(deadline, self.client()).await {
-            Ok(client) => client.map_err(none_confirmed)?,
+        let base = match timeout_at(deadline, self.google.base_publisher()).await {
+            Ok(base) => base.map_err(none_confirmed)?,
             Err(_) => return Err(none_confirmed(self.silence())),
         };
 
-        let in_flight: Vec<_> = messages.into_iter().map(|message| client.publish(to_client(message))).collect();
+        // What is beyond the limits does not get as far as the service: the emulator would take some of it, and never
+        // answer to the rest.
+        let mut beyond = None;
+        let mut in_flight = Vec::with_capacity(messages.len());
+        for request in limits::requests(messages) {
+            if let Err(refused) = limits::request(&request) {
+                beyond = Some(self.beyond(&refused));
+                break;
+            }
+            in_flight.extend(self.request(base, request));
+        }
+        let confirmed_if_all = in_flight.len();
         for (confirmed, answer) in in_flight.into_iter().enumerate() {
             let source = match timeout_at(deadline, answer).await {
                 Ok(Ok(_message_id)) => continue,
@@ -66,7 +52,23 @@ impl GooglePublisher {
             };
             return Err(PublishError { confirmed, source });
         }
-        Ok(())
+        beyond.map_or(Ok(()), |source| Err(PublishError { confirmed: confirmed_if_all, source }))
+    }
+
+    /// Sends the messages as one request, so that a refusal is about these and no others. The client would gather them
+    /// with whatever else it is given; one for each request, which is full with the last of these, does not.
+    fn request(&self, base: &BasePublisher, messages: Vec<Message>) -> Vec<PublishFuture> {
+        /// Only if this process hardly runs; a request is then sent in parts.
+        const NEVER: Duration = Duration::from_secs(1);
+        let count = u32::try_from(messages.len()).expect("a request has at most 1,000 messages");
+        let bytes = u32::try_from(limits::REQUEST_BYTES).expect("10 MB");
+        let client = base
+            .publisher(&self.topic)
+            .set_message_count_threshold(count)
+            .set_byte_threshold(bytes)
+            .set_delay_threshold(NEVER)
+            .build();
+        messages.into_iter().map(|message| client.publish(to_client(message))).collect()
     }
 
     fn refusal(&self, error: &ClientError) -> Error {
@@ -74,6 +76,10 @@ impl GooglePublisher {
             ClientError::Rpc(error) => self.google.refusal(self.doing(), error),
             error => self.google.failure(self.doing(), error),
         }
+    }
+
+    fn beyond(&self, refused: &limits::Refused) -> Error {
+        Error { blames: Blame::Messages, ..self.google.failure(self.doing(), refused) }
     }
 
     fn silence(&self) -> Error {

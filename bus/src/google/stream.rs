@@ -11,7 +11,7 @@ use google_cloud_pubsub::subscriber::handler::Handler;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Delivery, Message, Receipt, Settle};
+use crate::{Delivery, Message, Receipt, Room, Settle, Taken};
 
 /// How a stream ended: whether anything came from it, and why it ended if it was not asked to.
 pub(super) struct End {
@@ -22,11 +22,16 @@ pub(super) struct End {
 /// Forwards a stream until it ends. A delivery that cannot be handed over any more is dropped, which gives it back.
 pub(super) async fn read(
     mut stream: MessageStream,
+    room: &Room,
     deliveries: &mpsc::Sender<Delivery>,
     stop: &CancellationToken,
 ) -> End {
     let mut received = false;
     loop {
+        // Not cancelled while it waits here: the stream stands still, and the service hears of it.
+        if stop.run_until_cancelled(room.opened()).await.is_none() {
+            return End { received, error: None };
+        }
         let (message, handler) = match stream.next().await {
             Some(Ok(next)) => next,
             Some(Err(error)) => {
@@ -40,7 +45,7 @@ pub(super) async fn read(
         tokio::select! {
             biased;
             () = stop.cancelled() => return End { received, error: None },
-            sent = deliveries.send(delivery(message, handler)) => {
+            sent = deliveries.send(delivery(room, message, handler)) => {
                 if sent.is_err() {
                     return End { received, error: None };
                 }
@@ -49,7 +54,8 @@ pub(super) async fn read(
     }
 }
 
-fn delivery(message: ClientMessage, handler: Handler) -> Delivery {
+fn delivery(room: &Room, message: ClientMessage, handler: Handler) -> Delivery {
+    let taken = room.take(message.data.len());
     Delivery {
         message_id: message.message_id,
         published_at: message
@@ -57,12 +63,12 @@ fn delivery(message: ClientMessage, handler: Handler) -> Delivery {
             .and_then(|at| DateTime::from_timestamp(at.seconds(), u32::try_from(at.nanos()).unwrap_or(0))),
         attempt: handler.delivery_attempt().and_then(|attempt| u32::try_from(attempt).ok()),
         message: Message { data: message.data, attributes: message.attributes.into_iter().collect() },
-        receipt: Receipt::new(Lease(handler)),
+        receipt: Receipt::new(Lease(handler, taken)),
     }
 }
 
-/// The client's handle, which flushes answers every 100 ms.
-struct Lease(Handler);
+/// The client's handle, which flushes answers every 100 ms, and the room that the message takes until then.
+struct Lease(Handler, #[expect(dead_code, reason = "it is held, not read")] Taken);
 
 impl Settle for Lease {
     fn ack(self: Box<Self>) {

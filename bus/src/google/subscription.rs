@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::stream::{End, read};
 use super::{Google, status};
-use crate::{Delivery, Error, Subscription};
+use crate::{Delivery, Error, Room, Subscription};
 
 /// How long a lease lasts when this process dies; until then the client renews it.
 const LEASE: Duration = Duration::from_secs(60);
@@ -37,11 +37,21 @@ pub struct GoogleSubscription {
     path: String,
     streams: usize,
     max_outstanding: i64,
+    room: Room,
 }
 
 impl GoogleSubscription {
+    /// Bytes of unsettled messages, unless it is given a [`Room`].
+    const MAX_BYTES: usize = 48 << 20;
+
     pub(super) fn new(google: Google, path: String, streams: usize, max_outstanding: i64) -> Self {
-        Self { google, path, streams: streams.max(1), max_outstanding }
+        Self { google, path, streams: streams.max(1), max_outstanding, room: Room::new(Self::MAX_BYTES) }
+    }
+
+    /// The room in which its unsettled messages must find place, all streams together. Others may fill it, too.
+    #[must_use]
+    pub fn within(self, room: Room) -> Self {
+        Self { room, ..self }
     }
 
     async fn run(&self, deliveries: mpsc::Sender<Delivery>, stop: CancellationToken) -> Result<(), Error> {
@@ -98,6 +108,11 @@ impl GoogleSubscription {
         Ok(())
     }
 
+    /// Of each stream.
+    fn max_outstanding_bytes(&self) -> i64 {
+        i64::try_from(self.room.bytes() / self.streams).unwrap_or(i64::MAX).max(1)
+    }
+
     async fn stream(
         &self,
         subscriber: &Subscriber,
@@ -108,6 +123,8 @@ impl GoogleSubscription {
         let stream = subscriber
             .subscribe(&self.path)
             .set_max_outstanding_messages(self.max_outstanding)
+            // The service stops earlier than this process, which may share its room. An emulator need not know of it.
+            .set_max_outstanding_bytes(self.max_outstanding_bytes())
             .set_max_lease_extension(if self.google.is_emulator() { EMULATOR_LEASE } else { LEASE })
             .set_shutdown_behavior(ShutdownBehavior::WaitForProcessing)
             .build();
@@ -115,7 +132,7 @@ impl GoogleSubscription {
         let shutdown = stream.shutdown_token();
         let drain = async move { shutdown.shutdown().await };
 
-        let mut reading = pin!(read(stream, deliveries, stop));
+        let mut reading = pin!(read(stream, &self.room, deliveries, stop));
         tokio::select! {
             end = &mut reading => {
                 drains.spawn(drain);

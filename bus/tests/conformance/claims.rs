@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bus::{Message, Spec};
+use bus::{Blame, Message, Spec, limits};
 use tokio::time::timeout;
 
 use crate::buses::{Buses, unique};
@@ -192,8 +192,73 @@ pub async fn a_missing_subscription_is_an_error(buses: Buses) {
 pub async fn a_missing_topic_confirms_nothing(buses: Buses) {
     let publisher = buses.publisher("nobody-made-this");
     let error = publisher.publish(messages(0..3)).await.expect_err("there is nothing to publish to");
-    assert_eq!(error.confirmed, 0);
+    assert_eq!((error.confirmed, error.source.blames), (0, Blame::Bus));
     assert!(error.to_string().contains("nobody-made-this"), "{error}");
+}
+
+fn sized(data: usize, attributes: &[(&str, usize)]) -> Message {
+    let attributes = attributes.iter().map(|(key, value)| ((*key).to_owned(), "v".repeat(*value)));
+    Message { data: "d".repeat(data).into(), attributes: attributes.collect() }
+}
+
+pub async fn what_is_within_every_limit_is_carried(buses: Buses) {
+    let topic = buses.topic().await;
+    let subscription = buses.subscribe(&topic).await;
+    let names: Vec<_> = (0..limits::ATTRIBUTES).map(|n| format!("{n:0>256}")).collect();
+    let attributes: Vec<_> = names.iter().map(|name| (name.as_str(), limits::VALUE_BYTES)).collect();
+    for sent in [sized(0, &attributes), sized(limits::MESSAGE_BYTES - 1_000, &[])] {
+        assert_eq!(limits::message(&sent), Ok(()));
+        buses.publisher(&topic).publish(vec![sent.clone()]).await.expect("it is within the limits");
+        let mut receiver = Receiver::start(buses.first_subscription(&subscription));
+        let delivery = receiver.next().await;
+        assert!(delivery.message == sent, "it came as another");
+        delivery.receipt.ack();
+        receiver.stop().await;
+    }
+}
+
+pub async fn a_message_beyond_a_limit_is_refused_for_good_with_its_request(buses: Buses) {
+    let topic = buses.topic().await;
+    let subscription = buses.subscribe(&topic).await;
+    let publisher = buses.publisher(&topic);
+    let many: Vec<_> = (0..=limits::ATTRIBUTES).map(|n| n.to_string()).collect();
+    let many: Vec<_> = many.iter().map(|name| (name.as_str(), 1)).collect();
+    for beyond in [
+        sized(0, &[]),
+        sized(limits::MESSAGE_BYTES, &[]),
+        sized(6_000_000, &[("k", 6_000_000)]),
+        sized(1, &[("k", limits::VALUE_BYTES + 1)]),
+        sized(1, &[(&"k".repeat(limits::KEY_BYTES + 1), 1)]),
+        sized(1, &[("", 1)]),
+        sized(1, &[("google", 1)]),
+        sized(1, &many),
+    ] {
+        let why = limits::message(&beyond).expect_err("it is beyond a limit").to_string();
+        let request = vec![message("before"), beyond.clone(), message("after")];
+        let error = publisher.publish(request).await.expect_err("one of them is refused");
+        assert_eq!(error.source.blames, Blame::Messages, "{error}");
+        // A large one is a request of its own; the others are refused with their neighbours.
+        assert_eq!(error.confirmed, usize::from(beyond.bytes() > 6_000_000), "{error}");
+        let error = publisher.publish(vec![beyond]).await.expect_err("it is refused");
+        assert!(error.to_string().contains(&why) && error.source.blames == Blame::Messages, "{error}");
+    }
+    publisher.publish(vec![message("marker")]).await.expect("the publisher goes on");
+    let mut receiver = Receiver::start(buses.subscription(&subscription));
+    assert_eq!(receiver.ack_distinct(2).await, ["before", "marker"]);
+    receiver.stop().await;
+}
+
+pub async fn a_page_of_any_size_is_sent_in_requests_within_the_limits(buses: Buses) {
+    let topic = buses.topic().await;
+    let subscription = buses.subscribe(&topic).await;
+    let small = messages(0..2_500);
+    let large = (0..7).map(|n| Message { data: format!("{n}{}", "x".repeat(4_000_000)).into(), ..Message::default() });
+    let page: Vec<_> = small.iter().cloned().chain(large).collect();
+    let all = page.len();
+    buses.publisher(&topic).publish(page).await.expect("each of them is within the limits");
+    let mut receiver = Receiver::start(buses.subscription(&subscription));
+    assert_eq!(receiver.ack_distinct(all).await.len(), all);
+    receiver.stop().await;
 }
 
 pub async fn the_fifth_failure_goes_to_the_dead_letters(buses: Buses) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use bus::{Embedded, Publisher, Spec};
+use bus::{Blame, Embedded, Message, Publisher, Spec};
 use tokio::time::timeout;
 
 use crate::receiver::{Receiver, messages, soon, text, texts};
@@ -39,6 +39,31 @@ async fn a_full_subscription_holds_publishers_back_until_it_is_read() {
     receiver.next().await.receipt.ack();
     soon("room", held_back).await.expect("the topic exists");
     receiver.stop().await;
+}
+
+#[tokio::test]
+async fn a_subscription_is_full_of_few_large_messages_too() {
+    let bus = bus_with(Spec::new("slow", "topic"));
+    let publisher = bus.publisher("topic");
+    let large = || Message { data: vec![b'x'; 9_000_000].into(), ..Message::default() };
+    for _ in 0..Embedded::BACKLOG_BYTES.div_ceil(9_000_000) {
+        publisher.publish(vec![large()]).await.expect("the topic exists");
+    }
+    let mut held_back = publisher.publish(vec![large()]);
+    timeout(Duration::from_millis(50), &mut held_back).await.expect_err("the backlog is full");
+    let mut receiver = Receiver::start(Box::new(bus.subscription("slow")));
+    receiver.next().await.receipt.ack();
+    soon("room", held_back).await.expect("the topic exists");
+    receiver.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_publisher_that_is_held_back_for_long_says_so() {
+    let bus = bus_with(Spec::new("abandoned", "topic"));
+    let publisher = bus.publisher("topic");
+    publisher.publish(messages(0..Embedded::BACKLOG)).await.expect("the topic exists");
+    let error = publisher.publish(messages(0..1)).await.expect_err("nobody reads");
+    assert_eq!((error.confirmed, error.source.blames), (0, Blame::Bus), "{error}");
 }
 
 #[tokio::test]

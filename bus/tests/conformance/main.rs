@@ -42,6 +42,9 @@ conformance! {
     a_receiver_that_goes_away_stops_the_subscription
     a_missing_subscription_is_an_error
     a_missing_topic_confirms_nothing
+    what_is_within_every_limit_is_carried
+    a_message_beyond_a_limit_is_refused_for_good_with_its_request
+    a_page_of_any_size_is_sent_in_requests_within_the_limits
     the_fifth_failure_goes_to_the_dead_letters
     setting_up_twice_changes_nothing
 }

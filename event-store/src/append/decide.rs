@@ -117,6 +117,7 @@ mod tests {
                 event_data: "{}".into(),
                 metadata: "{}".into(),
                 occurred_at: Utc::now(),
+                bytes: 4,
             }],
             made_ids: true,
             traceparent: None,

@@ -10,6 +10,7 @@ mod statements;
 mod writer;
 
 use chrono::Timelike;
+use database::MIGRATE;
 use events::{AggregateId, EventId, NewEvent, Position, Version};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
@@ -56,6 +57,9 @@ pub enum Error {
     /// Postgres refused the data that passed our own checks.
     #[error("Postgres refuses the data: {0}")]
     Refused(String),
+    /// Nobody ran the migrations: no retry helps.
+    #[error("{MIGRATE}")]
+    NotMigrated,
     #[error("the database is away: {0}; retry, with an idempotency key it is safe")]
     Unavailable(String),
 }
@@ -69,6 +73,7 @@ impl Error {
             Self::EventExists(_) => "EVENT_EXISTS",
             Self::VersionsExhausted { .. } => "VERSIONS_EXHAUSTED",
             Self::Refused(_) => "DATA_REFUSED",
+            Self::NotMigrated => "NOT_MIGRATED",
             Self::Unavailable(_) => "UNAVAILABLE",
         }
     }
@@ -157,7 +162,55 @@ pub struct Said<'a> {
     pub occurred_at: Option<chrono::DateTime<chrono::Utc>>,
 }
 
+/// The most bytes that the trace of a call adds to the metadata as they are read:
+/// `"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", `.
+pub const TRACE_BYTES: usize = 80;
+
 /// The store keeps microseconds; what is finer is cut off here, so that what is answered and what is read agree.
 pub fn to_micros(time: chrono::DateTime<chrono::Utc>) -> chrono::DateTime<chrono::Utc> {
     time.with_nanosecond(time.nanosecond() / 1000 * 1000).unwrap_or(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use uuid::Uuid;
+
+    /// What a caller can say, each of it changed alone, and all the ways in which the end of one field could be taken for the
+    /// beginning of the next.
+    fn requests() -> Vec<(&'static str, [u8; 32])> {
+        let id = |id| AggregateId(Uuid::from_u128(id));
+        let said = || Said { event_id: None, event_type: "Named", event_data: "{}", metadata: "{}", occurred_at: None };
+        let event = |event: Said<'_>| Append::digest(id(1), "User", None, &[event]);
+        let brought = Some(EventId(Uuid::nil()));
+        let time = Some(chrono::DateTime::UNIX_EPOCH + chrono::Duration::seconds(1));
+        vec![
+            ("as it is", event(said())),
+            ("aggregate id", Append::digest(id(2), "User", None, &[said()])),
+            ("aggregate type", Append::digest(id(1), "Users", None, &[said()])),
+            ("expected version", Append::digest(id(1), "User", Some(Version(0)), &[said()])),
+            ("another expected version", Append::digest(id(1), "User", Some(Version(1)), &[said()])),
+            ("event id", event(Said { event_id: brought, ..said() })),
+            ("event type", event(Said { event_type: "Renamed", ..said() })),
+            ("event data", event(Said { event_data: r#"{"a":1}"#, ..said() })),
+            ("metadata", event(Said { metadata: r#"{"a":1}"#, ..said() })),
+            ("time", event(Said { occurred_at: time, ..said() })),
+            ("no event", Append::digest(id(1), "User", None, &[])),
+            ("an event twice", Append::digest(id(1), "User", None, &[said(), said()])),
+            ("type and data moved", event(Said { event_type: "Named{", event_data: "}", ..said() })),
+            ("data and metadata moved", event(Said { event_data: "{}{", metadata: "}", ..said() })),
+            ("all in the data", event(Said { event_data: "{}{}", metadata: "", ..said() })),
+            ("all in the metadata", event(Said { event_data: "", metadata: "{}{}", ..said() })),
+        ]
+    }
+
+    #[test]
+    fn the_digest_of_a_request_is_of_every_field_that_its_caller_said() {
+        let mut seen = BTreeMap::new();
+        for (what, digest) in requests() {
+            assert_eq!(seen.insert(digest, what), None, "{what} makes no difference");
+        }
+        assert_eq!(requests(), requests(), "the same is the same");
+    }
 }

@@ -19,6 +19,7 @@ pub(super) struct Rows<'a> {
     data: Vec<&'a str>,
     metadata: Vec<std::borrow::Cow<'a, str>>,
     occurred_at: Vec<chrono::DateTime<chrono::Utc>>,
+    bytes: Vec<i32>,
     keys: Vec<&'a str>,
     digests: Vec<&'a [u8]>,
     first_ordinals: Vec<i64>,
@@ -42,6 +43,7 @@ impl<'a> Rows<'a> {
             self.data.push(&event.event_data);
             self.metadata.push(traced(&event.metadata, append.traceparent.as_deref()));
             self.occurred_at.push(event.occurred_at);
+            self.bytes.push(i32::try_from(event.bytes).unwrap_or(i32::MAX));
         }
     }
 
@@ -101,6 +103,7 @@ pub(super) async fn write(db: &mut PgConnection, rows: &Rows<'_>, head: &HeadRow
         &rows.data as &[&str],
         &metadata as &[&str],
         &rows.occurred_at,
+        &rows.bytes,
         &rows.keys as &[&str],
         &rows.digests as &[&[u8]],
         &rows.first_ordinals,

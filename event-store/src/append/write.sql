@@ -15,16 +15,21 @@ with head as (
 appended as (
     insert into events (
         position, event_id, aggregate_id, aggregate_type, event_type, event_version,
-        event_data, metadata, occurred_at, created_at
+        event_data, metadata, occurred_at, data_bytes, created_at
     )
     select
         head.position - $1 + event.ordinal, event.event_id, event.aggregate_id, event.aggregate_type, event.event_type,
-        event.event_version, event.event_data::jsonb, event.metadata::jsonb, event.occurred_at, clock_timestamp()
+        event.event_version, event.event_data::jsonb, event.metadata::jsonb, event.occurred_at,
+        event.data_bytes, clock_timestamp()
     from
         head,
-        unnest($5::uuid[], $6::uuid[], $7::text[], $8::text[], $9::integer[], $10::text[], $11::text[], $12::timestamptz[])
+        unnest(
+            $5::uuid[], $6::uuid[], $7::text[], $8::text[], $9::integer[], $10::text[], $11::text[], $12::timestamptz[],
+            $13::integer[]
+        )
         with ordinality as event (
-            event_id, aggregate_id, aggregate_type, event_type, event_version, event_data, metadata, occurred_at, ordinal
+            event_id, aggregate_id, aggregate_type, event_type, event_version, event_data, metadata, occurred_at,
+            data_bytes, ordinal
         )
 ),
 used as (
@@ -32,7 +37,7 @@ used as (
     select used.key, used.digest, head.position - $1 + used.first_ordinal, used.event_count
     from
         head,
-        unnest($13::text[], $14::bytea[], $15::bigint[], $16::integer[])
+        unnest($14::text[], $15::bytea[], $16::bigint[], $17::integer[])
         as used (key, digest, first_ordinal, event_count)
 )
 select position as "position!", place as "place!" from head

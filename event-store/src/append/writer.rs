@@ -9,6 +9,7 @@
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
+use database::{Primary, Session};
 use events::{EventId, Position, Version};
 use kill_points::kill_point;
 use sqlx::postgres::PgConnectOptions;
@@ -25,6 +26,8 @@ use crate::{Metrics, database};
 #[derive(Debug, Clone)]
 pub struct Config {
     pub database: PgConnectOptions,
+    /// What is connected to a primary that has been replaced is void.
+    pub primary: Primary,
     /// Requests that may wait; more wait in their callers.
     pub queue: usize,
     /// Requests written in one commit at most.
@@ -45,6 +48,7 @@ impl Config {
     pub fn new(database: PgConnectOptions) -> Self {
         Self {
             database,
+            primary: Primary::default(),
             queue: 4096,
             batch: 512,
             batch_bytes: 16 << 20,
@@ -55,18 +59,9 @@ impl Config {
         }
     }
 
-    /// The settings of the writer's connection. What it does, it does under the head row's lock, so that the server must
-    /// give up before we do, or all appends of the store wait for an attempt that nobody waits for: statements and the
-    /// pauses between them end within the time of an attempt, and a server whose client is gone notices within a second.
-    pub fn connection(&self) -> PgConnectOptions {
-        let part = |share: f64| format!("{}ms", self.attempt.mul_f64(share).as_millis());
-        let limits = [
-            ("statement_timeout", part(0.6)),
-            ("lock_timeout", part(0.6)),
-            ("idle_in_transaction_session_timeout", part(0.3)),
-            ("client_connection_check_interval", "1s".to_owned()),
-        ];
-        self.database.clone().options(limits).options(database::PLANS_BY_KEY)
+    /// What the writer's session is set to.
+    pub fn session(&self) -> Session {
+        Session::Writing(self.attempt)
     }
 }
 
@@ -74,6 +69,7 @@ pub(super) async fn run(config: Config, mut requests: mpsc::Receiver<Queued>, he
     let mut writer = Writer {
         heads: Heads::new(config.heads),
         db: None,
+        changes: 0,
         ours: None,
         repeating: false,
         away_since: None,
@@ -113,6 +109,8 @@ async fn gather(config: &Config, first: Queued, requests: &mut mpsc::Receiver<Qu
 struct Writer {
     config: Config,
     db: Option<PgConnection>,
+    /// At which count of the primary's changes it was connected.
+    changes: u64,
     /// The head row as we left it, while the cached heads are exact.
     ours: Option<HeadRow>,
     /// The last batch with keys held used ones: somebody is sending again what was sent before.
@@ -141,6 +139,10 @@ impl Writer {
                         answer_all(&mut batch, &Error::Refused(database::describe(&error)));
                     }
                 }
+                Err(error) if database::lacks_migrations(&error) => {
+                    self.disconnect();
+                    answer_all(&mut batch, &Error::NotMigrated);
+                }
                 Err(error) => {
                     let away_since = *self.away_since.get_or_insert_with(|| {
                         tracing::warn!(error = %database::describe(&error), "append: the database is away");
@@ -164,6 +166,11 @@ impl Writer {
     /// One try; requests that are answered leave the batch.
     async fn attempt(&mut self, batch: &mut Vec<Queued>) -> sqlx::Result<()> {
         let limit = self.config.attempt;
+        let primary = self.config.primary.clone();
+        if self.changes != primary.changes() {
+            self.disconnect();
+            self.changes = primary.changes();
+        }
         let doubtful = batch.iter().any(|queued| queued.attempted);
         let attempt = async {
             match self.ours.clone() {
@@ -171,7 +178,7 @@ impl Writer {
                 _ => self.careful(batch).await,
             }
         };
-        match tokio::time::timeout(limit, attempt).await {
+        match tokio::time::timeout(limit, primary.unless_changed(attempt)).await {
             Ok(result) => result,
             Err(_) => Err(database::timed_out("append")),
         }
@@ -306,7 +313,11 @@ impl Writer {
 async fn connected<'a>(db: &'a mut Option<PgConnection>, config: &Config) -> sqlx::Result<&'a mut PgConnection> {
     match db {
         Some(db) => Ok(db),
-        None => Ok(db.insert(PgConnection::connect_with(&config.connection()).await?)),
+        None => {
+            let (connection, answer) = config.session().connect(&config.database).await?;
+            config.primary.admit(&answer).await?;
+            Ok(db.insert(connection))
+        }
     }
 }
 

@@ -1,19 +1,48 @@
--- Binds: aggregate id, first version, last version, most rows.
+-- Binds: aggregate id, first version, last version, most rows; the bytes that an answer may have, the
+-- bytes that an event may have.
 -- Locks: none.
--- One statement: one range of the index on (aggregate_id, event_version).
+-- One statement: one range of the index on (aggregate_id, event_version). What fits: see budget.rs.
+with found as (
+    select
+        *,
+        sum(coalesce(data_bytes, pg_column_size(event_data) + pg_column_size(metadata)))
+            over (order by event_version rows unbounded preceding) as stored_so_far
+    from (
+        select * from events
+        where aggregate_id = $1
+        and event_version between $2 and $3
+        order by event_version
+        limit $4
+    ) as wanted
+),
+sized as (
+    select
+        *,
+        case
+            when data_bytes is not null then data_bytes
+            when stored_so_far - pg_column_size(event_data) - pg_column_size(metadata) < $5
+                then event_bytes(position, event_data, metadata)
+        end as bytes
+    from found
+    offset 0
+),
+charged as (
+    select
+        *,
+        sum(case when bytes <= $6 then bytes end) over (order by event_version rows unbounded preceding) as bytes_so_far
+    from sized
+)
 select
-    position,
-    event_id,
-    aggregate_id,
-    aggregate_type,
-    event_type,
-    event_version,
-    event_data as "event_data: _",
-    metadata as "metadata: _",
-    occurred_at,
-    created_at
-from events
-where aggregate_id = $1
-and event_version between $2 and $3
+    position as "position!",
+    event_id as "event_id!",
+    aggregate_id as "aggregate_id!",
+    aggregate_type as "aggregate_type!",
+    event_type as "event_type!",
+    event_version as "event_version!",
+    case when bytes <= $6 and (bytes_so_far <= $5 or bytes_so_far = bytes) then event_data end as "event_data?: _",
+    case when bytes <= $6 and (bytes_so_far <= $5 or bytes_so_far = bytes) then metadata end as "metadata?: _",
+    occurred_at as "occurred_at!",
+    created_at as "created_at!",
+    bytes
+from charged
 order by event_version
-limit $4

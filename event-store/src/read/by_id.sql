@@ -1,16 +1,42 @@
--- Binds: event ids.
+-- Binds: event ids; the bytes that an answer may have, the bytes that an event may have.
 -- Locks: none.
--- One statement for all messages of a batch.
+-- One statement for all messages of a batch. Data comes with events as long as it fits, and never with one that is too
+-- large; the columns that identify an event always come. See budget.rs.
+with found as (
+    select
+        *,
+        sum(coalesce(data_bytes, pg_column_size(event_data) + pg_column_size(metadata)))
+            over (rows unbounded preceding) as stored_so_far
+    from events
+    where event_id = any($1::uuid[])
+),
+sized as (
+    select
+        *,
+        case
+            when data_bytes is not null then data_bytes
+            when stored_so_far - pg_column_size(event_data) - pg_column_size(metadata) < $2
+                then event_bytes(position, event_data, metadata)
+        end as bytes
+    from found
+    offset 0
+),
+charged as (
+    select
+        *,
+        sum(case when bytes <= $3 then bytes end) over (rows unbounded preceding) as bytes_so_far
+    from sized
+)
 select
-    position,
-    event_id,
-    aggregate_id,
-    aggregate_type,
-    event_type,
-    event_version,
-    event_data as "event_data: _",
-    metadata as "metadata: _",
-    occurred_at,
-    created_at
-from events
-where event_id = any($1::uuid[])
+    position as "position!",
+    event_id as "event_id!",
+    aggregate_id as "aggregate_id!",
+    aggregate_type as "aggregate_type!",
+    event_type as "event_type!",
+    event_version as "event_version!",
+    case when bytes <= $3 and (bytes_so_far <= $2 or bytes_so_far = bytes) then event_data end as "event_data?: _",
+    case when bytes <= $3 and (bytes_so_far <= $2 or bytes_so_far = bytes) then metadata end as "metadata?: _",
+    occurred_at as "occurred_at!",
+    created_at as "created_at!",
+    bytes
+from charged

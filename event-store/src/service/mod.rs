@@ -7,6 +7,7 @@ pub use request::timestamp;
 
 use std::pin::Pin;
 
+use database::Primary;
 use events::{Payload, Recorded, Version};
 use futures::{Stream, StreamExt, TryStreamExt};
 use sqlx::PgPool;
@@ -21,9 +22,11 @@ use crate::proto::{
     GetSnapshotRequest, GetSnapshotResponse, ReadAggregateRequest, ReadAllRequest, RecordedEvent, SaveSnapshotRequest,
     SaveSnapshotResponse, append_event_stream_response::Outcome,
 };
+use crate::read::Unreadable;
 use crate::tail::Head;
 use crate::validate::{self, Violation, Violations};
-use crate::{database, read, snapshot};
+use crate::{Metrics, database, read, snapshot};
+use stream::Reader;
 
 /// The domain of gRPC error details.
 pub const DOMAIN: &str = "fleet.eventstore.v1";
@@ -34,15 +37,31 @@ const IN_FLIGHT: usize = 1024;
 pub struct Service {
     pub appender: Appender,
     pub pool: PgPool,
+    /// While there is none, nothing is read: it may be old.
+    pub primary: Primary,
     pub head: Head,
+    pub metrics: Metrics,
     /// Ends the streams that would go on for ever, so that the server can stop.
     pub stop: CancellationToken,
 }
 
 impl Service {
     pub fn into_server(self) -> EventStoreServer<Self> {
-        // Above our own limit, so that our answer, which names the field, is the one that is seen.
+        // Above our own limit, so that our answer, which names the field, is the one that is seen. It holds for what a
+        // compressed request becomes, too: no more of it is unpacked.
         EventStoreServer::new(self).max_decoding_message_size(2 * validate::MAX_REQUEST_BYTES)
+    }
+
+    fn reader(&self) -> Result<Reader, Status> {
+        Ok(Reader { pool: self.readable()?.clone(), metrics: self.metrics.clone() })
+    }
+
+    /// The pool for reading, unless what it shows may be old.
+    fn readable(&self) -> Result<&PgPool, Status> {
+        match self.primary.refusal() {
+            Some(reason) => Err(Status::unavailable(reason)),
+            None => Ok(&self.pool),
+        }
     }
 }
 
@@ -112,7 +131,7 @@ impl EventStore for Service {
         let (Some(aggregate_id), true) = (aggregate_id, violations.0.is_empty()) else {
             return Err(invalid(&violations.0));
         };
-        Ok(Response::new(Box::pin(stream::aggregate(self.pool.clone(), aggregate_id.into(), from, to))))
+        Ok(Response::new(Box::pin(stream::aggregate(self.reader()?, aggregate_id.into(), from, to))))
     }
 
     type ReadAllStream = Events;
@@ -122,14 +141,14 @@ impl EventStore for Service {
         let (from, filter) = request::selection(&request).map_err(|violations| invalid(&violations))?;
         let after = match from {
             request::From::Position(after) => after,
-            request::From::Time(time) => read::before_time(&self.pool, time).await.map_err(away)?,
+            request::From::Time(time) => read::before_time(self.readable()?, time).await.map_err(away)?,
         };
-        let all = stream::all(self.pool.clone(), self.head.clone(), after, filter, request.follow);
+        let all = stream::all(self.reader()?, self.head.clone(), after, filter, request.follow);
         Ok(Response::new(Box::pin(all.take_until(self.stop.clone().cancelled_owned()))))
     }
 
     async fn get_head(&self, _: Request<GetHeadRequest>) -> Result<Response<GetHeadResponse>, Status> {
-        let position = read::head(&self.pool).await.map_err(away)?.0;
+        let position = read::head(self.readable()?).await.map_err(away)?.0;
         Ok(Response::new(GetHeadResponse { position }))
     }
 
@@ -149,7 +168,7 @@ impl EventStore for Service {
             return Err(invalid(&violations.0));
         };
         let version = Version(request.event_version);
-        snapshot::save(&self.pool, aggregate_id.into(), &request.aggregate_type, version, &request.snapshot_data)
+        snapshot::save(self.readable()?, aggregate_id.into(), &request.aggregate_type, version, &request.snapshot_data)
             .await?;
         Ok(Response::new(SaveSnapshotResponse {}))
     }
@@ -163,7 +182,7 @@ impl EventStore for Service {
         let Some(aggregate_id) = violations.check("aggregate_id", validate::uuid(&id)) else {
             return Err(invalid(&violations.0));
         };
-        let snapshot = snapshot::get(&self.pool, aggregate_id.into()).await.map_err(away)?;
+        let snapshot = snapshot::get(self.readable()?, aggregate_id.into()).await.map_err(away)?;
         let snapshot = snapshot.ok_or_else(|| Status::not_found(format!("aggregate {id} has no snapshot")))?;
         Ok(Response::new(GetSnapshotResponse {
             aggregate_id: snapshot.aggregate_id.to_string(),
@@ -186,11 +205,28 @@ fn response(appended: Vec<Appended>) -> AppendEventsResponse {
 
 /// A refusal is an answer within the stream; only what stops everything ends the stream.
 fn refusal(status: Status) -> Result<Outcome, Status> {
-    if status.code() == tonic::Code::Unavailable {
+    if matches!(status.code(), tonic::Code::Unavailable | tonic::Code::FailedPrecondition) {
         return Err(status);
     }
     let (code, message) = (status.code() as i32, status.message().to_owned());
     Ok(Outcome::Refused(proto::Refusal { code, message }))
+}
+
+/// An event that is there, without its data.
+fn named(event: Unreadable) -> RecordedEvent {
+    RecordedEvent {
+        event_id: event.event_id.to_string(),
+        aggregate_id: event.aggregate_id.to_string(),
+        aggregate_type: event.aggregate_type,
+        event_type: event.event_type,
+        event_version: event.version.0,
+        event_data: String::new(),
+        metadata: String::new(),
+        occurred_at: Some(request::timestamp(event.occurred_at)),
+        position: event.position.0,
+        recorded_at: Some(request::timestamp(event.recorded_at)),
+        unreadable: Some(event.reason),
+    }
 }
 
 fn recorded(event: Recorded<Payload>) -> RecordedEvent {
@@ -205,6 +241,7 @@ fn recorded(event: Recorded<Payload>) -> RecordedEvent {
         occurred_at: Some(request::timestamp(event.occurred_at)),
         position: event.position.0,
         recorded_at: Some(request::timestamp(event.recorded_at)),
+        unreadable: None,
     }
 }
 
@@ -222,6 +259,8 @@ fn away(error: sqlx::Error) -> Status {
     let reason = database::describe(&error);
     if database::is_transient(&error) {
         Status::unavailable(format!("the database is away: {reason}"))
+    } else if database::lacks_migrations(&error) {
+        Status::failed_precondition(reason)
     } else {
         tracing::error!(error = reason, "event store: the database answers with an error");
         Status::internal(reason)
@@ -249,6 +288,7 @@ impl From<append::Error> for Status {
                 let field = "events".to_owned();
                 return invalid(&[Violation { field, problem: format!("Postgres refuses the data: {reason}") }]);
             }
+            Error::NotMigrated => (tonic::Code::FailedPrecondition, Vec::new()),
             Error::Unavailable(_) => (tonic::Code::Unavailable, Vec::new()),
         };
         let named: std::collections::HashMap<_, _> =

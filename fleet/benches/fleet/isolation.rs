@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use bus::Embedded;
+use database::Endpoint;
 use event_store::proto::event_store_client::EventStoreClient;
 use event_store::proto::{AppendEventsRequest, NewEvent};
 use event_store::tail::Head;
@@ -137,8 +138,16 @@ async fn start(
     let registry = Registry::new();
     let (grpc, address) = serve::bind("127.0.0.1:0", "--grpc").await?;
     let (url, reading) = (database.url.as_str(), roles::pool(&database.url, 8)?);
-    EventStore { url, pool: reading, head: head.clone(), registry: registry.clone(), grpc, bus: Some(bus.clone()) }
-        .spawn(parts, stop)?;
+    let endpoint = Endpoint::new(url)?;
+    EventStore {
+        endpoint,
+        pool: reading,
+        head: head.clone(),
+        registry: registry.clone(),
+        grpc,
+        bus: Some(bus.clone()),
+    }
+    .spawn(parts, stop)?;
     let topic = &topic::INTEGRATION;
     let (sender, deliveries) = mpsc::channel(1000);
     let address = address.to_string();
@@ -152,7 +161,7 @@ async fn start(
         sweep_grace: Duration::from_secs(10),
     }
     .spawn(
-        vec![bus.subscription(topic, Pull { streams: 1, max_outstanding: 1000 })],
+        vec![bus.subscription(topic, Pull { streams: 1, max_outstanding: 1000, room: bus::Room::new(48 << 20) })],
         sender,
         deliveries,
         parts,

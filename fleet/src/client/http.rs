@@ -44,7 +44,15 @@ impl AdminApi {
             }
             let failed = match request.send().await {
                 Ok(response) if response.status() == StatusCode::SERVICE_UNAVAILABLE => {
-                    response.text().await.unwrap_or_default()
+                    let body = response.text().await.unwrap_or_default();
+                    if let Some(detail) = detail(&body) {
+                        // A fleet is there, and says what it lacks.
+                        if patience.wait().await {
+                            continue;
+                        }
+                        bail!("the fleet at {} cannot answer now: {detail}", self.http);
+                    }
+                    body
                 }
                 Ok(response) => return answer(&url, response).await,
                 Err(error) if error.is_builder() => {
@@ -59,6 +67,12 @@ impl AdminApi {
     }
 }
 
+/// What a problem says of itself.
+fn detail(body: &str) -> Option<String> {
+    let problem: Value = serde_json::from_str(body).ok()?;
+    problem["detail"].as_str().map(str::to_owned)
+}
+
 async fn answer(url: &str, response: reqwest::Response) -> Result<Value> {
     let status = response.status();
     let body = response.text().await.with_context(|| format!("reading the answer of {url}"))?;
@@ -66,6 +80,6 @@ async fn answer(url: &str, response: reqwest::Response) -> Result<Value> {
     if status.is_success() {
         return json.with_context(|| format!("{url} did not answer with JSON"));
     }
-    let detail = json.as_ref().and_then(|problem| problem["detail"].as_str()).unwrap_or(&body);
+    let detail = detail(&body).unwrap_or(body);
     bail!("{url} answered {status}: {detail}")
 }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use chrono::{DateTime, Utc};
@@ -24,30 +25,45 @@ pub struct Options {
     pub store: client::EventStore,
 }
 
-pub async fn run(options: Options) -> Result<()> {
+/// What became of the events of the store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    pub events: u64,
+    /// In the store, and left out: the store cannot give them to anybody.
+    pub unreadable: u64,
+}
+
+/// Fails, with a whole file, if events had to be left out.
+pub async fn run(options: Options) -> Result<ExitCode> {
     let compressed = options.file.extension().is_some_and(|extension| extension == "gz");
     let create = || File::create(&options.file).with_context(|| format!("creating {}", options.file.display()));
+    let summary;
     match options.file.to_str() {
         Some("-") => {
-            export(&options.store, &mut BufWriter::new(io::stdout())).await?;
+            summary = export(&options.store, &mut BufWriter::new(io::stdout())).await?;
         }
         _ if compressed => {
             let mut output = GzEncoder::new(BufWriter::new(create()?), Compression::default());
-            export(&options.store, &mut output).await?;
+            summary = export(&options.store, &mut output).await?;
             output.finish().and_then(|mut file| file.flush()).context("writing the end of the file")?;
         }
         _ => {
-            export(&options.store, &mut BufWriter::new(create()?)).await?;
+            summary = export(&options.store, &mut BufWriter::new(create()?)).await?;
         }
     }
-    Ok(())
+    if summary.unreadable > 0 {
+        eprintln!("{} events exported, {} left out because they cannot be read", summary.events, summary.unreadable);
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
-/// Writes everything; how many events.
-pub async fn export(store: &client::EventStore, output: &mut impl Write) -> Result<u64> {
+/// Writes everything that can be read. What cannot is said on standard error: a file with its place but without its data
+/// would be imported as something that never happened.
+pub async fn export(store: &client::EventStore, output: &mut impl Write) -> Result<Summary> {
     let mut patience = store.patience();
     let mut last = 0;
-    let mut count = 0;
+    let mut summary = Summary::default();
     'connect: loop {
         let mut client = store.connect(&patience).await?;
         let request =
@@ -62,7 +78,20 @@ pub async fn export(store: &client::EventStore, output: &mut impl Write) -> Resu
                 Ok(Some(event)) => {
                     patience.renew();
                     last = event.position;
-                    count += 1;
+                    if let Some(reason) = &event.unreadable {
+                        summary.unreadable += 1;
+                        eprintln!(
+                            "position {}: {} {} (version {} of {} {}) is left out: {reason}",
+                            event.position,
+                            event.event_type,
+                            event.event_id,
+                            event.event_version,
+                            event.aggregate_type,
+                            event.aggregate_id
+                        );
+                        continue;
+                    }
+                    summary.events += 1;
                     let line = line(event)?;
                     serde_json::to_writer(&mut *output, &line).context("writing an event")?;
                     output.write_all(b"\n").context("writing an event")?;
@@ -74,7 +103,7 @@ pub async fn export(store: &client::EventStore, output: &mut impl Write) -> Resu
         }
     }
     output.flush().context("writing the last events")?;
-    Ok(count)
+    Ok(summary)
 }
 
 fn line(event: RecordedEvent) -> Result<AppendLine> {

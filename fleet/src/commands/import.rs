@@ -194,6 +194,9 @@ fn read(input: impl Read + Send + 'static, lines: &mpsc::Sender<Line>) -> Result
         if text.trim().is_empty() {
             continue;
         }
+        if text.starts_with('\u{feff}') {
+            bail!("line {number} begins with a byte order mark (U+FEFF): save the file without it");
+        }
         let line: AppendLine = serde_json::from_str(&text)
             .with_context(|| format!("line {number} is not an append request; the lines before it are imported"))?;
         let bytes = bytes.load(std::sync::atomic::Ordering::Relaxed);

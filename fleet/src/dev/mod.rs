@@ -8,9 +8,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use bus::Room;
 use bus::embedded::Embedded;
 use bus::google::Google;
 use clap::{Args, ValueEnum};
+use database::Endpoint;
 use event_store::tail::Head;
 use events::TOPICS;
 use projections::registry;
@@ -21,8 +23,7 @@ use tokio_util::sync::CancellationToken;
 use workers::Metrics;
 use workers::admin::{self, Admin};
 use workers::http::{self, Health};
-use workers::lag::Measurer;
-use workers::worker::BATCH;
+use workers::worker::{BATCH, MAX_OUTSTANDING_BYTES};
 
 use crate::bus_choice::{Bus, Pull};
 use crate::embedded::{DataDir, Emulator, Place, Postgres};
@@ -104,7 +105,18 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<()> {
         },
         pid: std::process::id(),
     };
-    let ended = dev.run(grpc, http, &file, &data_dir, &stop).await;
+    let bus_died = async {
+        match &emulator {
+            Some(emulator) => emulator.died().await,
+            None => std::future::pending().await,
+        }
+    };
+    // Nothing would ever work again.
+    let ended = tokio::select! {
+        ended = dev.run(grpc, http, &file, &data_dir, &stop) => ended,
+        died = postgres.died() => Err(died.into()),
+        died = bus_died => Err(died.into()),
+    };
 
     file::remove(&data_dir);
     if let Some(emulator) = emulator {
@@ -158,7 +170,8 @@ impl Dev<'_> {
         stop: &CancellationToken,
     ) -> Result<()> {
         let url = self.postgres.url();
-        let pool = roles::pool(url, 20)?;
+        let endpoint = roles::endpoint(url)?;
+        let pool = endpoint.reading(20);
         migrate::migrate(&pool).await?;
         self.bus.ensure().await.context("creating topics and subscriptions")?;
 
@@ -168,7 +181,7 @@ impl Dev<'_> {
         let metrics = Metrics::register(&registry).context("registering metrics")?;
         metrics.register_lag(&registry).context("registering metrics")?;
         EventStore {
-            url,
+            endpoint: endpoint.clone(),
             pool: pool.clone(),
             head: head.clone(),
             registry: registry.clone(),
@@ -176,16 +189,14 @@ impl Dev<'_> {
             bus: Some(self.bus.clone()),
         }
         .spawn(&mut parts, stop)?;
-        self.spawn_workers(&head, &metrics, &mut parts, stop)?;
+        self.spawn_workers(&endpoint, &head, &metrics, &mut parts, stop)?;
 
         let projections = registry::all().to_vec();
-        let health = Health {
-            pool: pool.clone(),
-            registry,
-            lag: Some((metrics, Measurer::new(pool.clone(), projections.clone()))),
-        };
-        let router = http::router(health).merge(admin::router(Admin::new(pool.clone(), projections)));
-        parts.spawn(serve::http(http, router, stop.clone()));
+        let health = Health::new(pool.clone(), endpoint.primary.clone(), migrate::migrations(), registry);
+        let health = health.with_lag(metrics, projections.clone());
+        let admin = admin::router(Admin::new(pool.clone(), projections));
+        let router = http::router(health).merge(http::guarded(admin, endpoint.primary));
+        roles::spawn(&mut parts, "HTTP", stop, serve::http(http, router, stop.clone()));
 
         file::write(data_dir, file)?;
         println!("http      http://{}  (/metrics, /healthz, /readyz, /admin/v1/projections)", file.http);
@@ -199,22 +210,24 @@ impl Dev<'_> {
                 loaded?;
             }
         }
-        parts.spawn(live::show(pool, showing));
+        roles::spawn(&mut parts, "the live lines", stop, live::show(pool, showing));
         roles::wait(parts, stop.clone()).await
     }
 
     fn spawn_workers(
         &self,
+        endpoint: &Endpoint,
         head: &Head,
         metrics: &Metrics,
         parts: &mut JoinSet<Result<()>>,
         stop: &CancellationToken,
     ) -> Result<()> {
-        let pool = roles::applying_pool(self.postgres.url(), 20)?;
+        let pool = endpoint.applying(20);
         for topic in TOPICS {
             let (sender, deliveries) = mpsc::channel(BATCH);
-            let live = self.bus.subscription(topic, Pull { streams: 8, max_outstanding: 1000 });
-            let subscriptions = vec![live, self.bus.dead_letters(topic)];
+            let room = Room::new(MAX_OUTSTANDING_BYTES);
+            let live = self.bus.subscription(topic, Pull { streams: 8, max_outstanding: 1000, room: room.clone() });
+            let subscriptions = vec![live, self.bus.dead_letters(topic, room)];
             let worker = TopicWorker {
                 topic,
                 projections: registry::of_topic(topic).collect(),

@@ -28,7 +28,7 @@ pub async fn load_once(pool: &PgPool, data_dir: &DataDir, grpc: &str) -> Result<
     let done = data_dir.path().join(DONE);
     let head = event_store::read::head(pool).await.context("looking at the store")?;
     if head > Position::START {
-        let begun = !event_store::read::by_id(pool, &[FIRST]).await.context("looking at the store")?.is_empty();
+        let begun = !event_store::read::by_id(pool, &[FIRST]).await.context("looking at the store")?.events.is_empty();
         if !begun || done.exists() {
             return Ok(());
         }

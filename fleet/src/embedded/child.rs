@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Error;
@@ -16,6 +17,8 @@ use super::account::Account;
 const WATCHDOG: &str = include_str!("watchdog.sh");
 /// How often a child is looked at while something waits for it.
 pub(super) const GLANCE: Duration = Duration::from_millis(20);
+/// How often one is looked at that is not expected to end.
+const LOOK: Duration = Duration::from_millis(500);
 /// Above the watchdog's own limit, after which it kills.
 const STOP_LIMIT: Duration = Duration::from_secs(65);
 const TAIL_LINES: usize = 15;
@@ -38,7 +41,7 @@ pub(super) struct Program<'a> {
 #[derive(Debug)]
 pub(super) struct Child {
     name: &'static str,
-    watchdog: process::Child,
+    watchdog: Mutex<process::Child>,
     log: PathBuf,
 }
 
@@ -62,17 +65,17 @@ impl Program<'_> {
             account.assume(&mut command);
         }
         let watchdog = command.spawn().map_err(Error::file("start", self.command))?;
-        Ok(Child { name: self.name, watchdog, log: self.log })
+        Ok(Child { name: self.name, watchdog: Mutex::new(watchdog), log: self.log })
     }
 }
 
 impl Child {
-    pub fn exited(&mut self) -> Result<Option<ExitStatus>, Error> {
-        self.watchdog.try_wait().map_err(Error::file("wait for the program that writes", &self.log))
+    pub fn exited(&self) -> Result<Option<ExitStatus>, Error> {
+        self.watchdog().try_wait().map_err(Error::file("wait for the program that writes", &self.log))
     }
 
     /// `None`: it is still running after `limit`.
-    pub async fn exit(&mut self, limit: Duration) -> Result<Option<ExitStatus>, Error> {
+    pub async fn exit(&self, limit: Duration) -> Result<Option<ExitStatus>, Error> {
         let deadline = Instant::now() + limit;
         loop {
             let status = self.exited()?;
@@ -83,12 +86,29 @@ impl Child {
         }
     }
 
-    pub async fn stop(mut self) -> Result<(), Error> {
-        drop(self.watchdog.stdin.take());
+    pub async fn stop(self) -> Result<(), Error> {
+        drop(self.watchdog().stdin.take());
         match self.exit(STOP_LIMIT).await? {
             Some(_) => Ok(()),
-            None => Err(Error::Stop { program: self.name, process: self.watchdog.id(), seconds: STOP_LIMIT.as_secs() }),
+            None => {
+                Err(Error::Stop { program: self.name, process: self.watchdog().id(), seconds: STOP_LIMIT.as_secs() })
+            }
         }
+    }
+
+    /// Waits for its end, which nobody asked for, and says how it came.
+    pub async fn died(&self) -> Error {
+        loop {
+            match self.exited() {
+                Ok(None) => tokio::time::sleep(LOOK).await,
+                Ok(Some(status)) => return self.failure(format!("has ended ({status})")),
+                Err(error) => return error,
+            }
+        }
+    }
+
+    fn watchdog(&self) -> MutexGuard<'_, process::Child> {
+        self.watchdog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The error for a program that did not do its job, with the end of what it printed.
@@ -130,7 +150,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let rubbish = folder.path().join("rubbish");
         fs::create_dir(&rubbish).expect("the folder is ours");
-        let mut child = shell("echo no disk; exit 3", &folder.path().join("log"), Some(&rubbish));
+        let child = shell("echo no disk; exit 3", &folder.path().join("log"), Some(&rubbish));
         let status = child.exit(Duration::from_secs(10)).await.expect("it can be waited for");
         assert_eq!(status.and_then(|status| status.code()), Some(3));
         assert!(child.failure("gave up".into()).to_string().ends_with("no disk"));

@@ -46,7 +46,7 @@ pub(super) async fn start(installed: &Installed, home: &Home) -> Result<(Child, 
     loop {
         let port = port::pick(&memory)?;
         let url = format!("postgres://fleet:{password}@127.0.0.1:{port}/fleet");
-        let mut server = Program {
+        let server = Program {
             name: "postgres",
             command: &installed.program("postgres"),
             arguments: arguments(&folder, port, home.is_temporary(), compression),
@@ -56,7 +56,7 @@ pub(super) async fn start(installed: &Installed, home: &Home) -> Result<(Child, 
             rubbish: home.rubbish(),
         }
         .start()?;
-        match ready(&mut server, &folder, deadline).await {
+        match ready(&server, &folder, deadline).await {
             Ok(()) => {
                 port::remember(&memory, port)?;
                 postgres::ensure_database(&url).await?;
@@ -93,7 +93,7 @@ async fn initialize(installed: &Installed, home: &Home, folder: &Path) -> Result
     arguments.extend(["--pwfile".into(), password.into()]);
     arguments.extend(["--pgdata".into(), unfinished.path().into()]);
     arguments.extend(home.is_temporary().then(|| "--no-sync".into()));
-    let mut initdb = Program {
+    let initdb = Program {
         name: "initdb",
         command: &installed.program("initdb"),
         arguments,
@@ -159,7 +159,7 @@ fn has_lz4(installed: &Installed, home: &Home, folder: &Path) -> bool {
     command.output().is_ok_and(|output| output.status.success())
 }
 
-async fn ready(server: &mut Child, folder: &Path, deadline: Instant) -> Result<(), Error> {
+async fn ready(server: &Child, folder: &Path, deadline: Instant) -> Result<(), Error> {
     while !postmaster::is_ready(folder) {
         if let Some(status) = server.exited()? {
             return Err(server.failure(format!("ended at once ({status})")));

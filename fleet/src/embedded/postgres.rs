@@ -76,6 +76,14 @@ impl Postgres {
         Ok(with_database(&self.url, name))
     }
 
+    /// Waits for the end of one that we started, which nobody asked for; for ever, if it was given.
+    pub async fn died(&self) -> Error {
+        match &self.server {
+            Some(child) => child.died().await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Stops a server that we started, and waits for it; one that was given goes on.
     ///
     /// # Errors

@@ -62,6 +62,14 @@ impl Emulator {
         &self.choice
     }
 
+    /// Waits for the end of one that we started, which nobody asked for; for ever, if it was given.
+    pub async fn died(&self) -> Error {
+        match &self.process {
+            Some(child) => child.died().await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Stops an emulator that we started, and waits for it; one that was given goes on.
     ///
     /// # Errors
@@ -112,7 +120,7 @@ fn java_runs() -> bool {
 async fn start(program: &Path, home: &Home) -> Result<(Child, u16), Error> {
     let memory = home.file("pubsub.port");
     let port = port::pick(&memory)?;
-    let mut emulator = Program {
+    let emulator = Program {
         name: "the Pub/Sub emulator",
         command: program,
         arguments: vec!["--host=127.0.0.1".into(), format!("--port={port}").into()],

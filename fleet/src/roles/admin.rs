@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 use workers::Metrics;
 use workers::admin::{self, Admin};
 use workers::http::{self, Health};
-use workers::lag::Measurer;
 
+use super::migrate;
 use crate::{cli, serve};
 
 #[derive(Debug, Args)]
@@ -23,18 +23,22 @@ pub struct Options {
 }
 
 pub async fn run(options: Options, stop: CancellationToken) -> Result<()> {
-    let pool = super::pool(&options.database.database_url, options.database.max_connections)?;
+    let endpoint = super::endpoint(&options.database.database_url)?;
+    let connections = options.database.max_connections;
+    let pool = endpoint.reading(connections);
     let registry = super::registry("admin")?;
     let metrics = Metrics::register(&registry).context("registering metrics")?;
     metrics.register_lag(&registry).context("registering metrics")?;
     let projections = registry::all().to_vec();
     let (listener, address) = serve::bind(&options.http.listen, "--http").await?;
 
-    let measurer = Measurer::new(pool.clone(), projections.clone());
-    let health = Health { pool: pool.clone(), registry, lag: Some((metrics, measurer)) };
-    let router = http::router(health).merge(admin::router(Admin::new(pool, projections)));
+    let health = Health::new(pool.clone(), endpoint.primary.clone(), migrate::migrations(), registry);
+    let health = health.with_lag(metrics, projections.clone());
+    let admin = http::guarded(admin::router(Admin::new(pool, projections)), endpoint.primary.clone());
+    let router = http::router(health).merge(admin);
     let mut parts = JoinSet::new();
-    parts.spawn(serve::http(listener, router, stop.clone()));
+    super::refuse_pooler(&endpoint, connections + 1, &mut parts, &stop).await?;
+    super::spawn(&mut parts, "HTTP", &stop, serve::http(listener, router, stop.clone()));
     tracing::info!(http = %address, "admin: serving");
     super::wait(parts, stop).await
 }

@@ -1,12 +1,15 @@
 //! `fleet event-store`: gRPC append and read, and a relay for each topic.
 
+use std::convert::Infallible;
+
 use anyhow::{Context, Result};
 use clap::Args;
+use database::Endpoint;
+use event_store::Metrics;
 use event_store::append::{self, Appender};
 use event_store::relay::Relay;
 use event_store::service::Service;
 use event_store::tail::Head;
-use event_store::{Metrics, database};
 use events::TOPICS;
 use futures::FutureExt;
 use prometheus::Registry;
@@ -16,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use workers::http::{self, Health};
 
+use super::{migrate, spawn};
 use crate::bus_choice::Bus;
 use crate::{cli, serve};
 
@@ -38,25 +42,30 @@ pub struct Options {
 }
 
 pub async fn run(options: Options, stop: CancellationToken) -> Result<()> {
-    let pool = super::pool(&options.database.database_url, options.database.max_connections)?;
+    let endpoint = super::endpoint(&options.database.database_url)?;
+    let connections = options.database.max_connections;
+    // One is the listener's.
+    let pool = endpoint.reading(connections - 1);
     let registry = super::registry("event-store")?;
     let (grpc, grpc_address) = serve::bind(&options.grpc, "--grpc").await?;
     let (listener, http_address) = serve::bind(&options.http.listen, "--http").await?;
     let bus = (!options.no_relay).then(|| options.pubsub.bus());
 
     let mut parts = JoinSet::new();
-    let health = Health { pool: pool.clone(), registry: registry.clone(), lag: None };
-    parts.spawn(serve::http(listener, http::router(health), stop.clone()));
+    // One for writing, one for the watch.
+    super::refuse_pooler(&endpoint, connections + 2, &mut parts, &stop).await?;
+    let health = Health::new(pool.clone(), endpoint.primary.clone(), migrate::migrations(), registry.clone());
+    spawn(&mut parts, "HTTP", &stop, serve::http(listener, http::router(health), stop.clone()));
     let head = Head::default();
-    EventStore { url: &options.database.database_url, pool, head, registry, grpc, bus }.spawn(&mut parts, &stop)?;
+    EventStore { endpoint, pool, head, registry, grpc, bus }.spawn(&mut parts, &stop)?;
 
     tracing::info!(grpc = %grpc_address, http = %http_address, relay = !options.no_relay, "event store: serving");
     super::wait(parts, stop).await
 }
 
 /// The parts of an event store, for its own process or for `fleet dev`.
-pub struct EventStore<'a> {
-    pub url: &'a str,
+pub struct EventStore {
+    pub endpoint: Endpoint,
     pub pool: PgPool,
     pub head: Head,
     pub registry: Registry,
@@ -65,19 +74,29 @@ pub struct EventStore<'a> {
     pub bus: Option<Bus>,
 }
 
-impl EventStore<'_> {
+impl EventStore {
     pub fn spawn(self, parts: &mut JoinSet<Result<()>>, stop: &CancellationToken) -> Result<()> {
-        let Self { url, pool, head, registry, grpc, bus } = self;
+        let Self { endpoint, pool, head, registry, grpc, bus } = self;
         let metrics = Metrics::register(&registry).context("registering metrics")?;
-        let options = database::options(url).context("DATABASE_URL is not a Postgres URL")?;
-        let (appender, writer) = Appender::start(append::Config::new(options), head.clone(), metrics.clone());
-        let service = Service { appender, pool: pool.clone(), head: head.clone(), stop: stop.clone() };
-        parts.spawn(serve::grpc(grpc, service, stop.clone()));
+        let Endpoint { options, primary } = endpoint;
+        let config = append::Config { primary: primary.clone(), ..append::Config::new(options) };
+        let (appender, writer) = Appender::start(config, head.clone(), metrics.clone());
+        let service = Service {
+            appender,
+            pool: pool.clone(),
+            primary,
+            head: head.clone(),
+            metrics: metrics.clone(),
+            stop: stop.clone(),
+        };
+        spawn(parts, "gRPC", stop, serve::grpc(grpc, service, stop.clone()));
         // Ends when the service, the last holder of the queue, is gone.
-        parts.spawn(async { writer.await.context("the writer of the event store ended") });
+        spawn(parts, "the writer of the event store", stop, writer);
 
-        parts.spawn(head.clone().announce(pool.clone(), stop.clone()).map(Ok));
-        parts.spawn(head.clone().listen(pool.clone(), stop.clone()).map(Ok));
+        let announcing = head.clone().announce(pool.clone(), stop.clone());
+        spawn(parts, "announcing appends", stop, announcing.map(Ok::<_, Infallible>));
+        let listening = head.clone().listen(pool.clone(), stop.clone());
+        spawn(parts, "listening to appends", stop, listening.map(Ok::<_, Infallible>));
         for topic in TOPICS {
             let Some(bus) = &bus else { break };
             let relay = Relay {
@@ -87,7 +106,8 @@ impl EventStore<'_> {
                 head: head.clone(),
                 metrics: metrics.clone(),
             };
-            parts.spawn(relay.run(stop.clone()).map(Ok));
+            let name = format!("the relay of {}", topic.name);
+            spawn(parts, name, stop, relay.run(stop.clone()).map(Ok::<_, Infallible>));
         }
         Ok(())
     }

@@ -2,9 +2,14 @@
 
 use anyhow::{Context, Result};
 use clap::Args;
-use sqlx::PgPool;
+use database::Migrations;
+use sqlx::{Connection, PgConnection, PgPool};
+use workers::fence;
 
 use crate::cli;
+
+/// The table by which an installation is known.
+const LANDMARK: &str = "event_store_head";
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -16,20 +21,39 @@ pub struct Options {
 }
 
 pub async fn run(options: &Options) -> Result<()> {
-    let pool = super::pool(&options.database_url, 2)?;
-    migrate(&pool).await?;
-    tracing::info!("the database is up to date");
+    let pool = super::endpoint(&options.database_url)?.reading(2);
+    let done = migrate(&pool).await?;
+    for step in &done {
+        tracing::info!("done: {step}");
+    }
+    let end = if done.is_empty() { "nothing to do: the database is up to date" } else { "the database is up to date" };
+    tracing::info!("{end}");
     Ok(())
 }
 
-/// The tables of the event store, of the workers, and of each projection.
-pub async fn migrate(pool: &PgPool) -> Result<()> {
-    event_store::migrations().run(pool).await.context("migrating the event store's tables")?;
-    workers::migrations().run(pool).await.context("migrating the workers' tables")?;
+/// What this fleet needs of its database.
+pub fn migrations() -> Migrations {
+    let [store, workers] = [event_store::migrations(), workers::migrations()];
+    Migrations::new(store.iter().chain(workers.iter()).cloned(), LANDMARK)
+}
+
+/// The tables of the event store, of the workers, and of each projection; what was done, a line each.
+pub async fn migrate(pool: &PgPool) -> Result<Vec<String>> {
+    // A connection of its own: it has no time limits, and ends with its lock.
+    let mut connection = pool.acquire().await.map_err(database::migrations::Error::from)?.detach();
+    let done = migrations().run(&mut connection, establish).await?;
+    connection.close().await.context("saying goodbye to the database")?;
+    Ok(done)
+}
+
+async fn establish(connection: &mut PgConnection) -> Result<Vec<String>> {
+    let mut done = Vec::new();
     for projection in projections::registry::all() {
-        workers::fence::establish(pool, *projection)
-            .await
-            .with_context(|| format!("establishing projection {}", projection.name()))?;
+        let name = projection.name();
+        let established = fence::establish(connection, *projection).await;
+        if established.with_context(|| format!("establishing projection {name}"))? {
+            done.push(format!("projection {name}"));
+        }
     }
-    Ok(())
+    Ok(done)
 }

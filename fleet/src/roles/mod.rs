@@ -5,51 +5,69 @@ pub mod event_store;
 pub mod migrate;
 pub mod worker;
 
+use std::fmt::Display;
 use std::time::Duration;
 
-use ::event_store::database;
 use anyhow::{Context, Result};
-use log::LevelFilter;
+use database::Endpoint;
 use prometheus::{IntGaugeVec, Opts, Registry};
 use sqlx::PgPool;
-use sqlx::postgres::PgPoolOptions;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use workers::part::part;
+
+const NO_URL: &str = "DATABASE_URL is not a Postgres URL";
 
 /// How long parts may take to end after `stop`. Cloud Run kills after 10 s.
 const DRAIN: Duration = Duration::from_secs(8);
 
-/// A pool for reading and administering. It does not connect before it is used.
-///
-/// Its statements are planned each time: with what they bind, and for the tables as they are. One that was kept from when
-/// they were empty would go through them whole.
-pub fn pool(url: &str, connections: u32) -> Result<PgPool> {
-    let options = database::options(url).context("DATABASE_URL is not a Postgres URL")?;
-    Ok(PgPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(Duration::from_secs(10))
-        .acquire_slow_level(LevelFilter::Debug)
-        .after_connect(|connection, _| Box::pin(database::refuse_standby(connection)))
-        .after_release(|connection, _| Box::pin(database::answers(connection)))
-        .connect_lazy_with(options.options([("plan_cache_mode", "force_custom_plan"), ("jit", "off")])))
+/// The way to the database, watched for as long as the process runs.
+pub fn endpoint(url: &str) -> Result<Endpoint> {
+    Endpoint::watched(url).context(NO_URL)
 }
 
-/// A pool for applying. A connection is not tried out before its use; a broken one fails the transaction, which is tried
-/// again.
-///
-/// Plans are made once for each connection and kept, because planning would cost a small batch more than all else. What is
-/// kept must be right for every batch and for tables of any size, also when it was made while they were empty: so only
-/// plans that go from the rows in hand to the tables by index. See docs/adr/0012.
+/// A pool for reading and administering. It does not connect before it is used.
+pub fn pool(url: &str, connections: u32) -> Result<PgPool> {
+    Ok(Endpoint::new(url).context(NO_URL)?.reading(connections))
+}
+
+/// A pool for applying.
 pub fn applying_pool(url: &str, connections: u32) -> Result<PgPool> {
-    let options = database::options(url).context("DATABASE_URL is not a Postgres URL")?;
-    Ok(PgPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(Duration::from_secs(10))
-        .acquire_slow_level(LevelFilter::Debug)
-        .after_connect(|connection, _| Box::pin(database::refuse_standby(connection)))
-        .after_release(|connection, _| Box::pin(database::answers(connection)))
-        .test_before_acquire(false)
-        .connect_lazy_with(options.options(database::PLANS_BY_KEY)))
+    Ok(Endpoint::new(url).context(NO_URL)?.applying(connections))
+}
+
+/// Ends the process if a pooler stands before the database with which it could not work, by an error now or, if the database
+/// is away, when it has come back.
+pub async fn refuse_pooler(
+    endpoint: &Endpoint,
+    connections: u32,
+    parts: &mut JoinSet<Result<()>>,
+    stop: &CancellationToken,
+) -> Result<()> {
+    const AGAIN: Duration = Duration::from_secs(1);
+    let connections = connections as usize;
+    if let Ok(looked) = endpoint.refuse_pooler(connections).await {
+        return looked.context("DATABASE_URL");
+    }
+    let (endpoint, stop) = (endpoint.clone(), stop.clone());
+    parts.spawn(async move {
+        let looking = async {
+            loop {
+                tokio::time::sleep(AGAIN).await;
+                // Why it is away, the watch says.
+                if let Ok(looked) = endpoint.refuse_pooler(connections).await {
+                    break looked.context("DATABASE_URL");
+                }
+            }
+        };
+        let looked = stop.run_until_cancelled(looking).await.unwrap_or(Ok(()));
+        if looked.is_ok() {
+            // A part that ends would end the process.
+            stop.cancelled().await;
+        }
+        looked
+    });
+    Ok(())
 }
 
 /// A registry that says which program this is.
@@ -59,6 +77,17 @@ pub fn registry(role: &str) -> Result<Registry> {
     info.with_label_values(&[env!("CARGO_PKG_VERSION"), role]).set(1);
     registry.register(Box::new(info))?;
     Ok(registry)
+}
+
+/// Adds a part, which must not end before `stop`: its end is an error that names it.
+pub fn spawn<E: Display + 'static>(
+    parts: &mut JoinSet<Result<()>>,
+    name: impl Into<String> + Send + 'static,
+    stop: &CancellationToken,
+    work: impl Future<Output = Result<(), E>> + Send + 'static,
+) {
+    let part = part(name, stop.clone(), work);
+    parts.spawn(async { Ok(part.await?) });
 }
 
 /// Runs the parts until `stop` or until one of them fails, then lets the others end.

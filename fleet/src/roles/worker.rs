@@ -1,11 +1,12 @@
 //! `fleet worker --topic T`: applies one topic's events to its projections.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use bus::{Delivery, Subscription};
+use bus::{Delivery, Room, Subscription};
 use clap::{Args, ValueEnum};
 use event_store::proto::event_store_client::EventStoreClient;
 use event_store::tail::Head;
@@ -21,10 +22,11 @@ use workers::admin::{self, Admin};
 use workers::apply::Applier;
 use workers::http::{self, Health};
 use workers::push::{self, OidcConfig, Push, Verifier};
-use workers::resolve::Resolver;
-use workers::worker::{BATCH, Worker};
+use workers::resolve::{PATIENCE, Resolver};
+use workers::worker::{BATCH, MAX_OUTSTANDING_BYTES, Worker};
 use workers::{Metrics, fence, retry};
 
+use super::{migrate, spawn};
 use crate::bus_choice::Pull;
 use crate::{cli, serve};
 
@@ -56,6 +58,9 @@ pub struct Options {
     /// Unsettled messages of each pull at most.
     #[arg(long, env = "FLEET_MAX_OUTSTANDING", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub max_outstanding: u32,
+    /// Bytes of unsettled messages at most, of all pulls and pushes together; each may exceed them by one message.
+    #[arg(long, env = "FLEET_MAX_OUTSTANDING_BYTES", default_value_t = MAX_OUTSTANDING_BYTES, value_parser = parse_bytes)]
+    pub max_outstanding_bytes: usize,
     /// Seconds that the bus has to deliver an event before the sweep takes it from the store.
     #[arg(long, env = "FLEET_SWEEP_GRACE", default_value_t = 10.0, value_parser = parse_seconds)]
     pub sweep_grace: f64,
@@ -93,11 +98,21 @@ fn parse_seconds(text: &str) -> Result<f64, String> {
     }
 }
 
+/// From a megabyte, below which hardly a message fits, to what no instance has.
+fn parse_bytes(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(bytes) if (1 << 20..=1 << 32).contains(&bytes) => Ok(bytes),
+        _ => Err(format!("must be bytes, from {} to {}", 1_u64 << 20, 1_u64 << 32)),
+    }
+}
+
 pub async fn run(options: Options, stop: CancellationToken) -> Result<()> {
     let topic = options.topic;
     let url = &options.database.database_url;
     let connections = options.database.max_connections;
-    let pool = super::pool(url, connections / 2)?;
+    let endpoint = super::endpoint(url)?;
+    // One is the listener's.
+    let pool = endpoint.reading(connections / 2 - 1);
     let registry = super::registry("worker")?;
     let metrics = Metrics::register(&registry).context("registering metrics")?;
     let (listener, address) = serve::bind(&options.http.listen, "--http").await?;
@@ -105,24 +120,29 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<()> {
 
     let projections: Vec<_> = registry::of_topic(topic).collect();
     let (sender, deliveries) = mpsc::channel(BATCH);
-    let health = Health { pool: pool.clone(), registry, lag: None };
-    let mut router = http::router(health).merge(admin::router(Admin::new(pool.clone(), projections.clone())));
+    let room = Room::new(options.max_outstanding_bytes);
+    let health = Health::new(pool.clone(), endpoint.primary.clone(), migrate::migrations(), registry);
+    let admin = admin::router(Admin::new(pool.clone(), projections.clone()));
+    let mut router = http::router(health).merge(http::guarded(admin, endpoint.primary.clone()));
     if options.delivery == DeliveryMode::Push {
-        let push = Push { topic, deliveries: sender.clone(), verifier, metrics: metrics.clone() };
+        let (deliveries, room) = (sender.clone(), room.clone());
+        let push = Push { topic, deliveries, room, verifier, metrics: metrics.clone() };
         router = router.merge(push::router(push));
     }
     let mut parts = JoinSet::new();
-    parts.spawn(serve::http(listener, router, stop.clone()));
+    super::refuse_pooler(&endpoint, connections + 1, &mut parts, &stop).await?;
+    spawn(&mut parts, "HTTP", &stop, serve::http(listener, router, stop.clone()));
 
     let head = Head::default();
-    parts.spawn(head.clone().listen(pool, stop.clone()).map(Ok));
+    let listening = head.clone().listen(pool, stop.clone());
+    spawn(&mut parts, "listening to appends", &stop, listening.map(Ok::<_, Infallible>));
     let bus = options.pubsub.bus();
-    let mut subscriptions = vec![bus.dead_letters(topic)];
+    let mut subscriptions = vec![bus.dead_letters(topic, room.clone())];
     if options.delivery == DeliveryMode::Pull {
-        let pull = Pull { streams: options.streams as usize, max_outstanding: options.max_outstanding.into() };
+        let pull = Pull { streams: options.streams as usize, max_outstanding: options.max_outstanding.into(), room };
         subscriptions.push(bus.subscription(topic, pull));
     }
-    let applying = super::applying_pool(url, connections - connections / 2)?;
+    let applying = endpoint.applying(connections - connections / 2);
     let part = TopicWorker {
         topic,
         projections,
@@ -167,9 +187,12 @@ impl TopicWorker<'_> {
             pool: pool.clone(),
             store: EventStoreClient::new(channel),
             metrics: metrics.clone(),
+            patience: PATIENCE,
         };
-        let stop = stop.clone();
-        parts.spawn(async move {
+        let name = format!("the worker of {}", topic.name);
+        let stopped = stop.clone();
+        spawn(parts, name, stop, async move {
+            let stop = stopped;
             let mut appliers = Vec::new();
             for projection in projections {
                 // Waits for the migration, when everything starts at once.
@@ -177,15 +200,14 @@ impl TopicWorker<'_> {
                 match retry::until_done("looking at a projection", &stop, look).await {
                     None => return Ok(()),
                     Some(Ok(())) => {
-                        appliers.push(Applier { projection, pool: pool.clone(), metrics: metrics.clone() });
+                        appliers.push(Applier::new(projection, pool.clone(), metrics.clone()));
                     }
                     // Its events stay in the store; the topic's other projections must not wait for it.
                     Some(Err(version)) => tracing::error!(projection = projection.name(), error = %version, "left out"),
                 }
             }
             let worker = Worker { resolver, appliers, head, sweep_grace };
-            worker.run(subscriptions, deliveries, sender, stop).await;
-            Ok(())
+            worker.run(subscriptions, deliveries, sender, stop).await
         });
         Ok(())
     }
@@ -195,7 +217,11 @@ impl TopicWorker<'_> {
 pub fn endpoint(address: &str) -> Result<Endpoint> {
     let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
     let endpoint = Endpoint::from_shared(url).with_context(|| format!("FLEET_GRPC: {address:?} is not host:port"))?;
-    Ok(endpoint.connect_timeout(Duration::from_secs(5)).tcp_nodelay(true))
+    Ok(endpoint
+        .connect_timeout(Duration::from_secs(5))
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(serve::KEEPALIVE)
+        .keep_alive_timeout(serve::KEEPALIVE_ANSWER))
 }
 
 fn verifier(options: &Options, address: SocketAddr) -> Result<Option<Arc<Verifier>>> {

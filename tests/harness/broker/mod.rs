@@ -1,7 +1,8 @@
 //! A Pub/Sub of a test's own: Google's protocol in front of the embedded bus, with chaos in between.
 //!
 //! Google's emulator keeps what it has leased to a client that was killed, slows down with every message, and never loses
-//! one. This one gives back at once what a dead client held, and misbehaves on purpose.
+//! one, nor refuses one. This one gives back at once what a dead client held, has the limits of the real service, and
+//! misbehaves on purpose.
 
 mod protocol;
 mod service;
@@ -23,6 +24,8 @@ pub struct Broker {
     pub host: String,
     pub bus: Embedded,
     pub chaos: Chaos,
+    /// A limit that the fleet does not know of: a request with a message that holds this text is refused.
+    pub refused: Arc<Mutex<Option<&'static str>>>,
     /// What its clients have not settled, by ack id.
     unsettled: Arc<Mutex<HashMap<String, Receipt>>>,
     streams: Arc<AtomicU64>,
@@ -57,6 +60,7 @@ impl Broker {
             host,
             bus,
             chaos,
+            refused: Arc::default(),
             unsettled: Arc::default(),
             streams: Arc::default(),
             _stop: Arc::new(stop.clone().drop_guard()),

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bus::{Delivery, Message, Publisher, Receipt, Subscription};
+use bus::{Delivery, Message, Publisher, Receipt, Subscription, limits};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
@@ -104,19 +104,29 @@ impl UnaryService<PublishRequest> for Call {
     type Future = BoxFuture<'static, Result<Response<PublishResponse>, Status>>;
 
     fn call(&mut self, request: Request<PublishRequest>) -> Self::Future {
-        let bus = self.0.bus.clone();
+        let (bus, refused) = (self.0.bus.clone(), *self.0.refused.lock().unwrap());
         async move {
             let PublishRequest { topic, messages } = request.into_inner();
             let publisher = bus.publisher(last(&topic));
             let count = messages.len();
-            let page = messages
+            let page: Vec<_> = messages
                 .into_iter()
-                .map(|message| Message { data: message.data, attributes: message.attributes.into_iter().collect() });
-            publisher.publish(page.collect()).await.map_err(|error| Status::not_found(error.to_string()))?;
+                .map(|message| Message { data: message.data, attributes: message.attributes.into_iter().collect() })
+                .collect();
+            limits::request(&page).map_err(|refused| Status::invalid_argument(refused.to_string()))?;
+            let refuses = |text: &str| page.iter().any(|message| holds(&message.data, text));
+            if refused.is_some_and(refuses) {
+                return Err(Status::invalid_argument("a message is not as this broker wants it"));
+            }
+            publisher.publish(page).await.map_err(|error| Status::not_found(error.to_string()))?;
             Ok(Response::new(PublishResponse { message_ids: (0..count).map(|id| id.to_string()).collect() }))
         }
         .boxed()
     }
+}
+
+fn holds(data: &[u8], text: &str) -> bool {
+    data.windows(text.len()).any(|part| part == text.as_bytes())
 }
 
 impl UnaryService<AcknowledgeRequest> for Call {

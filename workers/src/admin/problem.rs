@@ -83,7 +83,7 @@ impl Problem {
         }
     }
 
-    pub fn unavailable(detail: String) -> Self {
+    pub(crate) fn unavailable(detail: String) -> Self {
         Self {
             kind: "urn:fleet:store-unavailable",
             title: "The database does not answer; try again",

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use events::{AggregateId, Position, Version};
+use events::{AggregateId, Version};
 use sqlx::PgConnection;
 
 use crate::fence::Fence;
@@ -15,8 +15,6 @@ pub(super) struct Ledger {
     /// Those that had a row when they were locked.
     known: BTreeSet<AggregateId>,
     changed: BTreeSet<AggregateId>,
-    /// Ids of events up to here are not remembered: they are settled.
-    settled: Position,
     event_ids: Vec<uuid::Uuid>,
     positions: Vec<i64>,
 }
@@ -41,7 +39,6 @@ impl Ledger {
             known: aggregates.keys().copied().collect(),
             aggregates,
             changed: BTreeSet::new(),
-            settled: Position::START,
             event_ids: Vec::new(),
             positions: Vec::new(),
         })
@@ -62,15 +59,8 @@ impl Ledger {
     pub fn applied(&mut self, event: &Event) {
         self.aggregates.entry(event.aggregate_id).or_insert(Applied::NOTHING).version = event.version;
         self.changed.insert(event.aggregate_id);
-        if event.position > self.settled {
-            self.event_ids.push(event.event_id.0);
-            self.positions.push(event.position.0);
-        }
-    }
-
-    /// What is applied from now on is remembered only above the settled position, which must be locked.
-    pub fn remember_above(&mut self, settled: Position) {
-        self.settled = settled;
+        self.event_ids.push(event.event_id.0);
+        self.positions.push(event.position.0);
     }
 
     pub fn hold(&mut self, id: AggregateId) {
@@ -102,7 +92,7 @@ impl Ledger {
             let columns = if self.known.contains(id) { &mut known } else { &mut fresh };
             columns.push(*id, self.aggregates[id]);
         }
-        let inserted = sqlx::query_file_scalar!(
+        let lost = sqlx::query_file_scalar!(
             "src/apply/record.sql",
             self.projection,
             self.fence.generation,
@@ -117,7 +107,7 @@ impl Ledger {
         )
         .fetch_one(db)
         .await?;
-        Ok(inserted == (fresh.ids.len() + self.event_ids.len()) as i64)
+        Ok(lost == 0)
     }
 }
 

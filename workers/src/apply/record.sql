@@ -1,12 +1,20 @@
 -- Binds: projection, generation; ids, versions and held of aggregates that have a row; the same of those that have
 -- none; ids and positions of the events applied.
--- Locks: the aggregates' rows, which are locked already if they exist. Returns how many rows were inserted: fewer than
--- asked for means that another worker was first with an aggregate, and the batch must be judged anew.
--- One statement, because ids and versions say the same thing and must never disagree.
-with ids as (
+-- Locks: the aggregates' rows, which are locked already if they exist. Returns how many rows were to be inserted and were
+-- not: any means that another worker was first with an aggregate, and the batch must be judged anew.
+-- One statement, because ids and versions say the same thing and must never disagree. What is settled already needs no id,
+-- and nobody would forget it: what was held has positions below the settled one, and a redrive locks that.
+with applied as (
+    select applied.event_id, applied.position
+    from unnest($9::uuid[], $10::bigint[]) as applied (event_id, position)
+    where applied.position > coalesce(
+        (select settled_position from projection_progress where projection = $1 and generation = $2), 0
+    )
+),
+ids as (
     insert into processed_event_ids (projection, generation, event_id, position)
     select $1, $2, applied.event_id, applied.position
-    from unnest($9::uuid[], $10::bigint[]) as applied (event_id, position)
+    from applied
     on conflict do nothing
     returning 1
 ),
@@ -26,4 +34,6 @@ inserted as (
     on conflict do nothing
     returning 1
 )
-select (select count(*) from ids) + (select count(*) from inserted) as "inserted!"
+select
+    (select count(*) from applied) - (select count(*) from ids)
+    + cardinality($6::uuid[]) - (select count(*) from inserted) as "lost!"

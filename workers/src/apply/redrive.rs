@@ -3,19 +3,18 @@
 //! What waits behind a dead letter waits in the store, so that redriving means reading on from there. All that a step
 //! does, it does in one transaction: it may be killed, and another worker may do the same at the same time.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 
 use event_store::read;
-use events::{AggregateId, Position, Version};
+use events::{AggregateId, Version};
 use kill_points::kill_point;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Applier, Done, Error, Ledger, Mode, Tally};
+use super::{Applier, Error, Ledger, Mode, Tally};
 use crate::fence::Fence;
 use crate::park::Reason;
-use crate::verdict::Event;
+use crate::verdict::{self, Event};
 use crate::{dead_letters, operations};
 
 /// What became of a held aggregate.
@@ -31,6 +30,9 @@ pub enum Redriven {
     Parked(Tally),
 }
 
+/// Why the first event that waits is to be parked.
+pub(crate) type Refused = (Reason, String);
+
 /// The dead letter at the front of an aggregate, with the decision about it.
 struct Front {
     id: Uuid,
@@ -41,45 +43,46 @@ struct Front {
 
 impl Applier {
     /// One step: applies up to `limit` events that wait in the aggregate, its dead letter first, or without it if that
-    /// was the decision. `refused` parks the first of them instead, because Postgres refuses it.
+    /// was the decision. `refused` parks the first of them instead.
     pub(crate) async fn redrive(
         &self,
         aggregate_id: AggregateId,
         limit: usize,
-        refused: Option<&str>,
+        refused: Option<&Refused>,
     ) -> Result<Redriven, Error> {
         let mut tx = self.pool.begin().await?;
         let fence = Fence::enter(&mut tx, self.projection).await?;
-        let settled = self.outdate_sweeps(&mut tx, fence).await?;
-        kill_point!("redrive.outdated");
         let ids = BTreeSet::from([aggregate_id]);
         let mut ledger = Ledger::lock(&mut tx, self.projection.name(), fence, ids.clone()).await?;
-        ledger.remember_above(settled);
         let Some(front) = self.front(&mut tx, fence, aggregate_id).await? else { return Ok(Redriven::Nothing) };
+        self.halt_sweeps(&mut tx, fence).await?;
+        kill_point!("redrive.outdated");
 
         if front.discard && ledger.applied_of(aggregate_id).version < front.version {
             ledger.pass_over(aggregate_id, front.version);
         }
         let next = ledger.applied_of(aggregate_id).version.next();
         let waiting = read::aggregate(&mut *tx, aggregate_id, next, Version(i32::MAX), limit as i64).await?;
-        let waiting: Vec<Event> = waiting.into_iter().map(Arc::new).collect();
+        let more = !waiting.is_complete();
+        let mut waiting: Vec<Event> = Event::all(waiting.events, waiting.unreadable).collect();
+        verdict::in_order(&mut waiting);
+        kill_point!("redrive.read");
         ledger.release(aggregate_id);
-        let done = match (refused, waiting.first()) {
-            (Some(error), Some(first)) => {
-                self.hold(&mut tx, &mut ledger, first, Reason::WriteFailed, error).await?;
-                Done { tally: Tally { parked: 1, ..Tally::default() }, ..Done::default() }
-            }
-            _ => self.settle(&mut tx, &mut ledger, &waiting, &ids).await?,
+        let condemned = match (refused, waiting.first()) {
+            (Some((reason, error)), Some(first)) => BTreeMap::from([(first.event_id, (*reason, error.clone()))]),
+            _ => BTreeMap::new(),
         };
+        let done = self.settle(&mut tx, &mut ledger, &waiting, &ids, &condemned).await?;
 
         kill_point!("redrive.settled");
 
         let redriven = if done.tally.parked > 0 {
             Redriven::Parked(done.tally)
-        } else if waiting.len() == limit {
+        } else if more {
             ledger.hold(aggregate_id);
             Redriven::More(done.tally)
         } else {
+            self.outdate_sweeps(&mut tx, fence).await?;
             Redriven::Released(done.tally)
         };
         let over = !matches!(redriven, Redriven::More(_));
@@ -97,19 +100,33 @@ impl Applier {
         Ok(redriven)
     }
 
-    /// A sweep that has looked already counts what is held as settled, and must look again. Locks the progress row, so
-    /// that no sweep settles until this transaction ends; what is settled by then is read after this. The settled position:
-    /// ids at or below it must not be remembered, because no sweep looks there again to forget them.
-    async fn outdate_sweeps(&self, db: &mut PgConnection, fence: Fence) -> sqlx::Result<Position> {
-        sqlx::query_scalar!(
-            "update projection_progress set releases = releases + 1 where projection = $1 and generation = $2
-             returning settled_position",
+    /// Locks the progress row, so that no sweep settles until this transaction ends. What is settled by then is read after
+    /// this, and what is appended after that read is not settled before the hold has ended.
+    ///
+    /// Locks are taken in one order: the fence, the aggregate, its letter, progress, rows of the read model, the operation.
+    /// A sweep holds progress only, and waits for nothing else; an apply never takes it. So nobody waits in a circle.
+    async fn halt_sweeps(&self, db: &mut PgConnection, fence: Fence) -> sqlx::Result<()> {
+        sqlx::query!(
+            "select from projection_progress where projection = $1 and generation = $2 for no key update",
             self.projection.name(),
             fence.generation
         )
-        .fetch_one(db)
+        .execute(db)
         .await
-        .map(Position)
+        .map(drop)
+    }
+
+    /// A sweep that has looked already counts what is held as settled, and must look again. What stays held may be counted
+    /// so: it needs nothing of this.
+    async fn outdate_sweeps(&self, db: &mut PgConnection, fence: Fence) -> sqlx::Result<()> {
+        sqlx::query!(
+            "update projection_progress set releases = releases + 1 where projection = $1 and generation = $2",
+            self.projection.name(),
+            fence.generation
+        )
+        .execute(db)
+        .await
+        .map(drop)
     }
 
     async fn front(&self, db: &mut PgConnection, fence: Fence, id: AggregateId) -> sqlx::Result<Option<Front>> {

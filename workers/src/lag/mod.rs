@@ -27,8 +27,8 @@ pub const COUNTED: i64 = 10_000;
 /// Seconds without a sweep after which a projection counts as stopped.
 const SILENCE: f64 = 15.0;
 
-/// The time of one part of a measurement; all parts go side by side. Well below what a scrape may take.
-const LIMIT: Duration = Duration::from_secs(3);
+/// The time of one part of a measurement, if nobody says otherwise; all parts go side by side.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// A projection as seen from the store.
 #[derive(Debug, Clone, Serialize)]
@@ -98,6 +98,8 @@ pub struct Measurer {
     projections: Vec<&'static dyn AnyProjection>,
     /// How long to look at a projection's backlog.
     patience: Duration,
+    /// How long one part of a measurement may take before it counts as failed.
+    limit: Duration,
     memory: Arc<Mutex<Memory>>,
 }
 
@@ -117,13 +119,21 @@ impl Measurer {
     pub fn new(pool: PgPool, projections: Vec<&'static dyn AnyProjection>) -> Self {
         let backlogs = projections.iter().map(|_| Backlog::default()).collect();
         let memory = Arc::new(Mutex::new(Memory { backlogs, horizon: Horizon::default() }));
-        Self { pool, projections, patience: PATIENCE, memory }
+        Self { pool, projections, patience: PATIENCE, limit: LIMIT, memory }
     }
 
     /// Looks so long at each projection's backlog, and at one window more.
     #[must_use]
     pub fn patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
+    }
+
+    /// Takes at most so long, and leaves out what could not be measured by then.
+    #[must_use]
+    pub fn within(self, limit: Duration) -> Self {
+        // First the store, then the projections side by side.
+        let limit = limit / 2;
+        Self { limit, patience: self.patience.min(limit / 2), ..self }
     }
 
     /// Measures now. What cannot be measured is named, and takes nothing else with it.
@@ -136,11 +146,11 @@ impl Measurer {
             let now = sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(pool).await?;
             Ok::<_, sqlx::Error>((head.0, now))
         };
-        let (head, observed_at) = in_time(store).await?;
+        let (head, observed_at) = in_time(self.limit, store).await?;
         let measuring = self.projections.iter().zip(backlogs).map(|(projection, backlog)| async {
-            (projection.name(), in_time(status(pool, *projection, backlog, head, self.patience)).await)
+            (projection.name(), in_time(self.limit, status(pool, *projection, backlog, head, self.patience)).await)
         });
-        let (measured, oldest_snapshot) = tokio::join!(join_all(measuring), in_time(horizon.measure(pool)));
+        let (measured, oldest_snapshot) = tokio::join!(join_all(measuring), in_time(self.limit, horizon.measure(pool)));
         let mut report = Report {
             store: Store { head_position: head, oldest_snapshot: None },
             projections: Vec::with_capacity(measured.len()),
@@ -166,9 +176,8 @@ impl Measurer {
     }
 }
 
-async fn in_time<T>(measuring: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
-    let late = || sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "measuring took too long"));
-    tokio::time::timeout(LIMIT, measuring).await.unwrap_or_else(|_| Err(late()))
+async fn in_time<T>(limit: Duration, measuring: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    tokio::time::timeout(limit, measuring).await.unwrap_or_else(|_| Err(database::timed_out("measuring")))
 }
 
 /// `None` if the projection has not been established yet.

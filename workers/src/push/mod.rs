@@ -12,9 +12,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::to_bytes;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::routing::post;
-use bus::{Delivery, Receipt, Settle};
+use bus::{Delivery, Receipt, Room, Settle, Taken};
 use events::Topic;
 use tokio::sync::{mpsc, oneshot};
 
@@ -33,6 +33,8 @@ const ANSWER: Duration = Duration::from_secs(50);
 pub struct Push {
     pub topic: &'static Topic,
     pub deliveries: mpsc::Sender<Delivery>,
+    /// Bodies in hand take as much of it as messages do.
+    pub room: Room,
     /// `None` only where nobody else can reach the port.
     pub verifier: Option<Arc<Verifier>>,
     pub metrics: Metrics,
@@ -62,6 +64,12 @@ impl Push {
                 ("refused", error.status(), error.to_string())
             })?;
         }
+        // Pub/Sub slows down when it hears this, and brings the message again.
+        if !self.room.is_open() {
+            let detail = "as many bytes as may be are being settled; it shall come again".to_owned();
+            return Err(("busy", StatusCode::TOO_MANY_REQUESTS, detail));
+        }
+        let taken = self.room.take(announced(&request));
         let body = to_bytes(request.into_body(), MAX_BODY).await.map_err(|error| {
             (
                 "too_large",
@@ -70,7 +78,8 @@ impl Push {
             )
         })?;
         let (answer, answered) = oneshot::channel();
-        let delivery = delivery(self.topic, &body, answer)?;
+        let delivery = delivery(self.topic, &body, Answer(answer, taken))?;
+        drop(body);
         let nacked = |detail: &str| ("nacked", StatusCode::SERVICE_UNAVAILABLE, detail.to_owned());
         self.deliveries.send(delivery).await.map_err(|_| nacked("this worker is stopping"))?;
         match tokio::time::timeout(ANSWER, answered).await {
@@ -82,14 +91,20 @@ impl Push {
 }
 
 /// The delivery that a body brings, with the HTTP answer as its receipt.
-fn delivery(topic: &Topic, body: &[u8], answer: oneshot::Sender<bool>) -> Result<Delivery, Refusal> {
+fn delivery(topic: &Topic, body: &[u8], answer: Answer) -> Result<Delivery, Refusal> {
     let malformed = |error: Malformed| ("malformed", StatusCode::BAD_REQUEST, error.to_string());
     let Pushed { message, message_id, published_at, attempt } = read(topic, body).map_err(malformed)?;
-    Ok(Delivery { message, message_id, published_at, attempt, receipt: Receipt::new(Answer(answer)) })
+    Ok(Delivery { message, message_id, published_at, attempt, receipt: Receipt::new(answer) })
 }
 
-/// The receipt of a pushed delivery: the status of the HTTP answer.
-struct Answer(oneshot::Sender<bool>);
+/// The bytes that a request says it has; without its word, the most that it may have.
+fn announced(request: &Request) -> usize {
+    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    length.map_or(MAX_BODY, |length: usize| length.min(MAX_BODY))
+}
+
+/// The receipt of a pushed delivery: the status of the HTTP answer, and the room that its body takes until then.
+struct Answer(oneshot::Sender<bool>, #[expect(dead_code, reason = "it is held, not read")] Taken);
 
 impl Settle for Answer {
     fn ack(self: Box<Self>) {
@@ -107,7 +122,7 @@ mod tests {
 
     fn refused(body: &str) -> Refusal {
         let (answer, _) = oneshot::channel();
-        delivery(events::TOPICS[0], body.as_bytes(), answer).expect_err(body)
+        delivery(events::TOPICS[0], body.as_bytes(), Answer(answer, Room::new(1).take(1))).expect_err(body)
     }
 
     #[test]
@@ -133,6 +148,7 @@ mod tests {
         let body = r#"{"message":{"data":"eyJ9","messageId":"1","attributes":null},
             "subscription":"projects/p/subscriptions/vocabulary-projection","deliveryAttempt":3}"#;
         let (answer, answered) = oneshot::channel();
+        let answer = Answer(answer, Room::new(1).take(1));
         let delivery = delivery(events::TOPICS[0], body.as_bytes(), answer).expect("a proper request");
         assert_eq!(delivery.attempt, Some(3));
         drop(delivery);

@@ -2,6 +2,7 @@
 //! again is resolving it again.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bus::{Delivery, Message, Receipt, Settle};
 use kill_points::kill_point;
@@ -9,10 +10,11 @@ use sqlx::types::Json;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{DECISIONS, POLL, pace};
+use super::queue::{self, Pace, Queue};
+use super::{DECISIONS, OPERATIONS, POLL};
 use crate::apply::{self, Applier, Mode, Tally};
 use crate::resolve::{self, Resolver};
-use crate::{dead_letters, operations, retry};
+use crate::{dead_letters, operations};
 
 type Attributes = BTreeMap<String, String>;
 
@@ -32,7 +34,7 @@ struct Decision {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum Error {
+pub(super) enum Error {
     #[error("resolving: {0}")]
     Resolve(#[from] resolve::Error),
     #[error("applying: {0}")]
@@ -47,35 +49,13 @@ impl From<sqlx::Error> for Error {
 
 impl RedriveMessages {
     pub async fn run(self, stop: CancellationToken) {
-        while retry::until_done("redriving messages", &stop, || self.pass(&stop)).await.is_some() {
-            if stop.run_until_cancelled(tokio::time::sleep(POLL)).await.is_none() {
-                break;
-            }
-        }
+        // What is tried again has waited long enough for whatever was to come before it.
+        let resolver = Resolver { patience: Duration::ZERO, ..self.resolver };
+        queue::run("redriving messages", &Self { resolver, ..self }, &stop).await;
     }
 
-    async fn pass(&self, stop: &CancellationToken) -> Result<(), Error> {
-        loop {
-            let decisions = self.decisions().await?;
-            let last = decisions.len() < DECISIONS as usize;
-            for decision in decisions {
-                if !decision.discard {
-                    self.retry(&decision).await?;
-                }
-                self.settle(&decision).await?;
-                pace(decision.rate, 1, stop).await;
-                if stop.is_cancelled() {
-                    return Ok(());
-                }
-            }
-            if last {
-                return Ok(operations::finish(&self.resolver.pool).await?);
-            }
-        }
-    }
-
-    async fn decisions(&self) -> sqlx::Result<Vec<Decision>> {
-        let rows = sqlx::query_file!("src/redrive/messages.sql", self.resolver.topic.name, DECISIONS)
+    async fn decisions(&self, operation: Uuid) -> sqlx::Result<Vec<Decision>> {
+        let rows = sqlx::query_file!("src/redrive/messages.sql", self.resolver.topic.name, operation, DECISIONS)
             .fetch_all(&self.resolver.pool)
             .await?;
         Ok(rows
@@ -88,7 +68,6 @@ impl RedriveMessages {
                 delivery: Delivery {
                     message: Message { data: row.payload.into(), attributes: row.attributes.0 },
                     message_id: row.message_id,
-                    // So old that it has waited long enough for whatever was to come before it.
                     published_at: None,
                     attempt: None,
                     receipt: Receipt::new(Nobody),
@@ -99,12 +78,17 @@ impl RedriveMessages {
 
     /// What it speaks of is applied, or it is parked again, which takes the decision away.
     async fn retry(&self, decision: &Decision) -> Result<(), Error> {
-        let resolved = self.resolver.resolve(std::slice::from_ref(&decision.delivery)).await?;
+        let mut resolved = self.resolver.resolve(std::slice::from_ref(&decision.delivery)).await?;
         kill_point!("redrive.message_resolved");
-        for applier in &self.appliers {
-            applier.apply(&resolved.events, Mode::Redrive).await?;
+        loop {
+            for applier in &self.appliers {
+                applier.apply(&resolved.events, Mode::Redrive).await?;
+            }
+            if resolved.rest.is_empty() {
+                return Ok(());
+            }
+            resolved = self.resolver.part(&resolved.rest).await?;
         }
-        Ok(())
     }
 
     async fn settle(&self, decision: &Decision) -> sqlx::Result<()> {
@@ -131,6 +115,37 @@ impl RedriveMessages {
         tx.commit().await?;
         kill_point!("redrive.message_settled");
         Ok(())
+    }
+}
+
+impl Queue for RedriveMessages {
+    type Error = Error;
+
+    async fn open(&self) -> Result<Vec<Uuid>, Error> {
+        operations::finish(&self.resolver.pool).await?;
+        let topic = Some(self.resolver.topic.name);
+        let open = sqlx::query_file_scalar!("src/redrive/open.sql", None::<&str>, topic, OPERATIONS);
+        Ok(open.fetch_all(&self.resolver.pool).await?)
+    }
+
+    async fn turn(&self, operation: Uuid, stop: &CancellationToken) -> Result<Duration, Error> {
+        let decisions = self.decisions(operation).await?;
+        let last = decisions.len() < DECISIONS as usize;
+        let mut pace = Pace::begin();
+        for decision in decisions {
+            if !decision.discard {
+                self.retry(&decision).await?;
+            }
+            self.settle(&decision).await?;
+            if pace.is_over(1, decision.rate) || stop.is_cancelled() {
+                return Ok(pace.rest());
+            }
+        }
+        if last {
+            operations::finish(&self.resolver.pool).await?;
+            return Ok(pace.rest().max(POLL));
+        }
+        Ok(pace.rest())
     }
 }
 

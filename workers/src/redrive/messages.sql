@@ -1,7 +1,6 @@
--- Binds: topic, most rows.
+-- Binds: topic, operation, most rows.
 -- Locks: none.
--- One statement: the decisions about messages, with the rate of their operation, the oldest letter first. The inner
--- limit is reached in the order of the index on what is decided.
+-- One statement: the operation's decisions about messages, with its rate, the oldest letter first.
 select
     parked.id,
     parked.decision as "decision!",
@@ -10,14 +9,11 @@ select
     coalesce(parked.message_id, '') as "message_id!",
     parked.payload,
     parked.attributes as "attributes: Json<Attributes>"
-from (
-    select id, decision, operation_id, message_id, payload, attributes
-    from parked_events
-    where projection is null
-    and topic = $1
-    and decision is not null
-    order by id
-    limit $2
-) as parked
+from parked_events as parked
 join operations as operation on operation.id = parked.operation_id
+where parked.projection is null
+and parked.topic = $1
+and parked.operation_id = $2
+and parked.decision is not null
 order by parked.id
+limit $3

@@ -1,30 +1,41 @@
 //! Makes decisions about dead letters true. The API writes them into `parked_events`; here a worker of the topic reads
-//! them, one dead letter after the other, at the rate that was asked for.
+//! them: operations side by side, within each one dead letter after the other, at the rate that was asked for.
 //!
 //! There is no claim and no cursor: the decisions themselves are the queue, and a step takes its own out in the
 //! transaction in which it does the work. It may be killed, and two workers may do the same at once.
 
 mod messages;
+mod queue;
+mod turns;
 
 use std::time::Duration;
 
 use event_store::database;
 use events::AggregateId;
+use queue::{Pace, Queue};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 pub use messages::RedriveMessages;
 
-use crate::apply::{Applier, Error, Redriven};
-use crate::{operations, retry};
+use crate::apply::{Applier, Error, Redriven, Refused};
+use crate::park::Reason;
+use crate::operations;
 
 /// How often a worker looks for decisions.
 const POLL: Duration = Duration::from_secs(1);
+
+/// Operations that take turns. Others join them when one is done.
+const OPERATIONS: i64 = 1000;
 
 /// Decisions read at a time.
 const DECISIONS: i64 = 100;
 
 /// Events of one aggregate applied in one transaction at most.
 const STEP: usize = 200;
+
+/// Times that an event that is alone may take too long, before the one for which it is parked again.
+const PATIENCE: u32 = 2;
 
 /// The dead letters of one projection.
 #[derive(Debug, Clone)]
@@ -39,66 +50,74 @@ struct Decision {
 
 impl Redrive {
     pub async fn run(self, stop: CancellationToken) {
-        while retry::until_done("redriving", &stop, || self.pass(&stop)).await.is_some() {
-            if stop.run_until_cancelled(tokio::time::sleep(POLL)).await.is_none() {
-                break;
-            }
-        }
+        queue::run("redriving", &self, &stop).await;
     }
 
-    /// Everything that is decided.
-    async fn pass(&self, stop: &CancellationToken) -> Result<(), Error> {
-        loop {
-            let decisions = self.decisions().await?;
-            let last = decisions.len() < DECISIONS as usize;
-            for decision in decisions {
-                self.aggregate(&decision, stop).await?;
-                if stop.is_cancelled() {
-                    return Ok(());
-                }
-            }
-            if last {
-                return Ok(operations::finish(&self.applier.pool).await?);
-            }
-        }
-    }
-
-    async fn decisions(&self) -> sqlx::Result<Vec<Decision>> {
-        let rows = sqlx::query_file!("src/redrive/decisions.sql", self.applier.projection.name(), DECISIONS)
+    async fn decisions(&self, operation: Uuid) -> sqlx::Result<Vec<Decision>> {
+        let name = self.applier.projection.name();
+        let rows = sqlx::query_file!("src/redrive/decisions.sql", name, operation, DECISIONS)
             .fetch_all(&self.applier.pool)
             .await?;
         let decision = |id, rate| Decision { aggregate_id: AggregateId(id), rate };
         Ok(rows.into_iter().map(|row| decision(row.aggregate_id, row.rate)).collect())
     }
 
-    /// Until nothing waits in the aggregate, or something is parked again.
-    async fn aggregate(&self, decision: &Decision, stop: &CancellationToken) -> Result<(), Error> {
-        let mut step = STEP;
-        let mut refused: Option<String> = None;
-        while !stop.is_cancelled() {
-            let refusal = refused.take();
-            let redriving = self.applier.redrive(decision.aggregate_id, step, refusal.as_deref());
+    /// Some of what waits in the aggregate. What is too much, or has poison in it, is halved until it goes through or the
+    /// poison is alone and first, and is parked again.
+    async fn step(&self, aggregate_id: AggregateId) -> Result<Redriven, Error> {
+        let mut limit = STEP;
+        let mut too_slow = 0;
+        let mut refused: Option<Refused> = None;
+        loop {
+            let redriving = self.applier.redrive(aggregate_id, limit, refused.as_ref());
             match database::heard("redriving", redriving).await {
-                Ok(Redriven::More(tally)) => pace(decision.rate, tally.applied, stop).await,
-                Ok(Redriven::Released(tally) | Redriven::Parked(tally)) => {
-                    pace(decision.rate, tally.applied.max(1), stop).await;
-                    break;
-                }
-                Ok(Redriven::Nothing) => break,
-                // One event fails the whole step. One by one, until that event is the first.
-                Err(error) if error.is_poison() && step > 1 => step = 1,
-                Err(error) if error.is_poison() => refused = Some(error.to_string()),
+                Ok(redriven) => return Ok(redriven),
+                Err(error) if (error.blames_an_event() || error.is_too_much()) && limit > 1 => limit /= 2,
+                Err(error) if refused.is_some() => return Err(error),
+                Err(Error::Condemned(_, refusal)) => refused = Some(refusal),
+                Err(error) if error.is_poison() => refused = Some((Reason::WriteFailed, error.to_string())),
+                Err(error) if error.is_too_slow() && too_slow < PATIENCE => too_slow += 1,
+                Err(error) if error.is_too_slow() => refused = Some((Reason::WriteFailed, error.to_string())),
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
     }
 }
 
-/// Waits as long as `events` may take at the rate.
-async fn pace(rate: Option<f64>, events: u64, stop: &CancellationToken) {
-    let wait = rate.and_then(|rate| Duration::try_from_secs_f64(events as f64 / rate).ok());
-    if let Some(wait) = wait {
-        stop.run_until_cancelled(tokio::time::sleep(wait)).await;
+impl Queue for Redrive {
+    type Error = Error;
+
+    async fn open(&self) -> Result<Vec<Uuid>, Error> {
+        operations::finish(&self.applier.pool).await?;
+        let name = Some(self.applier.projection.name());
+        let open = sqlx::query_file_scalar!("src/redrive/open.sql", name, None::<&str>, OPERATIONS);
+        Ok(open.fetch_all(&self.applier.pool).await?)
+    }
+
+    async fn turn(&self, operation: Uuid, stop: &CancellationToken) -> Result<Duration, Error> {
+        let decisions = self.decisions(operation).await?;
+        let last = decisions.len() < DECISIONS as usize;
+        let mut pace = Pace::begin();
+        for Decision { aggregate_id, rate } in decisions {
+            // Until nothing waits in the aggregate, or something is parked again.
+            loop {
+                let (events, over) = match self.step(aggregate_id).await? {
+                    Redriven::More(tally) => (tally.applied, false),
+                    Redriven::Released(tally) | Redriven::Parked(tally) => (tally.applied.max(1), true),
+                    Redriven::Nothing => (0, true),
+                };
+                if pace.is_over(events, rate) || stop.is_cancelled() {
+                    return Ok(pace.rest());
+                }
+                if over {
+                    break;
+                }
+            }
+        }
+        if last {
+            operations::finish(&self.applier.pool).await?;
+            return Ok(pace.rest().max(POLL));
+        }
+        Ok(pace.rest())
     }
 }

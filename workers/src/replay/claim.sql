@@ -1,6 +1,7 @@
 -- Binds: runner, projections it can run, seconds of silence after which a running operation is taken over.
 -- Locks: the row that is claimed; rows that others are claiming are passed by.
--- One statement, because finding and taking must not be two.
+-- One statement, because finding and taking must not be two. Whoever was served least recently is next. A sign of life in
+-- the future is from before the clock went back.
 update operations
 set
     state = 'running',
@@ -15,9 +16,9 @@ where id = (
     and (
         state = 'pending'
         or (state = 'running' and heartbeat_at < clock_timestamp() - make_interval(secs => $3))
-        or (state = 'running' and runner = $1)
+        or (state = 'running' and heartbeat_at > clock_timestamp() + make_interval(secs => $3))
     )
-    order by created_at
+    order by heartbeat_at nulls first, created_at
     limit 1
     for update skip locked
 )

@@ -8,11 +8,13 @@ mod path;
 mod selection;
 mod store;
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::future::Future;
+use std::pin::pin;
+use std::time::{Duration, Instant};
 
 use event_store::{database, read};
 use events::Position;
+use futures::stream::{self, StreamExt};
 use kill_points::kill_point;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -53,71 +55,145 @@ impl Error {
     }
 }
 
+impl Error {
+    /// Fewer positions may go through.
+    fn is_too_much(&self) -> bool {
+        match self {
+            Self::Read(read::Error::Database(error)) => database::is_too_much(error),
+            Self::Read(read::Error::Gap { .. }) => false,
+            Self::Apply(error) => error.is_too_much(),
+        }
+    }
+}
+
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         Self::Read(error.into())
     }
 }
 
-/// Runs the replays of some projections, one at a time.
+/// Replays that run at the same time.
+const SIDE_BY_SIDE: usize = 4;
+
+/// Between two signs of life while a page takes long; others wait for three of them.
+const BEAT: Duration = Duration::from_secs(10);
+
+/// How long a replay goes on before another that waits has its turn, and how long one that failed keeps its place.
+const TURN: Duration = Duration::from_secs(5);
+
+/// Runs the replays of some projections, some of them side by side. More take turns.
+///
+/// Each turn is under a claim of its own. A claim that was lost, to another process or by a jump of the clock, stops at the
+/// next page or sign of life; what two did of the same page has one effect, as everything that is applied twice.
 pub struct Replays {
     appliers: Vec<Applier>,
-    runner: Uuid,
 }
+
+/// Pages that are done: the last position, events seen, what became of them.
+type Paged = (Position, u64, Tally);
 
 impl Replays {
     pub fn of(appliers: &[Applier]) -> Self {
-        Self { appliers: appliers.to_vec(), runner: Uuid::now_v7() }
+        Self { appliers: appliers.to_vec() }
     }
 
     pub async fn run(self, stop: CancellationToken) {
-        while !stop.is_cancelled() {
-            let ran = retry::until_done("running a replay", &stop, || self.run_one(&stop)).await;
-            if ran == Some(false) {
-                stop.run_until_cancelled(tokio::time::sleep(POLL)).await;
+        let claims = stream::unfold((), |()| async { Some((self.next(&stop).await?, ())) });
+        claims.for_each_concurrent(SIDE_BY_SIDE, |claim| self.serve(claim, &stop)).await;
+    }
+
+    /// Waits for a replay that nobody runs; `None` if stopped.
+    async fn next(&self, stop: &CancellationToken) -> Option<Claim> {
+        loop {
+            if let Some(claim) = retry::until_done("looking for replays", stop, || self.claim()).await? {
+                return Some(claim);
             }
+            stop.run_until_cancelled(tokio::time::sleep(POLL)).await?;
         }
     }
 
-    /// Runs the oldest replay that nobody runs; `false` if there is none.
-    async fn run_one(&self, stop: &CancellationToken) -> Result<bool, Error> {
-        let Some(first) = self.appliers.first() else { return Ok(false) };
-        let names: Vec<_> = self.appliers.iter().map(|applier| applier.projection.name()).collect();
-        let Some(claim) = store::claim(&first.pool, self.runner, &names).await? else { return Ok(false) };
+    async fn claim(&self) -> sqlx::Result<Option<Claim>> {
+        let Some(first) = self.appliers.first() else { return Ok(None) };
+        store::claim(&first.pool, Uuid::now_v7(), &self.names()).await
+    }
+
+    fn names(&self) -> Vec<&'static str> {
+        self.appliers.iter().map(|applier| applier.projection.name()).collect()
+    }
+
+    /// A turn of a replay.
+    async fn serve(&self, claim: Claim, stop: &CancellationToken) {
         let Some(applier) = self.appliers.iter().find(|applier| applier.projection.name() == claim.projection) else {
-            return Ok(false);
+            return;
         };
+        let Err(error) = self.run_claimed(applier, &claim, stop).await else { return };
+        tracing::warn!(operation = %claim.id, projection = claim.projection, %error, "replay: failed; it goes on later");
+        stop.run_until_cancelled(tokio::time::sleep(TURN)).await;
+        if let Err(error) = store::release(&applier.pool, claim.id, claim.runner).await {
+            // Its silence releases it.
+            tracing::debug!(operation = %claim.id, error = %database::describe(&error), "replay: not given back");
+        }
+    }
+
+    async fn run_claimed(&self, applier: &Applier, claim: &Claim, stop: &CancellationToken) -> Result<(), Error> {
+        let began = Instant::now();
         let mut position = claim.position;
+        let mut window = WINDOW;
         let path = Path::to(&claim.selection, position, claim.upto, &applier.pool).await?;
         tracing::info!(operation = %claim.id, projection = claim.projection, ?path, "replay: running");
         kill_point!("replay.claimed");
         while position < claim.upto {
             if stop.is_cancelled() {
                 // Another worker, or this one after its restart, goes on from the last page.
-                store::release(&applier.pool, claim.id, self.runner).await?;
-                return Ok(true);
+                return Ok(store::release(&applier.pool, claim.id, claim.runner).await?);
             }
-            let page = database::heard("replaying", self.page(applier, &claim, path, position));
-            let (next, seen, tally) = match page.await {
+            if began.elapsed() >= TURN && store::give_way(&applier.pool, claim.id, claim.runner, &self.names()).await? {
+                return Ok(());
+            }
+            let page = database::heard("replaying", self.page(applier, claim, path, position, window));
+            let (next, seen, tally) = match self.alive(applier, claim, page).await {
+                Ok(Some(paged)) => paged,
+                Ok(None) => return Ok(taken_over(claim)),
+                Err(error) if error.is_too_much() && window > 1 => {
+                    window /= 2;
+                    tracing::warn!(operation = %claim.id, %error, window, "replay: fewer positions at a time");
+                    continue;
+                }
                 Err(error) if !error.is_transient() => {
                     tracing::error!(operation = %claim.id, projection = claim.projection, %error, "replay: failed");
-                    store::fail(&applier.pool, claim.id, self.runner, &error.to_string()).await?;
-                    return Ok(true);
+                    return Ok(store::fail(&applier.pool, claim.id, claim.runner, &error.to_string()).await?);
                 }
-                page => page?,
+                Err(error) => return Err(error),
             };
             kill_point!("replay.applied");
+            window = (window * 2).min(WINDOW);
             position = next;
-            if !store::progress(&applier.pool, claim.id, self.runner, position, seen, tally).await? {
-                tracing::warn!(operation = %claim.id, "replay: another worker took it over");
-                return Ok(true);
+            if !store::progress(&applier.pool, claim.id, claim.runner, position, seen, tally).await? {
+                return Ok(taken_over(claim));
             }
             kill_point!("replay.noted");
         }
-        store::succeed(&applier.pool, claim.id, self.runner).await?;
+        store::succeed(&applier.pool, claim.id, claim.runner).await?;
         kill_point!("replay.succeeded");
         tracing::info!(operation = %claim.id, projection = claim.projection, "replay: succeeded");
-        Ok(true)
+        Ok(())
+    }
+
+    /// The work, with a sign of life now and then; `None` if another has taken it over.
+    async fn alive(
+        &self,
+        applier: &Applier,
+        claim: &Claim,
+        work: impl Future<Output = Result<Paged, Error>>,
+    ) -> Result<Option<Paged>, Error> {
+        let mut work = pin!(work);
+        loop {
+            match tokio::time::timeout(BEAT, &mut work).await {
+                Ok(done) => return done.map(Some),
+                Err(_) if store::beat(&applier.pool, claim.id, claim.runner).await? => {}
+                Err(_) => return Ok(None),
+            }
+        }
     }
 
     /// Applies the next events of the selection; how far that is, and how many they were.
@@ -127,10 +203,11 @@ impl Replays {
         claim: &Claim,
         path: Path,
         after: Position,
-    ) -> Result<(Position, u64, Tally), Error> {
+        window: i64,
+    ) -> Result<Paged, Error> {
         let (events, upto) = match path {
-            Path::Positions => window(applier, claim, after).await?,
-            path => selected(applier, claim, path, after).await?,
+            Path::Positions => windowed(applier, claim, after, window).await?,
+            path => selected(applier, claim, path, after, window.min(BATCH)).await?,
         };
         let seen = events.len() as u64;
         let tally = if events.is_empty() { Tally::default() } else { applier.apply(&events, Mode::Replay).await? };
@@ -139,25 +216,46 @@ impl Replays {
 }
 
 /// What is selected of the next positions.
-async fn window(applier: &Applier, claim: &Claim, after: Position) -> Result<(Vec<Event>, Position), Error> {
+async fn windowed(
+    applier: &Applier,
+    claim: &Claim,
+    after: Position,
+    window: i64,
+) -> Result<(Vec<Event>, Position), Error> {
     let filter = claim.selection.filter(applier.projection.topic());
-    let page = read::page(&applier.pool, after, claim.upto, WINDOW, &filter).await?;
-    let included = page.events.into_iter().filter(|event| claim.selection.includes(event.occurred_at));
-    Ok((included.map(Arc::new).collect(), page.upto))
+    let page = read::page(&applier.pool, after, claim.upto, window, &filter).await?;
+    let events = Event::all(page.events, page.unreadable);
+    Ok((events.filter(|event| claim.selection.includes(event.occurred_at)).collect(), page.upto))
 }
 
-/// The next events that an index leads to.
+/// The next events that an index leads to. What is not good for one batch is left to the next page.
 async fn selected(
     applier: &Applier,
     claim: &Claim,
     path: Path,
     after: Position,
+    mut limit: i64,
 ) -> Result<(Vec<Event>, Position), Error> {
     let projection = applier.projection;
     let range = (after, claim.upto);
-    let found = path.page(&applier.pool, projection.name(), projection.topic(), &claim.selection, range, BATCH).await?;
-    let upto = found.last().filter(|_| found.len() as i64 == BATCH).map_or(claim.upto, |last| last.position);
-    let ids: Vec<_> = found.into_iter().map(|selected| selected.event_id).collect();
-    let events = read::by_id(&applier.pool, &ids).await?;
-    Ok((events.into_iter().map(Arc::new).collect(), upto))
+    loop {
+        let found =
+            path.page(&applier.pool, projection.name(), projection.topic(), &claim.selection, range, limit).await?;
+        let ids: Vec<_> = found.iter().map(|selected| selected.event_id).collect();
+        let (mut events, rest) = applier.read(&ids).await?;
+        let upto = match found.iter().find(|selected| rest.contains(&selected.event_id)) {
+            Some(left) => Position(left.position.0 - 1),
+            None => found.last().filter(|_| found.len() as i64 == limit).map_or(claim.upto, |last| last.position),
+        };
+        if upto > after {
+            events.retain(|event| event.position <= upto);
+            return Ok((events, upto));
+        }
+        // They come in no order, and the first was left. One alone is always read.
+        limit = (limit / 8).max(1);
+    }
+}
+
+fn taken_over(claim: &Claim) {
+    tracing::warn!(operation = %claim.id, "replay: another worker took it over");
 }

@@ -42,6 +42,7 @@ pub struct NewReplay {
 
 pub(super) struct Claim {
     pub id: Uuid,
+    pub runner: Uuid,
     pub projection: String,
     pub selection: Selection,
     pub position: Position,
@@ -129,6 +130,7 @@ pub(super) async fn claim(pool: &PgPool, runner: Uuid, projections: &[&str]) -> 
         sqlx::query_file!("src/replay/claim.sql", runner, projections as &[&str], SILENCE).fetch_optional(pool).await?;
     Ok(row.map(|row| Claim {
         id: row.id,
+        runner,
         projection: row.projection,
         selection: row.selection.0,
         position: Position(row.position),
@@ -187,9 +189,41 @@ pub(super) async fn fail(pool: &PgPool, id: Uuid, runner: Uuid, error: &str) -> 
     .map(drop)
 }
 
+/// A sign of life while a page takes long. `false` if the operation is no longer ours.
+pub(super) async fn beat(pool: &PgPool, id: Uuid, runner: Uuid) -> sqlx::Result<bool> {
+    let ours = sqlx::query!(
+        "update operations set heartbeat_at = clock_timestamp() where id = $1 and runner = $2",
+        id,
+        runner
+    );
+    Ok(ours.execute(pool).await?.rows_affected() == 1)
+}
+
+/// Gives it back; others come first.
 pub(super) async fn release(pool: &PgPool, id: Uuid, runner: Uuid) -> sqlx::Result<()> {
-    sqlx::query!("update operations set state = 'pending', runner = null where id = $1 and runner = $2", id, runner)
-        .execute(pool)
-        .await
-        .map(drop)
+    sqlx::query!(
+        "update operations set state = 'pending', runner = null, heartbeat_at = clock_timestamp()
+         where id = $1 and runner = $2",
+        id,
+        runner
+    )
+    .execute(pool)
+    .await
+    .map(drop)
+}
+
+/// Gives it back if another waits that nobody runs; whether it did.
+pub(super) async fn give_way(pool: &PgPool, id: Uuid, runner: Uuid, projections: &[&str]) -> sqlx::Result<bool> {
+    let gave = sqlx::query!(
+        "update operations set state = 'pending', runner = null, heartbeat_at = clock_timestamp()
+         where id = $1 and runner = $2
+         and exists (
+             select from operations as waiting
+             where waiting.kind = 'repair' and waiting.state = 'pending' and waiting.projection = any($3)
+         )",
+        id,
+        runner,
+        projections as &[&str]
+    );
+    Ok(gave.execute(pool).await?.rows_affected() == 1)
 }

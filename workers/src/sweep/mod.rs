@@ -3,18 +3,21 @@
 //! It reads the store, not the bus. An event that is still unsettled when the bus had its time is taken from the store,
 //! so that a loss in the bus can never become a loss in a read model.
 
-use std::time::Duration;
+mod marks;
 
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use event_store::database;
 use event_store::tail::Head;
-use event_store::{database, read};
 use events::{EventId, Position};
 use kill_points::kill_point;
-use std::sync::Arc;
+use sqlx::{Connection, PgConnection};
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::{self, Applier, Mode};
 use crate::retry;
-use crate::verdict::Event;
+use marks::Marks;
 
 /// Positions looked at in one statement.
 const WINDOW: i64 = 10_000;
@@ -34,6 +37,7 @@ pub struct Sweep {
 }
 
 /// Where the projection stands before a look.
+#[derive(Debug, Clone, Copy)]
 struct Progress {
     generation: i32,
     settled: Position,
@@ -48,10 +52,28 @@ struct Unsettled {
     age: Duration,
 }
 
+/// What a sweep has seen of the store.
+struct Look {
+    before: Progress,
+    head: Position,
+    /// The last position of the window.
+    upto: Position,
+    unsettled: Vec<Unsettled>,
+}
+
+impl Look {
+    /// Everything up to here is settled.
+    fn reached(&self) -> Position {
+        let reached = self.unsettled.first().map_or(self.upto, |first| Position(first.position.0 - 1));
+        reached.max(self.before.settled)
+    }
+}
+
 impl Sweep {
     /// Sweeps until stopped.
     pub async fn run(self, stop: CancellationToken) {
-        while let Some(settled) = retry::until_done("sweeping", &stop, || self.pass(&stop)).await {
+        let marks = Mutex::new(Marks::default());
+        while let Some(settled) = retry::until_done("sweeping", &stop, || self.pass(&marks, &stop)).await {
             let wait = async {
                 tokio::time::sleep(PAUSE).await;
                 self.head.past(settled).await;
@@ -63,50 +85,91 @@ impl Sweep {
     }
 
     /// Sweeps up to the head of the store, or to the first event for which the bus still has time.
-    async fn pass(&self, stop: &CancellationToken) -> Result<Position, apply::Error> {
+    async fn pass(&self, marks: &Mutex<Marks>, stop: &CancellationToken) -> Result<Position, apply::Error> {
         loop {
-            if let Some(settled) = database::heard("sweeping", self.step(stop)).await? {
+            if let Some(settled) = database::heard("sweeping", self.step(marks, stop)).await? {
                 return Ok(settled);
             }
         }
     }
 
     /// Sweeps a window; how far it is settled, if there is nothing more to do for now.
-    async fn step(&self, stop: &CancellationToken) -> Result<Option<Position>, apply::Error> {
-        let progress = self.progress().await?;
-        let head = read::head(&self.applier.pool).await?;
-        let upto = Position(head.0.min(progress.settled.0 + WINDOW));
-        let unsettled = self.unsettled(&progress, upto).await?;
-        kill_point!("sweep.looked");
-        let reached = unsettled.first().map_or(upto, |first| Position(first.position.0 - 1));
-        self.settle(&progress, reached.max(progress.settled)).await?;
-        kill_point!("sweep.settled");
-
-        let overdue: Vec<_> =
-            unsettled.iter().filter(|event| event.age >= self.grace).map(|event| event.event_id).collect();
+    async fn step(&self, marks: &Mutex<Marks>, stop: &CancellationToken) -> Result<Option<Position>, apply::Error> {
+        let look = self.look_and_settle().await?;
+        let (head, upto, reached) = (look.head, look.upto, look.reached());
+        let seen = marks.lock().expect("nothing panics while it holds this lock").see(head, Instant::now(), self.grace);
+        let overdue: Vec<_> = look
+            .unsettled
+            .iter()
+            .filter(|event| event.age >= self.grace || event.position <= seen)
+            .map(|event| event.event_id)
+            .collect();
         if stop.is_cancelled() || overdue.is_empty() && (reached == head || reached < upto) {
-            // Not what it reached: a hold that ended meanwhile keeps it from settling, and it must look again.
-            return Ok(Some(self.progress().await?.settled));
+            return Ok(Some(reached));
         }
-        let events: Vec<Event> = read::by_id(&self.applier.pool, &overdue).await?.into_iter().map(Arc::new).collect();
+        // What is not good for one batch is still unsettled, and found by the next step.
+        let (events, _) = self.applier.read(&overdue).await?;
         self.applier.apply(&events, Mode::Sweep).await?;
         kill_point!("sweep.applied");
         Ok(None)
     }
 
-    async fn progress(&self) -> sqlx::Result<Progress> {
+    /// Looks, and settles what it saw to be settled. If holds ended in the meantime it looks again while none can end, so
+    /// that it gets on however many end.
+    async fn look_and_settle(&self) -> sqlx::Result<Look> {
+        let mut db = self.applier.pool.acquire().await?;
+        let before = self.progress(&mut db).await?;
+        let look = self.look(&mut db, before).await?;
+        kill_point!("sweep.looked");
+        let settled = self.settle(&mut db, &look).await?;
+        kill_point!("sweep.settled");
+        if settled || look.reached() == look.before.settled {
+            return Ok(look);
+        }
+        let now = self.progress(&mut db).await?;
+        if (now.generation, now.releases) == (look.before.generation, look.before.releases) {
+            // Another worker's sweep was first.
+            return Ok(look);
+        }
+        let mut tx = db.begin().await?;
+        let before = self.progress_locked(&mut tx).await?;
+        let look = self.look(&mut tx, before).await?;
+        self.settle(&mut tx, &look).await?;
+        tx.commit().await?;
+        Ok(look)
+    }
+
+    async fn look(&self, db: &mut PgConnection, before: Progress) -> sqlx::Result<Look> {
+        let head = self.head.look(&mut *db).await?;
+        let upto = Position(head.0.min(before.settled.0 + WINDOW));
+        let unsettled = self.unsettled(db, &before, upto).await?;
+        Ok(Look { before, head, upto, unsettled })
+    }
+
+    async fn progress(&self, db: &mut PgConnection) -> sqlx::Result<Progress> {
         let row = sqlx::query!(
             "select generation, settled_position, releases
              from projections join projection_progress using (generation)
              where name = $1 and projection = name",
             self.applier.projection.name()
         )
-        .fetch_one(&self.applier.pool)
+        .fetch_one(db)
         .await?;
         Ok(Progress { generation: row.generation, settled: Position(row.settled_position), releases: row.releases })
     }
 
-    async fn unsettled(&self, progress: &Progress, upto: Position) -> sqlx::Result<Vec<Unsettled>> {
+    async fn progress_locked(&self, db: &mut PgConnection) -> sqlx::Result<Progress> {
+        let row =
+            sqlx::query_file!("src/sweep/progress.sql", self.applier.projection.name()).fetch_one(db).await?;
+        Ok(Progress { generation: row.generation, settled: Position(row.settled_position), releases: row.releases })
+    }
+
+    async fn unsettled(
+        &self,
+        db: &mut PgConnection,
+        progress: &Progress,
+        upto: Position,
+    ) -> sqlx::Result<Vec<Unsettled>> {
         let types = self.applier.projection.topic().aggregate_types;
         let rows = sqlx::query_file!(
             "src/sweep/unsettled.sql",
@@ -117,7 +180,7 @@ impl Sweep {
             types as &[&str],
             BATCH as i64
         )
-        .fetch_all(&self.applier.pool)
+        .fetch_all(db)
         .await?;
         let event = |event_id, position, age_seconds: f64| Unsettled {
             event_id: EventId(event_id),
@@ -127,18 +190,12 @@ impl Sweep {
         Ok(rows.into_iter().map(|row| event(row.event_id, row.position, row.age_seconds)).collect())
     }
 
-    async fn settle(&self, progress: &Progress, position: Position) -> sqlx::Result<()> {
-        let Progress { generation, releases, settled } = *progress;
-        sqlx::query_file!(
-            "src/sweep/settle.sql",
-            self.applier.projection.name(),
-            generation,
-            position.0,
-            releases,
-            settled.0
-        )
-        .execute(&self.applier.pool)
-        .await
-        .map(drop)
+    /// Whether the settled position moved; the heartbeat is written in any case.
+    async fn settle(&self, db: &mut PgConnection, look: &Look) -> sqlx::Result<bool> {
+        let Progress { generation, settled, releases } = look.before;
+        let (name, reached) = (self.applier.projection.name(), look.reached());
+        let undisturbed =
+            sqlx::query_file_scalar!("src/sweep/settle.sql", name, generation, reached.0, releases, settled.0);
+        Ok(undisturbed.fetch_optional(db).await? == Some(true) && reached > settled)
     }
 }

@@ -160,11 +160,11 @@ enum Applying {
 impl Applying {
     async fn start(database: &Database, way: &Way) -> Result<Self> {
         Ok(match *way {
-            Way::Batches { projection, .. } => Self::Batches(Applier {
-                projection: registry::named(projection).context("no such projection")?,
-                pool: roles::applying_pool(&database.url, 2)?,
-                metrics: workers::Metrics::register(&Registry::new())?,
-            }),
+            Way::Batches { projection, .. } => Self::Batches(Applier::new(
+                registry::named(projection).context("no such projection")?,
+                roles::applying_pool(&database.url, 2)?,
+                workers::Metrics::register(&Registry::new())?,
+            )),
             Way::OneByOne => Self::OneByOne(OneByOne::connect(database).await?),
         })
     }
@@ -223,9 +223,14 @@ async fn history(store: &Database, topic: &Topic) -> Result<Vec<Event>> {
     let pool = store.pool()?;
     let head = read::head(&pool).await?;
     let filter = Filter::aggregate_types(topic.aggregate_types);
-    let page = read::page(&pool, Position::START, head, head.0, &filter).await?;
+    let (mut events, mut after) = (Vec::new(), Position::START);
+    while after < head {
+        let page = read::page(&pool, after, head, head.0, &filter).await?;
+        events.extend(page.events.into_iter().map(Event::new));
+        after = page.upto;
+    }
     pool.close().await;
-    Ok(page.events.into_iter().map(Event::new).collect())
+    Ok(events)
 }
 
 /// The first events of all aggregates, then all second ones, and so on: the sample has one session after another, and

@@ -1,0 +1,26 @@
+//! How long the database may be silent.
+
+use std::future::Future;
+use std::time::Duration;
+
+use crate::primary::unless_changed;
+
+/// How long a piece of work may take that the server limits to a minute a statement. Whoever hears nothing for so long has
+/// lost the connection without being told: a firewall or a proxy forgot it, a machine lost its power.
+pub const SILENCE: Duration = Duration::from_secs(150);
+
+/// Gives up on a database that has fallen silent, and at once on one that is no longer the primary. What was committed is
+/// kept; the rest is for the caller to try again.
+///
+/// # Errors
+/// Those of `work`, and a transient one after [`SILENCE`] or after a change of the primary.
+pub async fn heard<T, E: From<sqlx::Error>>(doing: &str, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    // Boxed, because what is waited for may be large, and each layer around it would hold it once more.
+    let heard = tokio::time::timeout(SILENCE, Box::pin(work));
+    unless_changed(async { heard.await.unwrap_or_else(|_| Err(timed_out(doing).into())) }).await
+}
+
+/// The transient error of what took too long.
+pub fn timed_out(doing: &str) -> sqlx::Error {
+    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, format!("{doing} took too long")))
+}

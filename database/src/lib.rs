@@ -1,0 +1,24 @@
+//! Postgres as the fleet meets it: what it says, how it is connected to, how long it may take, which migrations it has, and
+//! which server may be believed.
+//!
+//! This crate must not know any table of the store or of the workers.
+
+pub mod deadline;
+pub mod migrations;
+pub mod options;
+pub mod pool;
+pub mod pooler;
+pub mod primary;
+pub mod session;
+pub mod sqlstate;
+pub mod watch;
+
+pub use deadline::{SILENCE, heard, timed_out};
+pub use migrations::Migrations;
+pub use options::options;
+pub use pool::Endpoint;
+pub use primary::{Primary, is_known_to_be_away};
+pub use session::Session;
+pub use sqlstate::{
+    MIGRATE, blames_data, describe, is_timeout, is_too_much, is_transient, is_unique_violation, is_unreadable, lacks_migrations,
+};

@@ -1,0 +1,85 @@
+//! Pools: one for reading and administering, one for applying.
+
+use std::time::Duration;
+
+use log::LevelFilter;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{PgConnection, PgPool, Row};
+
+use crate::primary::Primary;
+use crate::session::Session;
+
+/// How long a connection may take to say that it is there.
+const GLANCE: Duration = Duration::from_secs(2);
+
+/// The same for one that comes back with something unfinished.
+const GOODBYE: Duration = Duration::from_secs(10);
+
+/// The way to the database, and what is known of who answers there. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    pub options: PgConnectOptions,
+    pub primary: Primary,
+}
+
+impl Endpoint {
+    /// Whoever answers is believed if it can be written when the connection is opened. For commands, which end soon.
+    ///
+    /// # Errors
+    /// The URL is not one of Postgres.
+    pub fn new(url: &str) -> sqlx::Result<Self> {
+        Ok(Self { options: crate::options(url)?, primary: Primary::default() })
+    }
+
+    /// A pool for reading and administering. It does not connect before it is used.
+    pub fn reading(&self, connections: u32) -> PgPool {
+        self.pool(connections, Session::Any, true).connect_lazy_with(self.options.clone())
+    }
+
+    /// A pool for applying. A connection is not tried out before its use; a broken one fails the transaction, which is
+    /// tried again.
+    ///
+    /// Plans are made once for each connection and kept, because planning would cost a small batch more than all else.
+    /// What is kept must be right for every batch and for tables of any size, also when it was made while they were
+    /// empty: so only plans that go from the rows in hand to the tables by index. See docs/adr/0012.
+    pub fn applying(&self, connections: u32) -> PgPool {
+        self.pool(connections, Session::Applying, false).connect_lazy_with(self.options.clone())
+    }
+
+    /// What was connected before the primary changed is closed instead of used: found by its age, without asking. What is
+    /// `tried` before its use is asked after that, and for a moment only, for the pool itself would wait for an answer.
+    fn pool(&self, connections: u32, session: Session, tried: bool) -> PgPoolOptions {
+        let (opened, used, back) = (self.primary.clone(), self.primary.clone(), self.primary.clone());
+        PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(Duration::from_secs(10))
+            .acquire_slow_level(LevelFilter::Debug)
+            .after_connect(move |connection, _| {
+                let primary = opened.clone();
+                Box::pin(async move { primary.admit(&session.begin(connection).await?).await })
+            })
+            .test_before_acquire(false)
+            .before_acquire(move |connection, its| {
+                let (primary, valid) = (used.clone(), !used.voids(its.age));
+                Box::pin(
+                    async move { Ok(valid && (!tried || answers(connection, GLANCE).await || primary.look_again())) },
+                )
+            })
+            .after_release(move |connection, its| {
+                let (primary, valid) = (back.clone(), !back.voids(its.age));
+                Box::pin(async move { Ok(valid && (answers(connection, GOODBYE).await || primary.look_again())) })
+            })
+    }
+}
+
+/// Whether a connection still answers, and is outside of a transaction. The pool itself would wait for ever for the first
+/// and warn of each that does not, and it cannot know the second: who gives up while `begin` is under way has begun without
+/// knowing it, and what the next one then writes without a transaction of his own would never be committed.
+async fn answers(connection: &mut PgConnection, limit: Duration) -> bool {
+    // The simple protocol, in which a statement outside of a transaction begins with its own.
+    let asked = sqlx::raw_sql("select now() <> statement_timestamp()").fetch_one(connection);
+    match tokio::time::timeout(limit, asked).await {
+        Ok(Ok(row)) => row.try_get::<bool, _>(0).is_ok_and(|begun| !begun),
+        _ => false,
+    }
+}

@@ -1,0 +1,92 @@
+//! Looks who answers, again and again, always over a new connection.
+
+use std::time::{Duration, Instant};
+
+use sqlx::Connection;
+use sqlx::postgres::PgConnectOptions;
+use tokio::time::timeout;
+
+use crate::describe;
+use crate::pool::Endpoint;
+use crate::primary::{Primary, Seen};
+use crate::session::Session;
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(1500);
+
+/// How long a look may take.
+pub const LIMIT: Duration = Duration::from_secs(2);
+
+/// Between two looks that somebody asked for.
+const SHORTEST: Duration = Duration::from_millis(200);
+
+impl Endpoint {
+    /// Watches who the primary is for as long as this process runs, and has all of its parts go by that.
+    ///
+    /// # Errors
+    /// The URL is not one of Postgres.
+    pub fn watched(url: &str) -> sqlx::Result<Self> {
+        let endpoint = Self::new(url)?;
+        endpoint.primary.publish();
+        tokio::spawn(watch(endpoint.clone()));
+        Ok(endpoint)
+    }
+}
+
+async fn watch(endpoint: Endpoint) {
+    let Endpoint { options, primary } = endpoint;
+    let mut since: Option<Instant> = None;
+    loop {
+        let mut seen = look(&options).await;
+        if seen == silent() && !matches!(primary.state().seen, Seen::Nothing | Seen::Away(_)) {
+            // A busy machine takes longer, once.
+            seen = look(&options).await;
+        }
+        say(&primary, &seen, &mut since);
+        primary.observe(seen);
+        tokio::time::sleep(SHORTEST).await;
+        let _ = timeout(PAUSE - SHORTEST, primary.asked_to_look()).await;
+    }
+}
+
+fn silent() -> Seen {
+    Seen::Away(format!("nothing heard within {} s", LIMIT.as_secs()))
+}
+
+async fn look(options: &PgConnectOptions) -> Seen {
+    let looking = async {
+        let (connection, answer) = Session::Any.connect(options).await?;
+        let _ = connection.close().await;
+        Ok::<_, sqlx::Error>(answer)
+    };
+    match timeout(LIMIT, looking).await {
+        Ok(Ok(answer)) => answer.refusal.map_or(Seen::Primary(answer.server), Seen::Refused),
+        Ok(Err(error)) => Seen::Away(describe(&error)),
+        Err(_) => silent(),
+    }
+}
+
+/// One line when something is wrong, one when it is right again. Whoever fails meanwhile need not say why.
+fn say(primary: &Primary, seen: &Seen, since: &mut Option<Instant>) {
+    let before = primary.state().seen;
+    match seen {
+        Seen::Primary(server) => {
+            if let Some(since) = since.take() {
+                tracing::info!(%server, seconds = since.elapsed().as_secs_f64(), "the database is there again");
+            } else if let Seen::Primary(before) = before
+                && before != *server
+            {
+                tracing::warn!(%server, %before, "the primary has changed: connecting anew");
+            }
+        }
+        Seen::Refused(reason) if before != *seen => {
+            since.get_or_insert_with(Instant::now);
+            tracing::warn!(reason, "no primary: nothing is written, and nothing that is read is believed");
+        }
+        Seen::Away(reason) if since.is_none() => {
+            *since = Some(Instant::now());
+            tracing::warn!(reason, "the database does not answer; trying again until it does");
+        }
+        Seen::Refused(_) | Seen::Away(_) | Seen::Nothing => {}
+    }
+}
