@@ -1,6 +1,7 @@
 //! What a session is set to, and who it is with.
 
 use std::fmt;
+use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::types::chrono::{DateTime, Utc};
@@ -20,8 +21,13 @@ const EVERY: [(&str, &str); 9] = [
     ("tcp_keepalives_count", "3"),
 ];
 
-/// Settings of sessions that apply events: plans from the rows in hand to the tables by index. See docs/adr/0012.
-const APPLYING: [(&str, &str); 5] = [
+/// Settings of sessions that read and administer: each statement is planned with what it binds, for the tables as they are. A
+/// plan that was kept from when they were empty would go through them whole.
+const ANY: [(&str, &str); 2] = [("plan_cache_mode", "force_custom_plan"), ("jit", "off")];
+
+/// Settings of sessions that send the same few statements for ever: plans from the rows in hand to the tables by index. See
+/// docs/adr/0012.
+const BY_KEY: [(&str, &str); 5] = [
     ("plan_cache_mode", "force_generic_plan"),
     ("enable_seqscan", "off"),
     ("enable_hashjoin", "off"),
@@ -34,6 +40,9 @@ const APPLYING: [(&str, &str); 5] = [
 pub enum Session {
     Any,
     Applying,
+    /// The event store's writer, of which an attempt takes at most so long. What it does, it does under the head row's lock,
+    /// so that the server must give up before it does, or all appends wait for an attempt that nobody waits for.
+    Writing(Duration),
 }
 
 /// Who answers. Two servers of one history differ in when they were started, to the microsecond.
@@ -65,13 +74,27 @@ pub struct Answer {
 }
 
 impl Session {
+    /// What it is set to; of two values of one setting the later counts.
+    fn settings(self) -> Vec<(&'static str, String)> {
+        let owned = |settings: &[(&'static str, &str)]| -> Vec<(&'static str, String)> {
+            settings.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()
+        };
+        let mut settings = owned(&EVERY);
+        settings.extend(owned(if self == Self::Any { &ANY } else { &BY_KEY }));
+        if let Self::Writing(attempt) = self {
+            let part = |share: f64| format!("{}ms", attempt.mul_f64(share).as_millis());
+            settings.extend([
+                ("statement_timeout", part(0.6)),
+                ("lock_timeout", part(0.6)),
+                ("idle_in_transaction_session_timeout", part(0.3)),
+            ]);
+        }
+        settings
+    }
+
     /// Sets the session, and asks who answers, in one statement. A setting that this server does not have is left out.
     pub async fn begin(self, connection: &mut PgConnection) -> sqlx::Result<Answer> {
-        let (mut names, mut values): (Vec<_>, Vec<_>) = EVERY.into_iter().unzip();
-        if self == Self::Applying {
-            names.extend(APPLYING.map(|(name, _)| name));
-            values.extend(APPLYING.map(|(_, value)| value));
-        }
+        let (names, values): (Vec<_>, Vec<_>) = self.settings().into_iter().unzip();
         let (started_at, port, standby, read_only): (_, _, bool, bool) = sqlx::query_as(
             "with settings as materialized (
                  select set_config(name, value, false)

@@ -77,8 +77,12 @@ pub struct Found {
 pub type Range = (AggregateId, Version, Version);
 
 /// The last position of the store; everything up to it can be read.
+///
+/// Positions are gapless and rise in commit order, so that it is the highest in the index. The head row says the same, but
+/// its older versions pile up while somebody holds a snapshot, and whoever looks for the newest goes through them all.
 pub async fn head(db: impl PgExecutor<'_>) -> sqlx::Result<Position> {
-    sqlx::query_scalar!("select position from event_store_head").fetch_one(db).await.map(Position)
+    let head = sqlx::query_scalar!(r#"select coalesce(max(position), 0) as "position!" from events"#);
+    head.fetch_one(db).await.map(Position)
 }
 
 /// What `filter` wants of the positions after `after`, up to `after + window`, the head, or what fits.
@@ -173,14 +177,12 @@ pub async fn by_id(db: impl PgExecutor<'_>, ids: &[EventId]) -> sqlx::Result<Fou
     Ok(found)
 }
 
-/// The position before the first event that was recorded at `time` or later; the head if there is none.
+/// The position before the event that was recorded first of those recorded at `time` or later; the head if there is none.
+///
+/// One step in the index on `created_at`. If the database's clock was set back over `time`, there are two stretches of
+/// positions whose events say to be of that time: this is before the event with the earliest time, and what is of a later
+/// time in the other stretch may lie before it. Who must miss nothing asks for a time before the clock was set back.
 pub async fn before_time(db: impl PgExecutor<'_>, time: DateTime<Utc>) -> sqlx::Result<Position> {
-    let first = sqlx::query_scalar!(
-        r#"select coalesce(
-               (select min(position) - 1 from events where created_at >= $1),
-               (select position from event_store_head)
-           ) as "position!""#,
-        time
-    );
+    let first = sqlx::query_file_scalar!("src/read/before_time.sql", time);
     first.fetch_one(db).await.map(Position)
 }

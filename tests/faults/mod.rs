@@ -8,6 +8,7 @@ mod connections;
 mod deliveries;
 mod fences;
 mod foreign;
+mod growth;
 mod kills;
 mod limits;
 mod points;

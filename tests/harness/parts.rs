@@ -178,7 +178,7 @@ async fn applied(pool: &PgPool) -> BTreeSet<(String, uuid::Uuid, i32)> {
     rows.iter().map(|row| (row.get("name"), row.get("aggregate_id"), row.get("version"))).collect()
 }
 
-fn request(line: &AppendLine) -> Append {
+pub fn request(line: &AppendLine) -> Append {
     let said: Vec<Said<'_>> = line
         .events
         .iter()

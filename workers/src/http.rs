@@ -20,7 +20,8 @@ use sqlx::PgPool;
 use tokio::time::timeout;
 
 use crate::admin::Problem;
-use crate::{Metrics, lag};
+use crate::lag::{self, Measurer};
+use crate::Metrics;
 
 /// How long the database may take to answer what a probe or a scrape asks of it.
 const LIMIT: Duration = Duration::from_millis(1500);
@@ -34,8 +35,8 @@ pub struct Health {
     primary: Primary,
     migrations: Arc<Migrations>,
     registry: Registry,
-    /// Whoever serves lag measures these projections at every scrape.
-    lag: Option<(Metrics, Vec<&'static dyn AnyProjection>)>,
+    /// Whoever serves lag measures it at every scrape.
+    lag: Option<(Metrics, Measurer)>,
     /// All migrations were there once.
     migrated: Arc<AtomicBool>,
 }
@@ -47,7 +48,8 @@ impl Health {
 
     /// Of a role that measures lag.
     pub fn with_lag(self, metrics: Metrics, projections: Vec<&'static dyn AnyProjection>) -> Self {
-        Self { lag: Some((metrics, projections)), ..self }
+        let measurer = Measurer::new(self.pool.clone(), projections).within(LIMIT.mul_f64(0.9));
+        Self { lag: Some((metrics, measurer)), ..self }
     }
 
     /// Why the role is not ready, if so.
@@ -73,12 +75,12 @@ impl Health {
     }
 
     /// Measured now and of the primary, or not at all: what an old server says would be a lie.
-    async fn measure(&self, projections: &[&'static dyn AnyProjection]) -> Result<lag::Report, String> {
+    async fn measure(&self, measurer: &Measurer) -> Result<lag::Report, String> {
         let before = self.primary.first(LIMIT).await;
         if let Some(reason) = self.primary.refusal() {
             return Err(reason);
         }
-        let report = match timeout(LIMIT, lag::report(&self.pool, projections)).await {
+        let report = match timeout(LIMIT, measurer.report()).await {
             Ok(report) => report.map_err(|error| error.to_string())?,
             Err(_) => return Err(format!("not within {} s", LIMIT.as_secs_f32())),
         };
@@ -119,8 +121,8 @@ async fn ready(State(health): State<Health>) -> Response {
 }
 
 async fn metrics(State(health): State<Health>) -> Response {
-    if let Some((metrics, projections)) = &health.lag {
-        let measured = timeout(LIMIT, health.measure(projections)).await;
+    if let Some((metrics, measurer)) = &health.lag {
+        let measured = timeout(LIMIT, health.measure(measurer)).await;
         let report = measured.unwrap_or_else(|_| Err("the database does not answer in time".to_owned()));
         match &report {
             // The watch has said so.

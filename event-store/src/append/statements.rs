@@ -76,13 +76,25 @@ fn traced<'a>(metadata: &'a str, traceparent: Option<&str>) -> std::borrow::Cow<
     }
 }
 
-/// Writes the rows; the position before the first of them, or `None` if the epoch is no longer ours.
-pub(super) async fn write(db: &mut PgConnection, rows: &Rows<'_>, epoch: i64) -> sqlx::Result<Option<Position>> {
+/// The head row as a writer left it. As long as nothing of it has changed, nobody else has appended, and the store has
+/// not gone back to a time before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct HeadRow {
+    pub epoch: i64,
+    pub position: Position,
+    /// Where its newest version lies (`ctid`).
+    place: String,
+}
+
+/// Writes the rows after the head; the head row as it is then, or `None` if it was not as we left it.
+pub(super) async fn write(db: &mut PgConnection, rows: &Rows<'_>, head: &HeadRow) -> sqlx::Result<Option<HeadRow>> {
     let metadata: Vec<&str> = rows.metadata.iter().map(AsRef::as_ref).collect();
-    let base = sqlx::query_file_scalar!(
+    let written = sqlx::query_file!(
         "src/append/write.sql",
         rows.len() as i64,
-        epoch,
+        head.epoch,
+        head.position.0,
+        head.place,
         &rows.event_ids,
         &rows.aggregate_ids,
         &rows.aggregate_types as &[&str],
@@ -99,12 +111,36 @@ pub(super) async fn write(db: &mut PgConnection, rows: &Rows<'_>, epoch: i64) ->
     )
     .fetch_optional(db)
     .await?;
-    Ok(base.map(Position))
+    Ok(written.map(|row| HeadRow { epoch: head.epoch, position: Position(row.position), place: row.place }))
+}
+
+/// The head row with a new epoch in it, and the epoch before.
+pub(super) struct Taken {
+    pub head: HeadRow,
+    pub before: i64,
 }
 
 /// Makes this writer the one whose knowledge counts. Locks the head row to the end of the transaction.
-pub(super) async fn take_epoch(db: &mut PgConnection) -> sqlx::Result<i64> {
-    sqlx::query_scalar!("update event_store_head set epoch = epoch + 1 returning epoch").fetch_one(db).await
+///
+/// The epoch rises by chance, so that two histories of one database, one of which a failover has lost, do not come to the
+/// same epoch at the same position.
+pub(super) async fn take_epoch(db: &mut PgConnection) -> sqlx::Result<Taken> {
+    let step = i64::from(uuid::Uuid::now_v7().as_u128() as u16) + 1;
+    let taken = |epoch, position, place| Taken {
+        head: HeadRow { epoch, position: Position(position), place },
+        before: epoch - step,
+    };
+    let lately = sqlx::query_file!("src/append/take_epoch_lately.sql", step).fetch_optional(&mut *db).await?;
+    if let Some(row) = lately {
+        return Ok(taken(row.epoch, row.position, row.place));
+    }
+    let row = sqlx::query!(
+        r#"update event_store_head set epoch = epoch + $1 returning epoch, position, ctid::text as "place!""#,
+        step
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(taken(row.epoch, row.position, row.place))
 }
 
 pub(super) async fn heads(
@@ -128,6 +164,7 @@ pub(super) async fn heads(
     Ok(rows.into_iter().map(|row| (AggregateId(row.aggregate_id), Version(row.event_version))).collect())
 }
 
+/// The keys that were used before, with what their requests became.
 pub(super) async fn used_keys(db: &mut PgConnection, keys: &[&str]) -> sqlx::Result<HashMap<String, UsedKey>> {
     let rows = sqlx::query_file!("src/append/used_keys.sql", keys as &[&str]).fetch_all(db).await?;
     let mut used: HashMap<String, UsedKey> = HashMap::new();

@@ -1,15 +1,26 @@
 -- Binds: idempotency keys.
--- Locks: none; called under the head row's lock, or after it, so that no append is half seen.
--- One statement, because key and events of an append were written by one.
+-- Locks: none. What it finds never changes, so that it is true with or without the head row's lock; that a key is unused
+-- is true under the lock only.
+-- One statement, because key and events of an append were written by one. `offset 0` keeps the joins in this order: from
+-- the keys in hand to their rows, and from each row to its events, whatever the planner thinks of the tables.
 select
     used.key,
     used.digest,
     event.event_id,
     event.event_version,
     event.position
-from idempotency_keys as used
-join events as event
-    on event.position >= used.first_position
-    and event.position < used.first_position + used.event_count
-where used.key = any($1::text[])
+from unnest($1::text[]) as wanted (key)
+cross join lateral (
+    select key, digest, first_position, event_count
+    from idempotency_keys
+    where key = wanted.key
+    offset 0
+) as used
+cross join lateral (
+    select event_id, event_version, position
+    from events
+    where position >= used.first_position
+    and position < used.first_position + used.event_count
+    offset 0
+) as event
 order by event.position

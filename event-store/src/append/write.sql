@@ -1,11 +1,16 @@
--- Binds: number of events, epoch; the columns of the events in position order; the columns of the idempotency keys.
--- Locks: the head row, to the commit. No row comes back if the epoch is not the writer's: nothing is written then.
--- One statement, because it is one commit without a transaction block: one round trip and one flush for the batch.
+-- Binds: number of events; the head row as the writer left it: epoch, position, place; the columns of the events in
+-- position order; the columns of the idempotency keys.
+-- Locks: the head row, to the commit. No row comes back if the head is not as the writer left it: nothing is written then.
+-- One statement, because it is one commit without a transaction block: one round trip and one flush for the batch. The
+-- head row is reached by its place, because its older versions pile up while somebody holds a snapshot, and looking for
+-- the newest would go through them all (docs/adr/0015).
 with head as (
     update event_store_head
     set position = position + $1
-    where epoch = $2
-    returning position - $1 as base
+    where ctid = $4::text::tid
+    and epoch = $2
+    and position = $3
+    returning position, ctid::text as place
 ),
 appended as (
     insert into events (
@@ -13,14 +18,14 @@ appended as (
         event_data, metadata, occurred_at, data_bytes, created_at
     )
     select
-        head.base + event.ordinal, event.event_id, event.aggregate_id, event.aggregate_type, event.event_type,
+        head.position - $1 + event.ordinal, event.event_id, event.aggregate_id, event.aggregate_type, event.event_type,
         event.event_version, event.event_data::jsonb, event.metadata::jsonb, event.occurred_at,
         event.data_bytes, clock_timestamp()
     from
         head,
         unnest(
-            $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::integer[], $8::text[], $9::text[], $10::timestamptz[],
-            $11::integer[]
+            $5::uuid[], $6::uuid[], $7::text[], $8::text[], $9::integer[], $10::text[], $11::text[], $12::timestamptz[],
+            $13::integer[]
         )
         with ordinality as event (
             event_id, aggregate_id, aggregate_type, event_type, event_version, event_data, metadata, occurred_at,
@@ -29,10 +34,10 @@ appended as (
 ),
 used as (
     insert into idempotency_keys (key, digest, first_position, event_count)
-    select used.key, used.digest, head.base + used.first_ordinal, used.event_count
+    select used.key, used.digest, head.position - $1 + used.first_ordinal, used.event_count
     from
         head,
-        unnest($12::text[], $13::bytea[], $14::bigint[], $15::integer[])
+        unnest($14::text[], $15::bytea[], $16::bigint[], $17::integer[])
         as used (key, digest, first_ordinal, event_count)
 )
-select base as "base!" from head
+select position as "position!", place as "place!" from head

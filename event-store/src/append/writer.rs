@@ -1,10 +1,10 @@
 //! The one task that writes: take what is queued, decide, write, answer.
 //!
 //! Fast path: versions from memory, one statement. It is safe because the statement writes nothing unless the head row
-//! still has our epoch, so that nobody else can have appended since we learned those versions, and because the
-//! constraints stand behind it. Whatever the fast path cannot be sure of (a conflict, a repeated key, a lost epoch, a
-//! broken connection) goes the careful way: take the epoch and with it the head row's lock, look everything up, decide
-//! again, write.
+//! is as we left it, so that nobody else can have appended since we learned those versions, and because the constraints
+//! stand behind it. Whatever the fast path cannot be sure of (a conflict, a repeated key, a head that was moved, a broken
+//! connection) goes the careful way: take the epoch and with it the head row's lock, look everything up, decide again,
+//! write.
 
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 use super::decide::{Decision, Known, decide};
 use super::heads::Heads;
-use super::statements::{self, Rows};
+use super::statements::{self, HeadRow, Rows, Taken};
 use super::{Append, Appended, Error, Queued};
 use crate::tail::Head;
 use crate::{Metrics, database};
@@ -58,6 +58,11 @@ impl Config {
             patience: Duration::from_secs(5),
         }
     }
+
+    /// What the writer's session is set to.
+    pub fn session(&self) -> Session {
+        Session::Writing(self.attempt)
+    }
 }
 
 pub(super) async fn run(config: Config, mut requests: mpsc::Receiver<Queued>, head: Head, metrics: Metrics) {
@@ -65,7 +70,8 @@ pub(super) async fn run(config: Config, mut requests: mpsc::Receiver<Queued>, he
         heads: Heads::new(config.heads),
         db: None,
         changes: 0,
-        epoch: None,
+        ours: None,
+        repeating: false,
         away_since: None,
         head,
         metrics,
@@ -105,8 +111,10 @@ struct Writer {
     db: Option<PgConnection>,
     /// At which count of the primary's changes it was connected.
     changes: u64,
-    /// Our epoch, while the cached heads are exact.
-    epoch: Option<i64>,
+    /// The head row as we left it, while the cached heads are exact.
+    ours: Option<HeadRow>,
+    /// The last batch with keys held used ones: somebody is sending again what was sent before.
+    repeating: bool,
     heads: Heads,
     away_since: Option<Instant>,
     head: Head,
@@ -121,16 +129,12 @@ impl Writer {
         while !batch.is_empty() {
             match self.attempt(&mut batch).await {
                 Ok(()) => self.away_since = None,
-                // Without the epoch the batch goes the careful way, where no constraint can be hit: if one is, the store
-                // itself contradicts itself, and trying again at once would never end.
-                Err(error) if database::is_unique_violation(&error) && self.epoch.is_some() => self.epoch = None,
                 Err(error) if database::blames_data(&error) && !database::is_unique_violation(&error) => {
-                    self.epoch = None;
                     if batch.len() > 1 {
                         // Somebody's data is refused: find out whose, so that the neighbours are not.
-                        for one in std::mem::take(&mut batch) {
-                            Box::pin(self.write(vec![one])).await;
-                        }
+                        let second = batch.split_off(batch.len() / 2);
+                        Box::pin(self.write(batch)).await;
+                        batch = second;
                     } else {
                         answer_all(&mut batch, &Error::Refused(database::describe(&error)));
                     }
@@ -169,8 +173,8 @@ impl Writer {
         }
         let doubtful = batch.iter().any(|queued| queued.attempted);
         let attempt = async {
-            match self.epoch {
-                Some(epoch) if !doubtful => self.fast(epoch, batch).await,
+            match self.ours.clone() {
+                Some(ours) if !doubtful => self.fast(ours, batch).await,
                 _ => self.careful(batch).await,
             }
         };
@@ -180,31 +184,44 @@ impl Writer {
         }
     }
 
-    async fn fast(&mut self, epoch: i64, batch: &mut Vec<Queued>) -> sqlx::Result<()> {
+    async fn fast(&mut self, ours: HeadRow, batch: &mut Vec<Queued>) -> sqlx::Result<()> {
         let (mut heads, unknown) = self.heads.known(batch.iter().map(|queued| queued.append.aggregate_id));
         let db = connected(&mut self.db, &self.config).await?;
         if !unknown.is_empty() {
             heads.extend(statements::heads(db, &unknown).await?);
         }
-        let mut decisions = decide(requests(batch), &Known { heads, ..Known::default() });
-        for decision in &mut decisions {
+        let mut known = Known { heads, ..Known::default() };
+        if self.repeating {
+            // Writing would fail at the first used key, batch after batch. What a used key answers is true without a lock.
+            let keys = keys(batch);
+            if !keys.is_empty() {
+                known.keys = statements::used_keys(db, &keys).await?;
+                self.repeating = !known.keys.is_empty();
+            }
+        }
+        let mut decisions = decide(requests(batch), &known);
+        for (queued, decision) in batch.iter().zip(&mut decisions) {
+            let used = queued.append.idempotency_key.as_ref().is_some_and(|key| known.keys.contains_key(key));
             // Conflicts and repetitions as far as memory goes; only the store can tell.
-            if matches!(decision, Decision::Answer(_)) {
+            if matches!(decision, Decision::Answer(_)) && !used {
                 *decision = Decision::Later;
             }
         }
         let rows = rows(batch, &decisions);
-        let mut base = Position::START;
         if !rows.is_empty() {
-            let Some(written) = statements::write(db, &rows, epoch).await? else {
-                self.epoch = None;
-                return Ok(());
+            let written = match statements::write(db, &rows, &ours).await {
+                // A key or an event id that the store has. Nothing is written, and only a look tells whose it is.
+                Err(error) if database::is_unique_violation(&error) => None,
+                written => written?,
+            };
+            let Some(written) = written else {
+                return self.careful(batch).await;
             };
             kill_point!("append.committed_at_once");
-            base = written;
+            self.ours = Some(written);
         }
         drop(rows);
-        self.settle(batch, decisions, base);
+        self.settle(batch, decisions, ours.position);
         kill_point!("append.answered");
         if batch.is_empty() { Ok(()) } else { self.careful(batch).await }
     }
@@ -213,26 +230,31 @@ impl Writer {
         let mut aggregates: Vec<_> = batch.iter().map(|queued| queued.append.aggregate_id).collect();
         aggregates.sort_unstable();
         aggregates.dedup();
-        let keys: Vec<&str> = batch.iter().filter_map(|queued| queued.append.idempotency_key.as_deref()).collect();
+        let keys = keys(batch);
         let event_ids: Vec<_> =
             batch.iter().flat_map(|queued| &queued.append.events).map(|event| event.event_id.0).collect();
 
         let db = connected(&mut self.db, &self.config).await?;
         let mut tx = db.begin().await?;
-        let epoch = statements::take_epoch(&mut tx).await?;
+        let Taken { head, before } = statements::take_epoch(&mut tx).await?;
         kill_point!("append.epoch_taken");
         let known = Known {
             heads: statements::heads(&mut tx, &aggregates).await?,
             keys: statements::used_keys(&mut tx, &keys).await?,
             events: statements::stored_events(&mut tx, &event_ids).await?,
         };
+        if !keys.is_empty() {
+            self.repeating = !known.keys.is_empty();
+        }
         let decisions = decide(requests(batch), &known);
         let rows = rows(batch, &decisions);
-        let undisturbed = self.epoch.is_some_and(|ours| epoch == ours + 1);
-        let mut base = Position::START;
+        // The position, too: a failover that loses the tail of the store may leave the epoch as it was.
+        let undisturbed = self.ours.as_ref().is_some_and(|ours| ours.epoch == before && ours.position == head.position);
+        let base = head.position;
         if !rows.is_empty() || !undisturbed {
-            if let Some(written) = statements::write(&mut tx, &rows, epoch).await? {
-                base = written;
+            let mut ours = head;
+            if !rows.is_empty() {
+                ours = statements::write(&mut tx, &rows, &ours).await?.ok_or(sqlx::Error::RowNotFound)?;
             }
             kill_point!("append.written");
             tx.commit().await?;
@@ -240,7 +262,7 @@ impl Writer {
             if !undisturbed {
                 self.heads.forget_all();
             }
-            self.epoch = Some(epoch);
+            self.ours = Some(ours);
         } else {
             tx.rollback().await?;
         }
@@ -283,7 +305,7 @@ impl Writer {
 
     fn disconnect(&mut self) {
         self.db = None;
-        self.epoch = None;
+        self.ours = None;
     }
 }
 
@@ -299,11 +321,15 @@ async fn connected<'a>(db: &'a mut Option<PgConnection>, config: &Config) -> sql
     match db {
         Some(db) => Ok(db),
         None => {
-            let (connection, answer) = Session::Any.connect(&config.database).await?;
+            let (connection, answer) = config.session().connect(&config.database).await?;
             config.primary.admit(&answer).await?;
             Ok(db.insert(connection))
         }
     }
+}
+
+fn keys(batch: &[Queued]) -> Vec<&str> {
+    batch.iter().filter_map(|queued| queued.append.idempotency_key.as_deref()).collect()
 }
 
 fn requests(batch: &[Queued]) -> impl Iterator<Item = (&Append, bool)> {

@@ -53,7 +53,8 @@ pub async fn run(options: Options) -> Result<ExitCode> {
     });
     let answer = options.api.post("/admin/v1/replays", &body, &Uuid::now_v7().to_string()).await?;
     if options.dry_run {
-        println!("would go through {} events, {} of them unsettled", answer["selected"], answer["unsettled"]);
+        let or_more = if answer["more"] == true { " of the first million positions, and perhaps more" } else { "" };
+        println!("would go through {} events, {} of them unsettled{or_more}", answer["selected"], answer["unsettled"]);
         return Ok(ExitCode::SUCCESS);
     }
     operation::follow(&options.api, answer).await

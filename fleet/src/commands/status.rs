@@ -41,7 +41,9 @@ pub async fn run(options: Options) -> Result<ExitCode> {
 }
 
 fn table(report: &Value) -> String {
-    let mut text = format!("store head {}\n\n", report["store"]["head_position"]);
+    let mut text = format!("store head {}\n", report["store"]["head_position"]);
+    text.extend(open_snapshot(&report["store"]["oldest_snapshot"]));
+    text.push('\n');
     text.push_str(&format!(
         "{:<18} {:<20} {:<8} {:>10} {:>10} {:>12} {:>7} {:>5}\n",
         "PROJECTION", "TOPIC", "STATE", "LAG EVENTS", "LAG", "SETTLED", "PARKED", "HELD"
@@ -54,7 +56,7 @@ fn table(report: &Value) -> String {
             word("name"),
             word("topic"),
             word("state"),
-            projection["lag_events"].to_string(),
+            events(projection),
             duration(seconds),
             projection["settled_position"].to_string(),
             projection["parked"].to_string(),
@@ -62,6 +64,20 @@ fn table(report: &Value) -> String {
         ));
     }
     text
+}
+
+/// How many are unsettled; at most so many, while a long backlog has not been looked through.
+fn events(projection: &Value) -> String {
+    let at_most = if projection["lag_at_most"] == true { "<=" } else { "" };
+    format!("{at_most}{}", projection["lag_events"])
+}
+
+/// A line about whoever holds a snapshot for so long that updates become slower.
+fn open_snapshot(oldest: &Value) -> Option<String> {
+    let seconds = oldest["seconds"].as_f64().filter(|seconds| *seconds >= 900.0)?;
+    let who = format!("{} {:?}", oldest["kind"].as_str()?, oldest["name"].as_str()?);
+    let pid = oldest["pid"].as_i64().map_or(String::new(), |pid| format!(", pid {pid}"));
+    Some(format!("a snapshot has been open for {}: {who}{pid}; see the runbook OldSnapshotOpen\n", duration(seconds)))
 }
 
 /// Seconds as people say them.
@@ -88,12 +104,13 @@ mod tests {
     #[test]
     fn a_table_has_a_line_for_each_projection() {
         let report = serde_json::json!({
-            "store": {"head_position": 7},
+            "store": {"head_position": 7, "oldest_snapshot": {"seconds": 1200.0, "kind": "session", "pid": 42, "name": "psql"}},
             "projections": [{"name": "vocabulary", "topic": "vocabulary-events", "state": "running",
                 "lag_events": 2, "lag_seconds": 1.5, "settled_position": 5, "parked": 0, "held_aggregates": 0}],
         });
         let table = table(&report);
         assert!(table.contains("store head 7"));
+        assert!(table.contains(r#"open for 20 min: session "psql", pid 42"#), "{table}");
         assert!(table.lines().any(|line| line.starts_with("vocabulary ") && line.contains("1.5 s")));
     }
 }

@@ -194,7 +194,7 @@ impl Dev<'_> {
         let projections = registry::all().to_vec();
         let health = Health::new(pool.clone(), endpoint.primary.clone(), migrate::migrations(), registry);
         let health = health.with_lag(metrics, projections.clone());
-        let admin = admin::router(Admin { pool: pool.clone(), projections });
+        let admin = admin::router(Admin::new(pool.clone(), projections));
         let router = http::router(health).merge(http::guarded(admin, endpoint.primary));
         roles::spawn(&mut parts, "HTTP", stop, serve::http(http, router, stop.clone()));
 

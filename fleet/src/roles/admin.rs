@@ -34,7 +34,7 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<()> {
 
     let health = Health::new(pool.clone(), endpoint.primary.clone(), migrate::migrations(), registry);
     let health = health.with_lag(metrics, projections.clone());
-    let admin = http::guarded(admin::router(Admin { pool, projections }), endpoint.primary.clone());
+    let admin = http::guarded(admin::router(Admin::new(pool, projections)), endpoint.primary.clone());
     let router = http::router(health).merge(admin);
     let mut parts = JoinSet::new();
     super::refuse_pooler(&endpoint, connections + 1, &mut parts, &stop).await?;

@@ -122,7 +122,7 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<()> {
     let (sender, deliveries) = mpsc::channel(BATCH);
     let room = Room::new(options.max_outstanding_bytes);
     let health = Health::new(pool.clone(), endpoint.primary.clone(), migrate::migrations(), registry);
-    let admin = admin::router(Admin { pool: pool.clone(), projections: projections.clone() });
+    let admin = admin::router(Admin::new(pool.clone(), projections.clone()));
     let mut router = http::router(health).merge(http::guarded(admin, endpoint.primary.clone()));
     if options.delivery == DeliveryMode::Push {
         let (deliveries, room) = (sender.clone(), room.clone());

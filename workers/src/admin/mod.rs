@@ -16,13 +16,16 @@ use sqlx::PgPool;
 
 pub use problem::Problem;
 
+use crate::lag::Measurer;
+
 const MAX_BODY: usize = 256 << 10;
 
 /// What the handlers need. An admin knows all projections, a worker those of its topic.
 #[derive(Clone)]
 pub struct Admin {
-    pub pool: PgPool,
-    pub projections: Vec<&'static dyn AnyProjection>,
+    pool: PgPool,
+    projections: Vec<&'static dyn AnyProjection>,
+    measurer: Measurer,
 }
 
 pub fn router(admin: Admin) -> Router {
@@ -43,6 +46,11 @@ pub fn router(admin: Admin) -> Router {
 }
 
 impl Admin {
+    pub fn new(pool: PgPool, projections: Vec<&'static dyn AnyProjection>) -> Self {
+        let measurer = Measurer::new(pool.clone(), projections.clone());
+        Self { pool, projections, measurer }
+    }
+
     fn projection(&self, name: &str) -> Option<&'static dyn AnyProjection> {
         self.projections.iter().copied().find(|projection| projection.name() == name)
     }

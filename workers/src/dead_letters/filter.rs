@@ -77,6 +77,11 @@ impl Filter {
         limit: i64,
     ) -> sqlx::Result<Vec<DeadLetter>> {
         let ids: Option<Vec<Uuid>> = self.ids.as_ref().map(|ids| ids.iter().copied().collect());
+        // Ids that are named bound what is gone through, whatever plan is kept.
+        let (first, last) = self.ids.as_ref().map_or((None, None), |ids| (ids.first().copied(), ids.last().copied()));
+        let before = |id: Uuid| Uuid::from_u128(id.as_u128().saturating_sub(1));
+        let after = after.max(first.map(before));
+        let upto = upto.into_iter().chain(last).min();
         sqlx::query_file_as!(
             DeadLetter,
             "src/dead_letters/list.sql",

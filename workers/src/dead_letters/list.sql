@@ -2,7 +2,8 @@
 -- last id wanted; only those without a decision; most rows.
 -- Locks: none.
 -- One statement for one, for a page, and for a plan, so that a plan names exactly what a list shows. Ids rise with the
--- time of the first parking: the oldest comes first.
+-- time of the first parking: the oldest comes first. What waits behind a letter is not counted: versions have no gaps, so
+-- that it is the aggregate's newest version less the letter's.
 select
     parked.id,
     parked.topic,
@@ -21,15 +22,16 @@ select
     parked.last_parked_at,
     parked.decision,
     parked.operation_id,
-    waiting.events as "waiting?"
+    case when parked.projection is not null then newest.event_version - parked.event_version end::bigint as "waiting?"
 from parked_events as parked
 left join projections as live on live.name = parked.projection
 left join lateral (
-    select count(*) as events
+    select event.event_version
     from events as event
     where event.aggregate_id = parked.aggregate_id
-    and event.event_version > parked.event_version
-) as waiting on parked.projection is not null
+    order by event.event_version desc
+    limit 1
+) as newest on parked.projection is not null
 where (parked.projection is null or parked.generation = live.generation)
 and ($1::uuid[] is null or parked.id = any($1))
 and ($2::text is null or parked.projection = $2)

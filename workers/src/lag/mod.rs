@@ -1,20 +1,34 @@
 //! How late each projection is, measured from the store.
 //!
 //! The worker is not asked: what it does not say when it is dead is exactly what an SRE must hear. All times are the
-//! database's.
+//! database's. The work of a measurement is bounded, however large the store is and however much has piled up.
 
-use event_store::read;
+mod backlog;
+mod horizon;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use event_store::{database, read};
+use futures::future::join_all;
 use projections::AnyProjection;
 use serde::Serialize;
 use sqlx::PgPool;
+use tokio::sync::Mutex;
 
 use crate::Metrics;
+use backlog::{Backlog, Lag, PATIENCE, Stand};
+use horizon::Horizon;
+pub use horizon::OldSnapshot;
 
-/// Unsettled events counted exactly. Above, the count of positions to the head stands in: never less than the truth.
-const CAP: i64 = 100_000;
+/// What waits is counted up to here: so many, or more.
+pub const COUNTED: i64 = 10_000;
 
 /// Seconds without a sweep after which a projection counts as stopped.
 const SILENCE: f64 = 15.0;
+
+/// The time of one part of a measurement, if nobody says otherwise; all parts go side by side.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// A projection as seen from the store.
 #[derive(Debug, Clone, Serialize)]
@@ -26,14 +40,16 @@ pub struct Status {
     pub lag_events: i64,
     /// Age of the oldest of them; 0 if there is none.
     pub lag_seconds: f64,
+    /// A long backlog has not been looked through yet: the lag is so much at most. Never less than the truth.
+    pub lag_at_most: bool,
     pub settled_position: i64,
-    /// What waits for a person: parked events of the projection, and parked messages of its topic.
+    /// What waits for a person: parked events of the projection, and parked messages of its topic. 10,000: or more.
     pub parked: i64,
     /// Age of the oldest of it; 0 if there is nothing.
     pub parked_oldest_seconds: f64,
-    /// Aggregates that wait behind a parked event.
+    /// Aggregates that wait behind a parked event. 10,000: or more.
     pub held_aggregates: i64,
-    /// Ids remembered above the settled position.
+    /// Ids remembered above the settled position. 10,000: or more.
     pub processed_event_ids: i64,
     pub generation: i32,
     pub version: i32,
@@ -55,71 +71,135 @@ pub enum State {
 pub struct Report {
     pub store: Store,
     pub projections: Vec<Status>,
+    /// What nothing can be said of now: projections, or the oldest snapshot. The rest is right all the same.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unmeasured: Vec<Unmeasured>,
     pub observed_at: chrono::DateTime<chrono::Utc>,
 }
 
 #[derive(Debug, Clone, Serialize)]
 pub struct Store {
     pub head_position: i64,
+    /// The oldest snapshot open in the database; see the runbook of `OldSnapshotOpen`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest_snapshot: Option<OldSnapshot>,
 }
 
-/// Measures now.
+#[derive(Debug, Clone, Serialize)]
+pub struct Unmeasured {
+    pub name: &'static str,
+    pub problem: String,
+}
+
+/// Measures again and again, and remembers what it need not look at twice. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Measurer {
+    pool: PgPool,
+    projections: Vec<&'static dyn AnyProjection>,
+    /// How long to look at a projection's backlog.
+    patience: Duration,
+    /// How long one part of a measurement may take before it counts as failed.
+    limit: Duration,
+    memory: Arc<Mutex<Memory>>,
+}
+
+#[derive(Debug)]
+struct Memory {
+    /// Of each projection, in their order.
+    backlogs: Vec<Backlog>,
+    horizon: Horizon,
+}
+
+/// Measures once, without remembering anything.
 pub async fn report(pool: &PgPool, projections: &[&'static dyn AnyProjection]) -> Result<Report, read::Error> {
-    let head = read::head(pool).await?;
-    let mut statuses = Vec::with_capacity(projections.len());
-    for projection in projections {
-        statuses.extend(status(pool, *projection, head.0).await?);
+    Measurer::new(pool.clone(), projections.to_vec()).report().await
+}
+
+impl Measurer {
+    pub fn new(pool: PgPool, projections: Vec<&'static dyn AnyProjection>) -> Self {
+        let backlogs = projections.iter().map(|_| Backlog::default()).collect();
+        let memory = Arc::new(Mutex::new(Memory { backlogs, horizon: Horizon::default() }));
+        Self { pool, projections, patience: PATIENCE, limit: LIMIT, memory }
     }
-    let observed_at = sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(pool).await?;
-    Ok(Report { store: Store { head_position: head.0 }, projections: statuses, observed_at })
+
+    /// Looks so long at each projection's backlog, and at one window more.
+    #[must_use]
+    pub fn patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// Takes at most so long, and leaves out what could not be measured by then.
+    #[must_use]
+    pub fn within(self, limit: Duration) -> Self {
+        // First the store, then the projections side by side.
+        let limit = limit / 2;
+        Self { limit, patience: self.patience.min(limit / 2), ..self }
+    }
+
+    /// Measures now. What cannot be measured is named, and takes nothing else with it.
+    pub async fn report(&self) -> Result<Report, read::Error> {
+        let mut memory = self.memory.lock().await;
+        let Memory { backlogs, horizon } = &mut *memory;
+        let pool = &self.pool;
+        let store = async {
+            let head = read::head(pool).await?;
+            let now = sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(pool).await?;
+            Ok::<_, sqlx::Error>((head.0, now))
+        };
+        let (head, observed_at) = in_time(self.limit, store).await?;
+        let measuring = self.projections.iter().zip(backlogs).map(|(projection, backlog)| async {
+            (projection.name(), in_time(self.limit, status(pool, *projection, backlog, head, self.patience)).await)
+        });
+        let (measured, oldest_snapshot) = tokio::join!(join_all(measuring), in_time(self.limit, horizon.measure(pool)));
+        let mut report = Report {
+            store: Store { head_position: head, oldest_snapshot: None },
+            projections: Vec::with_capacity(measured.len()),
+            unmeasured: Vec::new(),
+            observed_at,
+        };
+        let mut failed = |name, error| {
+            let problem = database::describe(&error);
+            tracing::warn!(name, error = problem, "could not be measured");
+            report.unmeasured.push(Unmeasured { name, problem });
+        };
+        for (name, measured) in measured {
+            match measured {
+                Ok(status) => report.projections.extend(status),
+                Err(error) => failed(name, error),
+            }
+        }
+        match oldest_snapshot {
+            Ok(oldest) => report.store.oldest_snapshot = oldest,
+            Err(error) => failed("oldest snapshot", error),
+        }
+        Ok(report)
+    }
+}
+
+async fn in_time<T>(limit: Duration, measuring: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    tokio::time::timeout(limit, measuring).await.unwrap_or_else(|_| Err(database::timed_out("measuring")))
 }
 
 /// `None` if the projection has not been established yet.
-async fn status(pool: &PgPool, projection: &dyn AnyProjection, head: i64) -> sqlx::Result<Option<Status>> {
-    let name = projection.name();
-    let topic = projection.topic();
-    let row = sqlx::query!(
-        r#"select
-               live.generation,
-               live.version,
-               progress.settled_position,
-               extract(epoch from clock_timestamp() - progress.swept_at)::float8 as silence,
-               parked.events as "parked!",
-               coalesce(extract(epoch from clock_timestamp() - parked.oldest), 0)::float8 as "parked_oldest!",
-               (
-                   select count(*) from projected_aggregates as aggregate
-                   where aggregate.projection = $1 and aggregate.generation = live.generation and aggregate.held
-               ) as "held!",
-               (
-                   select count(*) from processed_event_ids as processed
-                   where processed.projection = $1 and processed.generation = live.generation
-               ) as "ids!"
-           from projections as live
-           join projection_progress as progress
-               on progress.projection = live.name and progress.generation = live.generation
-           cross join lateral (
-               select count(*) as events, min(first_parked_at) as oldest
-               from parked_events as parked
-               where (parked.projection = $1 and parked.generation = live.generation)
-               or (parked.projection is null and parked.topic = $2)
-           ) as parked
-           where live.name = $1"#,
-        name,
-        topic.name
-    )
-    .fetch_optional(pool)
-    .await?;
+async fn status(
+    pool: &PgPool,
+    projection: &dyn AnyProjection,
+    backlog: &mut Backlog,
+    head: i64,
+    patience: Duration,
+) -> sqlx::Result<Option<Status>> {
+    let (name, topic) = (projection.name(), projection.topic());
+    let row = sqlx::query_file!("src/lag/status.sql", name, topic.name, COUNTED).fetch_optional(pool).await?;
     let Some(row) = row else { return Ok(None) };
-    let lag = sqlx::query_file!(
-        "src/lag/unsettled.sql",
-        name,
-        row.generation,
-        row.settled_position,
-        topic.aggregate_types as &[&str],
-        CAP
-    )
-    .fetch_one(pool)
-    .await?;
+    let stand = Stand {
+        projection: name,
+        aggregate_types: topic.aggregate_types,
+        generation: row.generation,
+        releases: row.releases,
+        settled: row.settled_position,
+        head,
+    };
+    let Lag { events, seconds, at_most } = backlog.measure(pool, &stand, patience).await?;
     let state = if row.version != projection.version() as i32 {
         State::Fenced
     } else if row.silence.is_some_and(|silence| silence < SILENCE) {
@@ -131,8 +211,9 @@ async fn status(pool: &PgPool, projection: &dyn AnyProjection, head: i64) -> sql
         name,
         topic: topic.name,
         state,
-        lag_events: if lag.events < CAP { lag.events } else { (head - row.settled_position).max(CAP) },
-        lag_seconds: lag.seconds.max(0.0),
+        lag_events: events,
+        lag_seconds: seconds,
+        lag_at_most: at_most,
         settled_position: row.settled_position,
         parked: row.parked,
         parked_oldest_seconds: row.parked_oldest,
@@ -144,7 +225,8 @@ async fn status(pool: &PgPool, projection: &dyn AnyProjection, head: i64) -> sql
 }
 
 impl Metrics {
-    /// Puts a measurement into the gauges; a failed one takes them away, because a held value would be a lie.
+    /// Puts a measurement into the gauges; what could not be measured takes its own away, because a held value would be a
+    /// lie. The time of the measurement stands still until everything was measured.
     pub fn observe_lag(&self, report: Option<&Report>) {
         let lag = &self.lag;
         lag.seconds.reset();
@@ -164,6 +246,10 @@ impl Metrics {
             lag.held_aggregates.with_label_values(labels).set(status.held_aggregates);
         }
         lag.head.set(report.store.head_position as f64);
-        lag.observed.set(report.observed_at.timestamp_millis() as f64 / 1000.0);
+        let oldest = report.store.oldest_snapshot.as_ref().map_or(0.0, |oldest| oldest.seconds);
+        lag.oldest_snapshot_seconds.set(oldest);
+        if report.unmeasured.is_empty() {
+            lag.observed.set(report.observed_at.timestamp_millis() as f64 / 1000.0);
+        }
     }
 }

@@ -81,7 +81,7 @@ pub(crate) async fn finish(pool: &PgPool) -> sqlx::Result<()> {
          set state = 'succeeded', finished_at = clock_timestamp()
          where kind in ('retry', 'discard')
          and state in ('pending', 'running')
-         and not exists (select from parked_events where operation_id = operations.id)"
+         and not exists (select from parked_events where operation_id = operations.id and decision is not null)"
     )
     .execute(pool)
     .await

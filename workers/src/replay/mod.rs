@@ -4,6 +4,7 @@
 //! beside live traffic. The API only writes the intention, a row of `operations`; a worker of the projection's topic
 //! makes it true, page by page, and another goes on where it stopped if it dies.
 
+mod path;
 mod selection;
 mod store;
 
@@ -24,10 +25,14 @@ pub use store::{NewReplay, Plan, create, plan};
 use crate::apply::{self, Applier, Mode, Tally};
 use crate::retry;
 use crate::verdict::Event;
+use path::Path;
 use store::Claim;
 
 /// Positions read at a time.
 const WINDOW: i64 = 5000;
+
+/// Events read at a time that an index leads to.
+const BATCH: i64 = 1000;
 
 /// How often a worker looks for operations to run.
 const POLL: Duration = Duration::from_secs(1);
@@ -131,11 +136,12 @@ impl Replays {
     }
 
     async fn run_claimed(&self, applier: &Applier, claim: &Claim, stop: &CancellationToken) -> Result<(), Error> {
-        tracing::info!(operation = %claim.id, projection = claim.projection, "replay: running");
-        kill_point!("replay.claimed");
         let began = Instant::now();
         let mut position = claim.position;
         let mut window = WINDOW;
+        let path = Path::to(&claim.selection, position, claim.upto, &applier.pool).await?;
+        tracing::info!(operation = %claim.id, projection = claim.projection, ?path, "replay: running");
+        kill_point!("replay.claimed");
         while position < claim.upto {
             if stop.is_cancelled() {
                 // Another worker, or this one after its restart, goes on from the last page.
@@ -144,7 +150,7 @@ impl Replays {
             if began.elapsed() >= TURN && store::give_way(&applier.pool, claim.id, claim.runner, &self.names()).await? {
                 return Ok(());
             }
-            let page = database::heard("replaying", self.page(applier, claim, position, window));
+            let page = database::heard("replaying", self.page(applier, claim, path, position, window));
             let (next, seen, tally) = match self.alive(applier, claim, page).await {
                 Ok(Some(paged)) => paged,
                 Ok(None) => return Ok(taken_over(claim)),
@@ -190,20 +196,63 @@ impl Replays {
         }
     }
 
+    /// Applies the next events of the selection; how far that is, and how many they were.
     async fn page(
         &self,
         applier: &Applier,
         claim: &Claim,
+        path: Path,
         after: Position,
         window: i64,
     ) -> Result<Paged, Error> {
-        let filter = claim.selection.filter(applier.projection.topic());
-        let page = read::page(&applier.pool, after, claim.upto, window, &filter).await?;
-        let events = Event::all(page.events, page.unreadable);
-        let events: Vec<Event> = events.filter(|event| claim.selection.includes(event.occurred_at)).collect();
+        let (events, upto) = match path {
+            Path::Positions => windowed(applier, claim, after, window).await?,
+            path => selected(applier, claim, path, after, window.min(BATCH)).await?,
+        };
         let seen = events.len() as u64;
         let tally = if events.is_empty() { Tally::default() } else { applier.apply(&events, Mode::Replay).await? };
-        Ok((page.upto, seen, tally))
+        Ok((upto, seen, tally))
+    }
+}
+
+/// What is selected of the next positions.
+async fn windowed(
+    applier: &Applier,
+    claim: &Claim,
+    after: Position,
+    window: i64,
+) -> Result<(Vec<Event>, Position), Error> {
+    let filter = claim.selection.filter(applier.projection.topic());
+    let page = read::page(&applier.pool, after, claim.upto, window, &filter).await?;
+    let events = Event::all(page.events, page.unreadable);
+    Ok((events.filter(|event| claim.selection.includes(event.occurred_at)).collect(), page.upto))
+}
+
+/// The next events that an index leads to. What is not good for one batch is left to the next page.
+async fn selected(
+    applier: &Applier,
+    claim: &Claim,
+    path: Path,
+    after: Position,
+    mut limit: i64,
+) -> Result<(Vec<Event>, Position), Error> {
+    let projection = applier.projection;
+    let range = (after, claim.upto);
+    loop {
+        let found =
+            path.page(&applier.pool, projection.name(), projection.topic(), &claim.selection, range, limit).await?;
+        let ids: Vec<_> = found.iter().map(|selected| selected.event_id).collect();
+        let (mut events, rest) = applier.read(&ids).await?;
+        let upto = match found.iter().find(|selected| rest.contains(&selected.event_id)) {
+            Some(left) => Position(left.position.0 - 1),
+            None => found.last().filter(|_| found.len() as i64 == limit).map_or(claim.upto, |last| last.position),
+        };
+        if upto > after {
+            events.retain(|event| event.position <= upto);
+            return Ok((events, upto));
+        }
+        // They come in no order, and the first was left. One alone is always read.
+        limit = (limit / 8).max(1);
     }
 }
 

@@ -10,24 +10,27 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::Selection;
+use super::path::{FEW, Path};
 use crate::apply::Tally;
 use crate::audit::{self, By};
 
 /// Seconds without a sign of life after which another worker takes an operation over.
 const SILENCE: f64 = 30.0;
 
-/// Events counted for a plan at most, so that planning ends however large the store is.
+/// Positions gone through for a plan at most, so that planning ends however large the store is.
 const COUNTED: i64 = 1_000_000;
 
 /// What a replay would do.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Plan {
-    /// Events of the projection's topic that the selection names. Counted up to a million; that means so many or more.
+    /// Events of the projection's topic that the selection names.
     pub selected: i64,
     /// Those of them that are not settled: what the replay will apply, unless live delivery is first.
     pub unsettled: i64,
     pub first_position: i64,
     pub last_position: i64,
+    /// Only the first million positions were gone through: there may be more.
+    pub more: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -50,6 +53,28 @@ pub(super) struct Claim {
 pub async fn plan(pool: &PgPool, projection: &dyn AnyProjection, selection: &Selection) -> sqlx::Result<Plan> {
     let head = read::head(pool).await?;
     let (after, upto) = (selection.after(), selection.upto(head));
+    let path = Path::to(selection, after, upto, pool).await?;
+    let (selected, unsettled, more) = if path == Path::Positions {
+        let looked_at = Position(upto.0.min(after.0.saturating_add(COUNTED)));
+        let (selected, unsettled) = count(pool, projection, selection, after, looked_at).await?;
+        (selected, unsettled, looked_at < upto)
+    } else {
+        let topic = projection.topic();
+        let found = path.page(pool, projection.name(), topic, selection, (after, upto), FEW + 1).await?;
+        let unsettled = found.iter().filter(|selected| selected.unsettled).count();
+        (found.len() as i64, unsettled as i64, false)
+    };
+    Ok(Plan { selected, unsettled, first_position: after.0 + 1, last_position: upto.0, more })
+}
+
+/// Counts in a range of positions what is selected, and what of it is unsettled.
+async fn count(
+    pool: &PgPool,
+    projection: &dyn AnyProjection,
+    selection: &Selection,
+    after: Position,
+    upto: Position,
+) -> sqlx::Result<(i64, i64)> {
     let filter = selection.filter(projection.topic());
     let aggregates: Vec<_> = filter.aggregate_ids.iter().map(|id| id.0).collect();
     let times = selection.times;
@@ -62,17 +87,11 @@ pub async fn plan(pool: &PgPool, projection: &dyn AnyProjection, selection: &Sel
         &filter.event_types,
         &aggregates,
         times.and_then(|range| range.from),
-        times.and_then(|range| range.to),
-        COUNTED
+        times.and_then(|range| range.to)
     )
     .fetch_one(pool)
     .await?;
-    Ok(Plan {
-        selected: counted.selected,
-        unsettled: counted.unsettled,
-        first_position: after.0 + 1,
-        last_position: upto.0,
-    })
+    Ok((counted.selected, counted.unsettled))
 }
 
 /// Writes the intention. The same idempotency key gives the same operation again.

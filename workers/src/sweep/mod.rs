@@ -194,7 +194,8 @@ impl Sweep {
     async fn settle(&self, db: &mut PgConnection, look: &Look) -> sqlx::Result<bool> {
         let Progress { generation, settled, releases } = look.before;
         let (name, reached) = (self.applier.projection.name(), look.reached());
-        let undisturbed = sqlx::query_file_scalar!("src/sweep/settle.sql", name, generation, reached.0, releases);
+        let undisturbed =
+            sqlx::query_file_scalar!("src/sweep/settle.sql", name, generation, reached.0, releases, settled.0);
         Ok(undisturbed.fetch_optional(db).await? == Some(true) && reached > settled)
     }
 }

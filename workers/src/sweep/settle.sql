@@ -1,8 +1,11 @@
--- Binds: projection, generation, settled position, the releases that the sweep saw before it looked.
+-- Binds: projection, generation, settled position, the releases and the settled position that the sweep saw before it
+-- looked.
 -- Locks: the progress row and the ids that are forgotten.
 -- One statement, because ids may be forgotten only if the position that replaces them is remembered. If a hold ended
 -- since the sweep looked, it moves nothing: what was held then counted as settled and is not. The heartbeat is written
 -- all the same, now and then: a sweep that must look again is alive. A time in the future is from before the clock went back.
+-- Ids at or below the settled position that the sweep saw are forgotten already: their dead entries in the index, which
+-- stay as long as somebody holds a snapshot, are not gone through again.
 with progress as (
     update projection_progress
     set
@@ -22,6 +25,7 @@ forgotten as (
     using progress
     where projection = $1
     and generation = $2
+    and position > $5
     and position <= progress.settled_position
 )
 select undisturbed as "undisturbed!"

@@ -1,0 +1,56 @@
+-- Binds: projection, topic, most of each that is counted.
+-- Locks: none.
+-- One statement, because the counts must be of one generation and of the same moment. Each count ends at the most: what
+-- waits for a person, or for a worker that is dead, may be millions. The order is that of the one index that leads to these
+-- letters and no others.
+select
+    live.generation,
+    live.version,
+    progress.settled_position,
+    progress.releases,
+    extract(epoch from clock_timestamp() - progress.swept_at)::float8 as silence,
+    least((
+        select count(*) from (
+            select from parked_events as parked
+            where parked.projection = live.name and parked.generation = live.generation
+            order by parked.first_parked_at
+            limit $3
+        ) as counted
+    ) + (
+        select count(*) from (
+            select from parked_events as parked
+            where parked.projection is null and parked.topic = $2
+            order by parked.first_parked_at
+            limit $3
+        ) as counted
+    ), $3) as "parked!",
+    coalesce(extract(epoch from clock_timestamp() - least((
+        select parked.first_parked_at from parked_events as parked
+        where parked.projection = live.name and parked.generation = live.generation
+        order by parked.first_parked_at
+        limit 1
+    ), (
+        select parked.first_parked_at from parked_events as parked
+        where parked.projection is null and parked.topic = $2
+        order by parked.first_parked_at
+        limit 1
+    ))), 0)::float8 as "parked_oldest!",
+    (
+        select count(*) from (
+            select from projected_aggregates as aggregate
+            where aggregate.projection = live.name and aggregate.generation = live.generation and aggregate.held
+            limit $3
+        ) as counted
+    ) as "held!",
+    (
+        select count(*) from (
+            select from processed_event_ids as processed
+            where processed.projection = live.name and processed.generation = live.generation
+            and processed.position > progress.settled_position
+            limit $3
+        ) as counted
+    ) as "ids!"
+from projections as live
+join projection_progress as progress
+    on progress.projection = live.name and progress.generation = live.generation
+where live.name = $1
