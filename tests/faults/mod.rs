@@ -3,6 +3,7 @@
 mod answers;
 mod batches;
 mod bus_limits;
+mod clocks;
 mod connections;
 mod deliveries;
 mod fences;
