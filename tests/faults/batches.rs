@@ -16,8 +16,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use workers::apply::{Applier, Mode, Tally};
-use workers::retry;
+use workers::audit::By;
+use workers::redrive::Redrive;
 use workers::verdict::Event;
+use workers::{dead_letters, retry};
 
 use super::answers::{Answers, delivered, worker};
 use crate::harness::parts::{LIMIT, Parts, apply, consistent, line};
@@ -74,6 +76,7 @@ async fn persist(applier: &Applier, events: &[Event]) -> (Tally, u32) {
     let stop = CancellationToken::new();
     let applied = retry::until_done("a test", &stop, || {
         tries += 1;
+        assert!(tries < 20, "it does not get through");
         apply(applier, events, Mode::Live)
     });
     let tally = applied.await.unwrap();
@@ -299,6 +302,62 @@ async fn a_projection_that_cannot_write_delays_its_sibling_by_a_moment_only() {
     stop.cancel();
     running.await.unwrap().unwrap();
     parts.converge(&history.held()).await;
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_read_holds_its_aggregate_where_it_matters_and_nothing_else() {
+    let parts = Parts::new().await;
+    let [held, passed] = [(); 2].map(|()| Uuid::now_v7());
+    let email = |user, version, email: &str| {
+        line("User", user, version, "UserEmailUpdated", &json!({"user_id": user, "email": email}))
+    };
+    users(&parts, 5).await;
+    parts
+        .load(&[signed_up(held, "a@example.org"), email(held, 1, "b@example.org"), email(held, 2, "c@example.org")])
+        .await;
+    let unknown = line("User", passed, 1, "UserTeleported", &json!({"to": "Mars"}));
+    parts.load(&[signed_up(passed, "a@example.org"), unknown, email(passed, 2, "c@example.org")]).await;
+    // Both second events become what their data would be if it printed a hundred times more than it says.
+    let mark = "alter table events disable trigger user;
+        update events set data_bytes = 99000000 where event_version = 2;
+        alter table events enable trigger user";
+    parts.database.pool.execute(sqlx::raw_sql(mark)).await.unwrap();
+
+    let applier = parts.applier("user_directory");
+    let events = parts.events(Default::default()).await;
+    let last: Vec<Event> = events.iter().filter(|event| event.version.0 == 3).cloned().collect();
+    let tally = apply(applier, &last, Mode::Live).await.unwrap();
+    assert_eq!((tally.applied, tally.skipped, tally.parked, tally.held), (3, 1, 1, 1), "{tally:?}");
+    parts.sweep().await;
+    let version = "select coalesce(sum(version), 0)::bigint from user_directory.users where email = 'c@example.org'";
+    assert_eq!(parts.database.count(version).await, 3, "the other went on");
+
+    let letter = async || {
+        let filter = dead_letters::Filter::default();
+        dead_letters::list(&parts.database.pool, &filter, None, 10).await.unwrap().pop()
+    };
+    let parked = letter().await.unwrap();
+    assert_eq!((parked.reason.as_str(), parked.event_version), ("unreadable", Some(2)));
+    assert!(parked.error.contains("99000000 bytes"), "{}", parked.error);
+    let stop = CancellationToken::new();
+    let redriving = tokio::spawn(Redrive { applier: applier.clone() }.run(stop.clone()));
+    let by = || By { actor: "test".into(), reason: "test".into() };
+    dead_letters::retry_one(&parts.database.pool, parked.id, 1000.0, &by(), None).await.unwrap();
+    let again = eventually("it is parked again", LIMIT, async || {
+        letter().await.filter(|letter| letter.attempts == 2).ok_or_else(|| "not yet".to_owned())
+    })
+    .await;
+    assert_eq!(again.reason, "unreadable");
+    let (event_id, error) = (again.event_id, again.error.clone());
+    let discard = dead_letters::Discard { id: again.id, event_id, error, by: by(), idempotency_key: None };
+    dead_letters::discard_one(&parts.database.pool, &discard).await.unwrap();
+    eventually("what comes after it is applied", LIMIT, async || match parts.database.count(version).await {
+        6 => Ok(()),
+        sum => Err(sum.to_string()),
+    })
+    .await;
+    stop.cancel();
+    redriving.await.unwrap();
 }
 
 #[tokio::test]

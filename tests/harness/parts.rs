@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use event_store::append::{Append, Appended, Appender, Config, Error, Said};
 use event_store::read::{self, Filter};
-use event_store::validate::printed;
 use event_store::tail::Head;
+use event_store::validate::printed;
 use event_store::{Metrics as StoreMetrics, database};
 use events::{AggregateId, AppendLine, EventId, NewEvent, Position, Version};
 use fleet::roles;
