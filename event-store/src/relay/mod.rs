@@ -194,29 +194,31 @@ impl Relay {
     /// Publishes a load and moves the cursor past what is confirmed or recorded. False: the lease is gone.
     async fn carry(&self, state: &mut State, load: Load) -> Result<bool, Error> {
         let Load { events, messages, refusals, upto } = load;
-        let doubtful = state.refused_in_a_row > TOO_MANY;
+        let doubtful = state.refused_in_a_row > TOO_MANY && !events.is_empty();
         let publishing = Publishing::by(&*self.publisher);
         let published = async {
             if doubtful {
                 let probed = publishing.probe(&events).await;
                 if !probed.any_taken() {
-                    return probed;
+                    return Err(refuses_all(probed));
                 }
             }
-            publishing.publish(&events, messages).await
+            Ok(publishing.publish(&events, messages).await)
         };
-        let Published { outcomes, away } = tokio::select! {
+        let published = tokio::select! {
             biased;
             published = published => published,
             never = self.keep(&state.cursor) => match never {},
         };
         kill_point!("relay.published");
-        state.refused_in_a_row = refused_in_a_row(state.refused_in_a_row, &outcomes);
-        if state.refused_in_a_row > TOO_MANY && away.is_none() {
+        let published = published.inspect_err(|_| self.count("failed", events.len()))?;
+        state.refused_in_a_row = refused_in_a_row(state.refused_in_a_row, &published.outcomes);
+        if state.refused_in_a_row > TOO_MANY {
             self.count("failed", events.len());
-            return Err(Error::RefusesAll(last_reason(outcomes)));
+            return Err(refuses_all(published));
         }
 
+        let Published { outcomes, away } = published;
         let settled = Settled::of(&events, outcomes, refusals, upto);
         self.count("confirmed", settled.confirmed);
         self.count("failed", settled.unknown);
@@ -264,4 +266,9 @@ impl Relay {
     fn count(&self, result: &str, messages: usize) {
         self.metrics.relay_published_events.with_label_values(&[self.topic.name, result]).inc_by(messages as u64);
     }
+}
+
+/// None of these was taken: the bus is away, or refuses whatever it is given.
+fn refuses_all(published: Published) -> Error {
+    published.away.map_or_else(|| Error::RefusesAll(last_reason(published.outcomes)), Error::from)
 }
