@@ -26,7 +26,7 @@ pub enum Reason {
     WrongData,
     /// The store does not know the event, and the topic does not adopt.
     UnknownEvent,
-    /// A foreign event with a version that the store has given to another.
+    /// A foreign event with a version, or an id, that the store has given to another, or whose predecessors never came.
     VersionClash,
     /// Postgres refuses what the projection writes.
     WriteFailed,
