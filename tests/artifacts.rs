@@ -44,7 +44,8 @@ fn tests_named_in(text: &str) -> BTreeSet<String> {
 fn the_tests_that_reliability_rests_on_exist_and_so_do_its_seeded_bugs() {
     let text = read("docs/reliability.md");
     let mut source = String::new();
-    let mut folders = vec![root().join("tests"), root().join("workers/src"), root().join("event-store/src")];
+    let mut folders: Vec<_> =
+        ["tests", "workers/src", "event-store/src", "events/src", "bus/src"].iter().map(|it| root().join(it)).collect();
     let mut bugs = BTreeSet::new();
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {

@@ -13,7 +13,7 @@ const REMIND: u32 = 15;
 
 /// The try whose failure is the first to be warned of. What passes at once, such as a connection that was cut, is not worth
 /// a line of each part; and of a database that is away the watch warns, once for all of them.
-const TELLING: u32 = 3;
+pub(crate) const TELLING: u32 = 3;
 
 /// The wait before try number `attempt` (from 0): doubling from 50 ms to 5 s, the upper half of it at random, so that
 /// workers that failed together do not come back together.

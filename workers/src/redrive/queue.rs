@@ -95,7 +95,7 @@ pub(super) async fn run<Q: Queue>(doing: &str, queue: &Q, stop: &CancellationTok
                 under_way.push(look(queue, POLL));
             }
             Done::Looked(Err(error)) => {
-                warn(doing, &error, failures);
+                warn(doing, error.to_string(), failures).await;
                 under_way.push(look(queue, retry::backoff(failures, rand::random())));
                 failures += 1;
             }
@@ -103,7 +103,7 @@ pub(super) async fn run<Q: Queue>(doing: &str, queue: &Q, stop: &CancellationTok
             Done::Took(operation, Err(error)) => {
                 let again = |failures| Instant::now() + retry::backoff(failures, rand::random());
                 let failures = turns.failed(operation, again);
-                warn(doing, &error, failures.saturating_sub(1));
+                warn(doing, error.to_string(), failures.saturating_sub(1)).await;
             }
         }
     }
@@ -124,10 +124,11 @@ fn look<Q: Queue>(queue: &Q, after: Duration) -> BoxFuture<'_, Done<Q::Error>> {
     tokio::time::sleep(after).then(|()| queue.open()).map(Done::Looked).boxed()
 }
 
-fn warn(doing: &str, error: &impl Display, failures: u32) {
-    if failures.is_multiple_of(REMIND) {
-        tracing::warn!(doing, %error, attempt = failures, "failed; trying again until it succeeds, others go on");
+/// What passes at once is not worth a line, nor what the watch of the database has told of.
+async fn warn(doing: &str, error: String, failures: u32) {
+    if failures % REMIND == retry::TELLING && !database::is_found_away().await {
+        tracing::warn!(doing, error, attempt = failures, "failed; trying again until it succeeds, others go on");
     } else {
-        tracing::debug!(doing, %error, attempt = failures, "failed again");
+        tracing::debug!(doing, error, attempt = failures, "failed again");
     }
 }
