@@ -23,6 +23,7 @@ mod faults;
 mod follow_one_event;
 mod grpc;
 mod import_export;
+mod laws;
 mod migrations;
 #[cfg(debug_assertions)]
 mod model;

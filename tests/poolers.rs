@@ -32,8 +32,13 @@ async fn the_fleet_works_behind_pgbouncer_in_session_mode() {
     })
     .await;
     // Sessions are set as they are without a pooler.
-    let limit: String = sqlx::query_scalar("show statement_timeout").fetch_one(&fleet.database.pool).await.unwrap();
-    assert_eq!(limit, "1min");
+    for (name, value) in
+        [("statement_timeout", "1min"), ("client_connection_check_interval", "2s"), ("TimeZone", "UTC")]
+    {
+        let ask = sqlx::query_scalar("select current_setting($1)").bind(name);
+        let set: String = ask.fetch_one(&fleet.database.pool).await.unwrap();
+        assert_eq!(set, value, "{name}");
+    }
     for process in [&store, &worker] {
         let ready = reqwest::get(format!("http://{}/readyz", process.http())).await.unwrap();
         assert_eq!(ready.status(), 200, "{:?}", ready.text().await);

@@ -17,8 +17,9 @@ pub use deadline::{SILENCE, heard, timed_out};
 pub use migrations::Migrations;
 pub use options::options;
 pub use pool::Endpoint;
-pub use primary::{Primary, is_known_to_be_away};
+pub use primary::{Primary, is_found_away};
 pub use session::Session;
 pub use sqlstate::{
-    MIGRATE, blames_data, describe, is_timeout, is_too_much, is_transient, is_unique_violation, is_unreadable, lacks_migrations,
+    MIGRATE, blames_data, describe, is_timeout, is_too_much, is_transient, is_unique_violation, is_unreadable,
+    lacks_migrations,
 };

@@ -188,9 +188,18 @@ impl Primary {
     }
 }
 
-/// Whether the watch of this process has said that the database cannot be worked with: nobody else need say it.
-pub fn is_known_to_be_away() -> bool {
-    Primary::of_this_process().is_some_and(|primary| primary.refusal().is_some())
+/// Whether the watch of this process finds, looking once more, that the database cannot be worked with. Then it has said so,
+/// and nobody else need.
+pub async fn is_found_away() -> bool {
+    const LIMIT: Duration = Duration::from_secs(5);
+    let Some(primary) = Primary::of_this_process() else { return false };
+    let mut state = primary.state.subscribe();
+    if primary.refusal().is_none() {
+        state.borrow_and_update();
+        primary.look_again();
+        let _ = tokio::time::timeout(LIMIT, state.changed()).await;
+    }
+    primary.refusal().is_some()
 }
 
 /// [`Primary::unless_changed`] by what this process knows, if it watches.

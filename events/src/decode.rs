@@ -25,17 +25,40 @@ pub struct DecodeError {
     pub reason: String,
 }
 
-/// Reads a payload's data as `T`, which must be its newest shape. Unknown fields are ignored.
+/// Reads a payload's data as `T`, the one shape that the event has ever had. Unknown fields are ignored.
+///
+/// # Errors
+/// The data does not fit, or is of a newer schema: what it means then, only newer code knows.
 pub fn payload<T: DeserializeOwned>(payload: &Payload) -> Result<T, DecodeError> {
+    payload_of(payload, 1)
+}
+
+/// As [`payload`], for an event whose newest schema is not the first.
+pub(crate) fn payload_of<T: DeserializeOwned>(payload: &Payload, newest: u32) -> Result<T, DecodeError> {
+    not_newer(payload, newest)?;
     serde_json::from_str(payload.event_data.get()).map_err(|error| wrong(payload, &error))
 }
 
 /// As [`payload`], for an event of an older schema: its JSON goes through the steps of `upcast` first.
 pub(crate) fn upcasted<T: DeserializeOwned>(payload: &Payload, upcast: &Upcast) -> Result<T, DecodeError> {
+    not_newer(payload, upcast.newest())?;
     let data: Object = serde_json::from_str(payload.event_data.get()).map_err(|error| wrong(payload, &error))?;
     let data = upcast.apply(data, payload.metadata.schema_version());
     let data = serde_json::to_string(&data).expect("JSON that was read as JSON");
     serde_json::from_str(&data).map_err(|error| wrong(payload, &error))
+}
+
+/// A new schema is there because the meaning has changed. To read it as what it was would be wrong without a word.
+fn not_newer(payload: &Payload, newest: u32) -> Result<(), DecodeError> {
+    let schema_version = payload.metadata.schema_version();
+    if schema_version <= newest {
+        return Ok(());
+    }
+    Err(DecodeError {
+        event_type: payload.event_type.clone(),
+        schema_version,
+        reason: format!("this code knows schema {newest} at most; run newer code, then retry"),
+    })
 }
 
 fn wrong(payload: &Payload, error: &serde_json::Error) -> DecodeError {
@@ -66,6 +89,27 @@ pub(crate) fn without_values(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_schema_newer_than_the_code_is_an_error_that_says_so() {
+        use crate::Metadata;
+        use crate::integration::IntegrationEvent;
+        let user = |event_type: &str, schema_version: u32| Payload {
+            aggregate_type: "User".into(),
+            event_type: event_type.into(),
+            event_data: serde_json::value::RawValue::from_string(
+                r#"{"user_id":"25b08957-4beb-4caa-a8ea-e86e943080dd","email":"","first_name":"","last_name":""}"#.into(),
+            )
+            .expect("JSON"),
+            metadata: Metadata::from([("schema_version", schema_version.into())]),
+        };
+        for (event_type, newest) in [("UserSignedUp", 2), ("UserEmailUpdated", 1), ("UserDeleted", 1)] {
+            assert!(IntegrationEvent::decode(&user(event_type, newest)).is_ok(), "{event_type}");
+            let error = IntegrationEvent::decode(&user(event_type, 99)).expect_err(event_type).to_string();
+            assert!(error.contains("schema 99") && error.contains("run newer code"), "{error}");
+        }
+        assert!(IntegrationEvent::decode(&user("UserTeleported", 99)).is_ok_and(|event| event.is_none()));
+    }
 
     #[test]
     fn an_error_says_what_is_wrong_but_not_the_value() {

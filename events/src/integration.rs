@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::decode::{DecodeError, EventSet, payload, upcasted};
+use crate::decode::{DecodeError, EventSet, payload, payload_of, upcasted};
 use crate::{Payload, Topic, Upcast, topic, upcast};
 
 #[derive(Debug, Clone, PartialEq)]
@@ -31,7 +31,7 @@ impl EventSet for IntegrationEvent {
             "UserSignedUp" if event.metadata.schema_version() < USER_SIGNED_UP.newest() => {
                 Self::UserSignedUp(upcasted(event, &USER_SIGNED_UP)?)
             }
-            "UserSignedUp" => Self::UserSignedUp(payload(event)?),
+            "UserSignedUp" => Self::UserSignedUp(payload_of(event, USER_SIGNED_UP.newest())?),
             "UserProfileUpdated" => Self::UserProfileUpdated(payload(event)?),
             "UserEmailUpdated" => Self::UserEmailUpdated(payload(event)?),
             "LearningGoalSet" => Self::LearningGoalSet(payload(event)?),

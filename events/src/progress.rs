@@ -1,6 +1,7 @@
 //! `progress-events`: what learners do in their sessions.
 
-use serde::Deserialize;
+use serde::de::{Error, Unexpected};
+use serde::{Deserialize, Deserializer};
 use uuid::Uuid;
 
 use crate::decode::{DecodeError, EventSet, payload};
@@ -43,7 +44,17 @@ pub struct CorrectnessJudged {
     pub session_id: Uuid,
     pub item_id: Uuid,
     pub judgment: Judgment,
+    #[serde(deserialize_with = "milliseconds")]
     pub response_time_ms: i64,
+}
+
+/// Bounded, so that no sum of them overflows, whichever batch it is summed in.
+fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    let read = i64::deserialize(deserializer)?;
+    if read.unsigned_abs() > 1 << 40 {
+        return Err(D::Error::invalid_value(Unexpected::Signed(read), &"milliseconds of less than 35 years"));
+    }
+    Ok(read)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

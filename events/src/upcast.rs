@@ -14,7 +14,7 @@ impl Upcast {
         self.0.len() as u32 + 1
     }
 
-    /// Applies what is missing. Data newer than we know passes unchanged: the tolerant reader takes what it knows.
+    /// Applies what is missing. Newer data than the newest is refused before.
     pub fn apply(&self, data: Object, schema_version: u32) -> Object {
         let done = schema_version.saturating_sub(1) as usize;
         self.0.iter().skip(done).fold(data, |data, step| step(data))

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::decode::{DecodeError, EventSet, payload, upcasted};
+use crate::decode::{DecodeError, EventSet, payload, payload_of, upcasted};
 use crate::{Json, Object, Payload, Topic, Upcast, topic, upcast};
 
 #[derive(Debug, Clone, PartialEq)]
@@ -32,7 +32,7 @@ impl EventSet for VocabularyEvent {
         Ok(Some(match event.event_type.as_str() {
             "EntryCreated" => Self::EntryCreated(payload(event)?),
             "ItemCreated" => Self::ItemCreated(payload(event)?),
-            "FieldUpdated" => Self::FieldUpdated(payload(event)?),
+            "FieldUpdated" => Self::FieldUpdated(payload_of(event, FIELD_UPDATED.newest())?),
             "ItemUpdated" => Self::FieldUpdated(upcasted(event, &FIELD_UPDATED)?),
             "AIGenerationRequested" => Self::AIGenerationRequested(payload(event)?),
             "AIGenerationCompleted" => Self::AIGenerationCompleted(payload(event)?),

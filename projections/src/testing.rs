@@ -1,8 +1,10 @@
 //! For authors of projections: say what happened, see what becomes of it.
 //!
 //! [`history`] and [`folded`] test the fold, without a database; [`Generation`] tests fold and write together, on a
-//! database that the test brings. There is an example at the top of the [crate](crate).
+//! database that the test brings; [`any_cut`] is the law that each projection keeps. There is an example at the top of the
+//! [crate](crate).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
 
 use chrono::{DateTime, Utc};
@@ -86,6 +88,64 @@ impl<P: Projection> Generation<P> {
         Ok(())
     }
 
+    /// As a worker does: batches of these sizes (the last one again and again), each halved when Postgres refuses it, until
+    /// the event that it refuses is alone and parked. Later events of its aggregate are held. Returns what was parked.
+    ///
+    /// # Errors
+    /// Something else than an event is to blame.
+    pub async fn settle(
+        &self,
+        db: &mut PgConnection,
+        events: &[Recorded<P::Event>],
+        sizes: &[usize],
+    ) -> Result<BTreeSet<EventId>, Error> {
+        let (mut parked, mut held) = (BTreeSet::new(), BTreeSet::new());
+        let mut sizes = sizes.iter().copied().cycle();
+        let mut rest: Vec<_> = events.iter().collect();
+        while !rest.is_empty() {
+            let size = sizes.next().unwrap_or(1).clamp(1, rest.len());
+            let mut batches = vec![rest.drain(..size).collect::<Vec<_>>()];
+            while let Some(mut batch) = batches.pop() {
+                batch.retain(|event| !held.contains(&event.aggregate_id));
+                match self.write(db, &batch).await {
+                    Ok(()) => {}
+                    Err(Error::Database(sqlx::Error::Database(_))) if batch.len() > 1 => {
+                        let second = batch.split_off(batch.len() / 2);
+                        batches.extend([second, batch]);
+                    }
+                    Err(Error::Database(sqlx::Error::Database(_))) => {
+                        parked.insert(batch[0].event_id);
+                        held.insert(batch[0].aggregate_id);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(parked)
+    }
+
+    async fn write(&self, db: &mut PgConnection, batch: &[&Recorded<P::Event>]) -> Result<(), Error> {
+        let mut db = db.begin().await?;
+        self.enter(&mut db).await?;
+        P::write(folded::<P>(batch.iter().copied()), &mut db).await?;
+        Ok(db.commit().await?)
+    }
+
+    /// The rows of all tables and views, by their names.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub async fn all_rows(&self, db: &mut PgConnection) -> Result<BTreeMap<String, Vec<Value>>, Error> {
+        let tables = "select table_name::text from information_schema.tables where table_schema = $1";
+        let tables: Vec<String> = sqlx::query_scalar(tables).bind(&self.schema).fetch_all(&mut *db).await?;
+        let mut rows = BTreeMap::new();
+        for table in tables {
+            let of_table = self.rows(db, &table).await?;
+            rows.insert(table, of_table);
+        }
+        Ok(rows)
+    }
+
     /// The rows of a table (or view) as `to_jsonb` prints them under UTC, in the order of their columns.
     ///
     /// # Errors
@@ -112,4 +172,51 @@ impl<P: Projection> Generation<P> {
         sqlx::query("select set_config('search_path', $1 || ', public', true)").bind(&self.schema).execute(db).await?;
         Ok(())
     }
+}
+
+/// The law of the batch: however a history is cut into batches, the rows are the same, and so is what is parked. One event
+/// at a time is compared with everything at once and with `cuts` random ways between the two.
+///
+/// A fold breaks it that lets a later event hide an earlier one, and a sum that overflows in some batches only.
+///
+/// # Errors
+/// Those of the connection.
+///
+/// # Panics
+/// If `P` breaks the law. The sizes of the batches that show it are in the message.
+pub async fn any_cut<P: Projection>(
+    db: &mut PgConnection,
+    events: &[Recorded<P::Event>],
+    cuts: usize,
+    seed: u64,
+) -> Result<(), Error> {
+    let mut random = seed;
+    let mut ways = vec![vec![1], vec![events.len().max(1)]];
+    for _ in 0..cuts {
+        let most = 1 + next(&mut random) % events.len().clamp(1, 100) as u64;
+        ways.push((0..50).map(|_| 1 + (next(&mut random) % most) as usize).collect());
+    }
+    let mut expected = None;
+    for sizes in ways {
+        let generation = Generation::<P>::create(db).await?;
+        let parked = generation.settle(db, events, &sizes).await?;
+        let rows = generation.all_rows(db).await?;
+        generation.drop(db).await?;
+        let (first_rows, first_parked) = expected.get_or_insert_with(|| (rows.clone(), parked.clone()));
+        assert_eq!(&parked, first_parked, "{}: parked in batches of {sizes:?}, and one by one", P::NAME);
+        for (table, rows) in &rows {
+            let different = rows.iter().zip(&first_rows[table]).find(|(row, first)| row != first);
+            assert!(different.is_none(), "{}.{table} in batches of {sizes:?}, and one by one: {different:?}", P::NAME);
+            assert_eq!(rows.len(), first_rows[table].len(), "{}.{table} in batches of {sizes:?}", P::NAME);
+        }
+    }
+    Ok(())
+}
+
+/// `SplitMix64`.
+fn next(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }

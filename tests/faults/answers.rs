@@ -23,7 +23,7 @@ use crate::oracle::Held;
 use crate::sample::{message, seeded};
 
 #[derive(Debug, Default)]
-struct Answers {
+pub struct Answers {
     acked: AtomicU32,
     nacked: AtomicU32,
 }
@@ -41,7 +41,7 @@ impl Settle for Answer {
 }
 
 impl Answers {
-    fn of(&self) -> (u32, u32) {
+    pub fn of(&self) -> (u32, u32) {
         (self.acked.load(Ordering::SeqCst), self.nacked.load(Ordering::SeqCst))
     }
 }
@@ -61,7 +61,7 @@ pub fn worker(parts: &Parts, topic: &'static events::Topic) -> Worker {
 }
 
 /// Deliveries of all events of a topic, and the way to them.
-async fn delivered(
+pub async fn delivered(
     parts: &Parts,
     topic: &events::Topic,
     answers: &Arc<Answers>,

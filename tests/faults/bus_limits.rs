@@ -1,7 +1,7 @@
 //! What the bus never takes, takes its time to take, or is told to take by a relay that knows too much.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -135,11 +135,14 @@ struct Odd {
     inner: bus::embedded::EmbeddedPublisher,
     pause: Duration,
     stubborn: Arc<AtomicBool>,
+    /// Messages that it was ever asked to publish.
+    asked: Arc<AtomicUsize>,
 }
 
 impl Publisher for Odd {
     fn publish(&self, messages: Vec<Message>) -> BoxFuture<'_, Result<(), PublishError>> {
         async move {
+            self.asked.fetch_add(messages.len(), Ordering::Relaxed);
             tokio::time::sleep(self.pause).await;
             if self.stubborn.load(Ordering::Relaxed) {
                 let (doing, reason) = ("publishing".to_owned(), "it does not match the schema".to_owned());
@@ -257,7 +260,12 @@ async fn a_topic_that_refuses_everything_is_an_outage() {
     let bus = bus();
     let received = Received::from(&bus);
     let stubborn = Arc::new(AtomicBool::new(true));
-    let odd = Odd { inner: bus.publisher(INTEGRATION.name), pause: Duration::ZERO, stubborn: stubborn.clone() };
+    let odd = Odd {
+        inner: bus.publisher(INTEGRATION.name),
+        pause: Duration::ZERO,
+        stubborn: stubborn.clone(),
+        asked: Arc::default(),
+    };
     let relay = Running::start(&parts.database, Arc::new(odd));
     eventually("it has failed twice", LIMIT, async || {
         let failed = relay.counted("relay_published_events_total", "failed");
@@ -279,11 +287,18 @@ async fn a_bus_that_is_slower_than_the_lease_is_published_to_by_one_of_two_relay
     let all = appended(&parts, 1000 * pages).await;
     let bus = bus();
     let received = Received::from(&bus);
-    let odd =
-        || Odd { inner: bus.publisher(INTEGRATION.name), pause: Duration::from_secs(11), stubborn: Arc::default() };
+    let asked = Arc::new(AtomicUsize::new(0));
+    let odd = || Odd {
+        inner: bus.publisher(INTEGRATION.name),
+        // Three seconds in which another could take the lease if it were not renewed.
+        pause: Duration::from_secs(13),
+        stubborn: Arc::default(),
+        asked: asked.clone(),
+    };
     let relays = [(); 2].map(|()| Running::start(&parts.database, Arc::new(odd())));
     received.all(&all).await;
     cursor_at(&parts.database, all.len() as i64).await;
+    assert_eq!(asked.load(Ordering::Relaxed), all.len(), "each was published once");
     assert_eq!(received.times(), BTreeMap::from([(1, all.len())]), "how often they came, and how many of them");
     for relay in relays {
         relay.stop().await;

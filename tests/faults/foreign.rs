@@ -44,7 +44,7 @@ fn foreign(user: Uuid, version: i32) -> Message {
     let event = json!({
         "event_id": Uuid::from_u128(user.as_u128() + version as u128), "event_type": kind, "aggregate_id": user,
         "aggregate_type": "User", "event_version": version, "occurred_at": "2026-03-01T08:00:00Z",
-        "metadata": {"schema_version": 2}, "event_data": data,
+        "metadata": {"schema_version": if version == 1 { 2 } else { 1 }}, "event_data": data,
     });
     Message { data: event.to_string().into(), ..Message::default() }
 }

@@ -1,7 +1,9 @@
 //! The faults that really happen, one after the other. Which test stands for which: docs/reliability.md.
 
 mod answers;
+mod batches;
 mod bus_limits;
+mod clocks;
 mod connections;
 mod deliveries;
 mod fences;
@@ -14,4 +16,5 @@ mod primary;
 mod races;
 mod refusals;
 mod relaying;
+mod sizes;
 mod stores;

@@ -337,7 +337,7 @@ async fn one_outage_is_one_warning_and_one_line_when_it_is_over() {
     let load = Load::start(connect(&store).await);
     load.reaches(20).await;
     proxy.set(Weather::Down);
-    for process in [&worker, &admin] {
+    for process in [&store, &worker, &admin] {
         unready(process, "does not answer").await;
     }
     let cuts = proxy.cuts();
@@ -346,12 +346,12 @@ async fn one_outage_is_one_warning_and_one_line_when_it_is_over() {
     })
     .await;
     proxy.set(Weather::Fair);
-    for process in [&worker, &admin] {
+    for process in [&store, &worker, &admin] {
         ready(process).await;
     }
     load.reaches(load.last() + 20).await;
     load.end().await;
-    for process in [&worker, &admin] {
+    for process in [&store, &worker, &admin] {
         let log = process.logged();
         let lines = |what: &str| log.iter().filter(|line| line.contains(what)).count();
         assert_eq!((lines("\"WARN\""), lines("\"ERROR\"")), (1, 0), "{log:#?}");

@@ -231,7 +231,7 @@ pub fn line(
             event_id: None,
             event_type: event_type.to_owned(),
             event_data: raw(data),
-            metadata: raw(&serde_json::json!({"schema_version": 2})),
+            metadata: raw(&serde_json::json!({"schema_version": if event_type == "UserSignedUp" { 2 } else { 1 }})),
             occurred_at: chrono::Utc::now(),
         }],
     }

@@ -79,10 +79,23 @@ impl Process {
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<i64>().ok()).sum()
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// How much memory it has, as Linux counts it.
     pub fn resident_kilobytes(&self) -> u64 {
+        self.kilobytes("VmRSS:")
+    }
+
+    /// The most that it has ever had.
+    pub fn peak_kilobytes(&self) -> u64 {
+        self.kilobytes("VmHWM:")
+    }
+
+    fn kilobytes(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 

@@ -191,7 +191,10 @@ impl Applier {
             };
             match self.race(&mut batch, work.condemned(), mode).await {
                 Ok(Done { tally: done, early, .. }) => {
-                    self.stride.lengthen(batch.len());
+                    // What is applied already says nothing.
+                    if done.applied > 0 {
+                        self.stride.lengthen(batch.len());
+                    }
                     self.count(done, mode);
                     tally += done;
                     work.went_through(early);

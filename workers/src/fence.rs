@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("{}", database::describe(.0))]
-    Database(#[from] sqlx::Error),
+    Database(sqlx::Error),
     #[error("projection {0} has no generation yet: run `fleet migrate`")]
     Missing(&'static str),
     #[error(
@@ -19,6 +19,12 @@ pub enum Error {
          the code that built it"
     )]
     Version { projection: &'static str, live: i32, ours: i32 },
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
 }
 
 /// The right to write to the live generation, as long as the transaction lasts.

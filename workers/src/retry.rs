@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::future::Future;
 use std::time::Duration;
 
-use database::is_known_to_be_away;
+use database::is_found_away;
 use rand::Rng;
 use tokio_util::sync::CancellationToken;
 
@@ -42,7 +42,7 @@ where
                 }
                 return Some(done);
             }
-            Err(error) if attempt % REMIND == TELLING && !is_known_to_be_away() => {
+            Err(error) if attempt % REMIND == TELLING && !is_found_away().await => {
                 warned = true;
                 tracing::warn!(doing, %error, attempt, "failed; trying again until it succeeds");
             }

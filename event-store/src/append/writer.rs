@@ -145,7 +145,7 @@ impl Writer {
                 }
                 Err(error) => {
                     let away_since = *self.away_since.get_or_insert_with(|| {
-                        tracing::warn!(error = %database::describe(&error), "append: the database is away");
+                        tokio::spawn(tell(database::describe(&error)));
                         Instant::now()
                     });
                     self.disconnect();
@@ -306,6 +306,13 @@ impl Writer {
     fn disconnect(&mut self) {
         self.db = None;
         self.ours = None;
+    }
+}
+
+/// Beside the writer, because the callers wait for its next try.
+async fn tell(error: String) {
+    if !database::is_found_away().await {
+        tracing::warn!(error, "append: the database is away");
     }
 }
 

@@ -96,7 +96,7 @@ impl Relay {
                 }
                 Some(Err(error)) => {
                     state.lease = None;
-                    if state.failing_since.is_none() {
+                    if state.failing_since.is_none() && !database::is_found_away().await {
                         tracing::warn!(topic = self.topic.name, %error, "relay: trying again every second");
                         state.failing_since = Some(Instant::now());
                     }

@@ -18,10 +18,18 @@ pub struct LearnerJourneys;
 #[derive(Debug, Default, PartialEq)]
 pub struct Changes(BTreeMap<Uuid, Journey>);
 
-/// The steps a session adds to its journey; with a user, the journey begins here.
+/// What a session adds to its journey. Whether that is stored already only `write` can see.
 #[derive(Debug, Default, PartialEq)]
 struct Journey {
-    user_id: Option<Uuid>,
+    /// Where the batch has its start: the user, and the first step. Counts only if no journey is stored.
+    start: Option<(Uuid, String)>,
+    /// Before that start. Counts only if a journey is stored.
+    before: Course,
+    since: Course,
+}
+
+#[derive(Debug, Default, PartialEq)]
+struct Course {
     steps: Vec<String>,
     outcome: Option<&'static str>,
 }
@@ -37,10 +45,10 @@ impl Projection for LearnerJourneys {
         match &event.data {
             ProgressEvent::SessionStarted(started) => {
                 let journey = changes.journey(started.session_id);
-                // A session starts once. Steps before its start had no journey to be a part of.
-                if journey.user_id.is_none() {
-                    *journey = Journey { user_id: Some(started.user_id), ..Journey::default() };
-                    journey.steps.push(format!("started:{}", started.strategy));
+                // A session starts once.
+                if journey.start.is_none() {
+                    journey.start = Some((started.user_id, format!("started:{}", started.strategy)));
+                    journey.before = std::mem::take(&mut journey.since);
                 }
             }
             ProgressEvent::CorrectnessJudged(judged) => {
@@ -49,7 +57,7 @@ impl Projection for LearnerJourneys {
                     Judgment::UserConfirmedCorrect => "correct",
                     Judgment::UserConfirmedIncorrect => "incorrect",
                 };
-                changes.journey(judged.session_id).steps.push(step.to_owned());
+                changes.journey(judged.session_id).since.steps.push(step.to_owned());
             }
             ProgressEvent::SessionCompleted(completed) => {
                 changes.journey(completed.session_id).end("completed", &completed.reason);
@@ -79,22 +87,31 @@ impl Changes {
 
 impl Journey {
     fn end(&mut self, outcome: &'static str, reason: &str) {
-        self.steps.push(format!("{outcome}:{reason}"));
-        self.outcome = Some(outcome);
+        self.since.steps.push(format!("{outcome}:{reason}"));
+        self.since.outcome = Some(outcome);
     }
 
-    /// As JSON: arrays of different lengths do not fit into one array of Postgres.
-    fn steps(&self) -> Value {
-        Value::from(self.steps.as_slice())
+    /// What a stored journey gains.
+    fn gained(&self) -> Value {
+        json(self.before.steps.iter().chain(&self.since.steps))
     }
+
+    fn outcome(&self) -> Option<&'static str> {
+        self.since.outcome.or(self.before.outcome)
+    }
+}
+
+/// Arrays of different lengths do not fit into one array of Postgres; as JSON they do.
+fn json<'a>(steps: impl Iterator<Item = &'a String>) -> Value {
+    steps.map(String::as_str).collect()
 }
 
 async fn continued(journeys: &BTreeMap<Uuid, Journey>, db: &mut PgConnection) -> Result<(), Error> {
     sqlx::query_file!(
         "src/learner_journeys/continued.sql",
         &column(journeys, |(id, _)| *id),
-        &column(journeys, |(_, journey)| journey.steps()),
-        &column(journeys, |(_, journey)| journey.outcome) as _,
+        &column(journeys, |(_, journey)| journey.gained()),
+        &column(journeys, |(_, journey)| journey.outcome()) as _,
     )
     .execute(db)
     .await?;
@@ -102,7 +119,7 @@ async fn continued(journeys: &BTreeMap<Uuid, Journey>, db: &mut PgConnection) ->
 }
 
 async fn started(journeys: &BTreeMap<Uuid, Journey>, db: &mut PgConnection) -> Result<(), Error> {
-    let started = journeys.iter().filter_map(|(id, journey)| Some((*id, journey.user_id?, journey)));
+    let started = journeys.iter().filter_map(|(id, journey)| Some((*id, journey.start.as_ref()?, &journey.since)));
     let started: Vec<_> = started.collect();
     if started.is_empty() {
         return Ok(());
@@ -110,9 +127,9 @@ async fn started(journeys: &BTreeMap<Uuid, Journey>, db: &mut PgConnection) -> R
     sqlx::query_file!(
         "src/learner_journeys/started.sql",
         &column(&started, |(id, ..)| *id),
-        &column(&started, |(_, user_id, _)| *user_id),
-        &column(&started, |(.., journey)| journey.steps()),
-        &column(&started, |(.., journey)| journey.outcome) as _,
+        &column(&started, |(_, (user_id, _), _)| *user_id),
+        &column(&started, |(_, (_, first), since)| json(std::iter::once(first).chain(&since.steps))),
+        &column(&started, |(.., since)| since.outcome) as _,
     )
     .execute(db)
     .await?;

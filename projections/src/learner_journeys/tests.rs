@@ -47,33 +47,33 @@ fn the_steps_are_in_the_order_of_the_session() {
         judged(Judgment::UserConfirmedCorrect),
         completed,
     ]);
-    assert_eq!(journey.user_id, Some(USER));
-    assert_eq!(journey.steps, ["started:mixed", "incorrect", "auto", "correct", "completed:all_items_completed"]);
-    assert_eq!(journey.outcome, Some("completed"));
+    assert_eq!(journey.start, Some((USER, "started:mixed".to_owned())));
+    assert_eq!(journey.since.steps, ["incorrect", "auto", "correct", "completed:all_items_completed"]);
+    assert_eq!(journey.outcome(), Some("completed"));
 }
 
 #[test]
 fn a_journey_that_began_in_another_batch_only_gains_steps() {
     let journey = journey([judged(Judgment::AutoConfirmed), abandoned()]);
-    assert_eq!(journey.user_id, None);
-    assert_eq!(journey.steps, ["auto", "abandoned:timeout"]);
-    assert_eq!(journey.outcome, Some("abandoned"));
+    assert_eq!(journey.start, None);
+    assert_eq!(journey.gained(), serde_json::json!(["auto", "abandoned:timeout"]));
+    assert_eq!(journey.outcome(), Some("abandoned"));
 }
 
 #[test]
 fn a_journey_that_goes_on_has_no_outcome() {
-    assert_eq!(journey([started("mixed"), judged(Judgment::AutoConfirmed)]).outcome, None);
+    assert_eq!(journey([started("mixed"), judged(Judgment::AutoConfirmed)]).outcome(), None);
 }
 
 #[test]
-fn what_comes_before_the_start_leaves_no_trace() {
+fn what_comes_before_the_start_counts_only_for_a_journey_that_is_stored() {
     let journey = journey([abandoned(), started("mixed")]);
-    assert_eq!(journey.steps, ["started:mixed"]);
-    assert_eq!(journey.outcome, None);
+    assert_eq!((journey.since, journey.before.outcome), (Course::default(), Some("abandoned")));
 }
 
 #[test]
 fn a_session_starts_once() {
     let journey = journey([started("mixed"), judged(Judgment::AutoConfirmed), started("due_first")]);
-    assert_eq!(journey.steps, ["started:mixed", "auto"]);
+    assert_eq!(journey.start, Some((USER, "started:mixed".to_owned())));
+    assert_eq!(journey.since.steps, ["auto"]);
 }

@@ -8,6 +8,7 @@ mod tests;
 mod write;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use chrono::{DateTime, NaiveDate, SubsecRound, Utc};
 use events::progress::{CorrectnessJudged, Judgment, ProgressEvent, SessionStarted};
@@ -22,10 +23,19 @@ pub struct LearnerProgress;
 #[derive(Debug, Default, PartialEq)]
 pub struct Changes(BTreeMap<Uuid, Session>);
 
-/// What changes because of one session: its own row, and what its user gains.
+/// What changes because of one session. Whether it is stored already only `write` can see.
 #[derive(Debug, Default, PartialEq)]
 struct Session {
+    /// Where the batch has its start. Counts only if the session is not stored.
     started: Option<(SessionStarted, DateTime<Utc>)>,
+    /// Before that start. Counts only if the session is stored.
+    before: Option<Box<Gains>>,
+    since: Gains,
+}
+
+/// What a session's row and its user gain.
+#[derive(Debug, Default, PartialEq)]
+struct Gains {
     ended: Option<Ended>,
     /// By item.
     attempts: BTreeMap<Uuid, Attempts>,
@@ -74,18 +84,17 @@ impl Projection for LearnerProgress {
         match &event.data {
             ProgressEvent::SessionStarted(started) => changes.start(started, event.occurred_at),
             ProgressEvent::CorrectnessJudged(judged) => {
-                let session = changes.0.entry(judged.session_id).or_default();
-                session.judge(judged, event);
+                changes.session(judged.session_id).judge(judged, event);
             }
             ProgressEvent::SessionCompleted(completed) => {
                 let seconds = completed.duration_seconds;
-                let session = changes.0.entry(completed.session_id).or_default();
+                let session = changes.session(completed.session_id);
                 session.end("completed", event.occurred_at, Some(seconds));
                 let gain = Tally { completed: 1, study_seconds: seconds.into(), ..Tally::default() };
                 session.add(event.occurred_at, gain);
             }
             ProgressEvent::SessionAbandoned(abandoned) => {
-                let session = changes.0.entry(abandoned.session_id).or_default();
+                let session = changes.session(abandoned.session_id);
                 session.end("abandoned", event.occurred_at, None);
                 session.add(event.occurred_at, Tally { abandoned: 1, ..Tally::default() });
             }
@@ -98,47 +107,97 @@ impl Projection for LearnerProgress {
             return Ok(());
         }
         // The sessions first: the other tables learn their users from them.
-        write::sessions_continued(&sessions, db).await?;
+        let stored = write::sessions_continued(&sessions, db).await?;
         write::sessions_started(&sessions, db).await?;
-        write::item_mastery(&sessions, db).await?;
-        write::daily_progress(&sessions, db).await?;
-        write::user_progress(&sessions, db).await
+        let gained = |(id, session): (Uuid, Session)| (id, session.gained(stored.contains(&id)));
+        let gains: BTreeMap<_, _> = sessions.into_iter().map(gained).collect();
+        write::item_mastery(&gains, db).await?;
+        write::daily_progress(&gains, db).await?;
+        write::user_progress(&gains, db).await
     }
 }
 
 impl Changes {
-    /// A session starts once. Whatever the batch held of it before had no session to count for.
+    fn session(&mut self, id: Uuid) -> &mut Gains {
+        &mut self.0.entry(id).or_default().since
+    }
+
+    /// A session starts once, and every start is study.
     fn start(&mut self, started: &SessionStarted, at: DateTime<Utc>) {
         let session = self.0.entry(started.session_id).or_default();
         if session.started.is_none() {
-            *session = Session { started: Some((started.clone(), at)), ..Session::default() };
+            session.started = Some((started.clone(), at));
+            let before = std::mem::take(&mut session.since);
+            session.before = (before != Gains::default()).then(|| Box::new(before));
         }
-        session.total.started += 1;
-        session.last_studied_at = session.last_studied_at.max(Some(at));
+        session.since.total.started += 1;
+        session.since.last_studied_at = session.since.last_studied_at.max(Some(at));
     }
 }
 
 impl Session {
+    /// What it comes to, if it is stored already or not.
+    fn gained(self, stored: bool) -> Gains {
+        match self.before {
+            Some(mut before) if stored => {
+                before.absorb(self.since);
+                *before
+            }
+            _ => self.since,
+        }
+    }
+
+    /// In all of the batch: for a session that is stored.
+    fn answers(&self) -> i32 {
+        self.since.total.answers + self.before.as_ref().map_or(0, |before| before.total.answers)
+    }
+
+    fn correct(&self) -> i32 {
+        self.since.total.correct + self.before.as_ref().map_or(0, |before| before.total.correct)
+    }
+
+    fn ended(&self) -> Option<&Ended> {
+        self.since.ended.as_ref().or_else(|| self.before.as_ref()?.ended.as_ref())
+    }
+}
+
+impl Gains {
     fn judge(&mut self, judged: &CorrectnessJudged, event: &Recorded<ProgressEvent>) {
         let correct = i32::from(judged.judgment.is_correct());
         self.add(event.occurred_at, Tally { answers: 1, correct, ..Tally::default() });
 
         // In microseconds, as the table has them: the last of one batch must be the last of two.
         let last = (event.occurred_at.trunc_subsecs(6), event.event_id);
-        let item = self.attempts.entry(judged.item_id).or_insert(Attempts {
-            count: 0,
-            correct: 0,
-            total_response_ms: 0,
+        let attempt = Attempts {
+            count: 1,
+            correct,
+            total_response_ms: judged.response_time_ms,
             last,
             last_judgment: judged.judgment,
-        });
-        item.count += 1;
-        item.correct += correct;
-        item.total_response_ms = item.total_response_ms.saturating_add(judged.response_time_ms);
-        if last > item.last {
-            item.last = last;
-            item.last_judgment = judged.judgment;
+        };
+        self.attempt(judged.item_id, attempt);
+    }
+
+    fn attempt(&mut self, item_id: Uuid, attempts: Attempts) {
+        match self.attempts.entry(item_id) {
+            Entry::Vacant(first) => {
+                first.insert(attempts);
+            }
+            Entry::Occupied(item) => item.into_mut().absorb(attempts),
         }
+    }
+
+    /// What came after.
+    fn absorb(&mut self, later: Self) {
+        self.ended = later.ended.or(self.ended.take());
+        for (item_id, attempts) in later.attempts {
+            self.attempt(item_id, attempts);
+        }
+        for (date, tally) in later.days {
+            *self.days.entry(date).or_default() += tally;
+        }
+        self.total += later.total;
+        self.last_studied_at = self.last_studied_at.max(later.last_studied_at);
     }
 
     fn end(&mut self, status: &'static str, at: DateTime<Utc>, duration_seconds: Option<i32>) {
@@ -149,6 +208,19 @@ impl Session {
         self.total += gain;
         *self.days.entry(at.date_naive()).or_default() += gain;
         self.last_studied_at = self.last_studied_at.max(Some(at));
+    }
+}
+
+impl Attempts {
+    /// Sums of times cannot overflow: an event's own is bounded.
+    fn absorb(&mut self, more: Self) {
+        self.count += more.count;
+        self.correct += more.correct;
+        self.total_response_ms += more.total_response_ms;
+        if more.last > self.last {
+            self.last = more.last;
+            self.last_judgment = more.last_judgment;
+        }
     }
 }
 

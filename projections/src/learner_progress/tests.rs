@@ -30,8 +30,8 @@ fn completed() -> ProgressEvent {
     ProgressEvent::SessionCompleted(SessionCompleted { session_id: SESSION, duration_seconds: 60, reason })
 }
 
-fn session(events: impl IntoIterator<Item = (&'static str, ProgressEvent)>) -> Session {
-    only(folded::<LearnerProgress>(&history(SESSION, events)))
+fn session(events: impl IntoIterator<Item = (&'static str, ProgressEvent)>) -> Gains {
+    only(folded::<LearnerProgress>(&history(SESSION, events))).gained(false)
 }
 
 fn only(Changes(mut sessions): Changes) -> Session {
@@ -77,7 +77,7 @@ fn of_two_judgments_in_one_microsecond_the_greater_event_is_the_last() {
     let mut second = recorded(SESSION, 2, "2026-01-05T08:00:00.000000900Z", judged(Judgment::UserConfirmedCorrect));
     first.event_id = EventId(Uuid::from_u128(9));
     second.event_id = EventId(Uuid::from_u128(8));
-    let session = only(folded::<LearnerProgress>([&first, &second]));
+    let session = only(folded::<LearnerProgress>([&first, &second])).since;
     assert_eq!(session.attempts[&ITEM].last_judgment, Judgment::AutoConfirmed);
 }
 
@@ -100,9 +100,15 @@ fn an_abandoned_session_has_an_end_and_no_duration() {
 }
 
 #[test]
-fn what_comes_before_the_start_leaves_no_trace() {
-    let session = session([(AT, judged(Judgment::AutoConfirmed)), (AT, completed()), (AT, started())]);
-    assert!(session.attempts.is_empty() && session.days.is_empty());
-    assert_eq!(session.ended, None);
-    assert_eq!(session.total, Tally { started: 1, ..Tally::default() });
+fn what_comes_before_the_start_counts_only_for_a_session_that_is_stored() {
+    let events =
+        || history(SESSION, [(AT, judged(Judgment::AutoConfirmed)), (AT, completed()), (AT, started())]);
+    let gained = |stored| only(folded::<LearnerProgress>(&events())).gained(stored);
+    let fresh = gained(false);
+    assert!(fresh.attempts.is_empty() && fresh.days.is_empty());
+    assert_eq!(fresh.ended, None);
+    assert_eq!(fresh.total, Tally { started: 1, ..Tally::default() });
+    let stored = gained(true);
+    assert_eq!((stored.attempts.len(), stored.total.answers, stored.total.started), (1, 1, 1));
+    assert_eq!(stored.ended.map(|ended| ended.status), Some("completed"));
 }

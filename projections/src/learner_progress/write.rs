@@ -1,35 +1,37 @@
 //! The statements of `learner_progress`, a table each. Every one but the start asks `learning_sessions` for something,
 //! and is planned anew each time for the reason given at [`column`](crate::column).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::Session;
+use super::{Gains, Session};
 use crate::{Error, column};
 
 type Sessions = BTreeMap<Uuid, Session>;
 
-/// Adds to the sessions that are stored. Those that start in this batch are not, and take no part.
-pub(super) async fn sessions_continued(sessions: &Sessions, db: &mut PgConnection) -> Result<(), Error> {
-    sqlx::query_file!(
+type AllGains = BTreeMap<Uuid, Gains>;
+
+/// Adds to the sessions that are stored, and says which those are.
+pub(super) async fn sessions_continued(sessions: &Sessions, db: &mut PgConnection) -> Result<BTreeSet<Uuid>, Error> {
+    let stored = sqlx::query_file_scalar!(
         "src/learner_progress/sessions_continued.sql",
         &column(sessions, |(id, _)| *id),
-        &column(sessions, |(_, session)| session.total.answers),
-        &column(sessions, |(_, session)| session.total.correct),
-        &column(sessions, |(_, session)| session.ended.as_ref().map(|ended| ended.status)) as _,
-        &column(sessions, |(_, session)| session.ended.as_ref().map(|ended| ended.at)) as _,
-        &column(sessions, |(_, session)| session.ended.as_ref()?.duration_seconds) as _,
+        &column(sessions, |(_, session)| session.answers()),
+        &column(sessions, |(_, session)| session.correct()),
+        &column(sessions, |(_, session)| session.ended().map(|ended| ended.status)) as _,
+        &column(sessions, |(_, session)| session.ended().map(|ended| ended.at)) as _,
+        &column(sessions, |(_, session)| session.ended()?.duration_seconds) as _,
     )
-    .execute(db)
+    .fetch_all(db)
     .await?;
-    Ok(())
+    Ok(stored.into_iter().collect())
 }
 
-/// Stores the sessions that start in this batch, with all that has become of them in it.
+/// Stores the sessions that start in this batch, with all that has become of them since; those that are stored stay.
 pub(super) async fn sessions_started(sessions: &Sessions, db: &mut PgConnection) -> Result<(), Error> {
-    let started = sessions.iter().filter_map(|(id, session)| Some((id, session, session.started.as_ref()?)));
+    let started = sessions.iter().filter_map(|(id, session)| Some((id, &session.since, session.started.as_ref()?)));
     let started: Vec<_> = started.map(|(id, session, (start, at))| (*id, session, start, *at)).collect();
     if started.is_empty() {
         return Ok(());
@@ -52,7 +54,7 @@ pub(super) async fn sessions_started(sessions: &Sessions, db: &mut PgConnection)
     Ok(())
 }
 
-pub(super) async fn item_mastery(sessions: &Sessions, db: &mut PgConnection) -> Result<(), Error> {
+pub(super) async fn item_mastery(sessions: &AllGains, db: &mut PgConnection) -> Result<(), Error> {
     let attempts = sessions.iter().flat_map(|(id, session)| session.attempts.iter().map(move |row| (*id, row)));
     let attempts: Vec<_> = attempts.map(|(id, (item_id, attempts))| (id, *item_id, attempts)).collect();
     if attempts.is_empty() {
@@ -74,7 +76,7 @@ pub(super) async fn item_mastery(sessions: &Sessions, db: &mut PgConnection) -> 
     Ok(())
 }
 
-pub(super) async fn daily_progress(sessions: &Sessions, db: &mut PgConnection) -> Result<(), Error> {
+pub(super) async fn daily_progress(sessions: &AllGains, db: &mut PgConnection) -> Result<(), Error> {
     let days = sessions.iter().flat_map(|(id, session)| session.days.iter().map(move |row| (*id, row)));
     let days: Vec<_> = days.map(|(id, (date, tally))| (id, *date, tally)).collect();
     if days.is_empty() {
@@ -95,7 +97,7 @@ pub(super) async fn daily_progress(sessions: &Sessions, db: &mut PgConnection) -
     Ok(())
 }
 
-pub(super) async fn user_progress(sessions: &Sessions, db: &mut PgConnection) -> Result<(), Error> {
+pub(super) async fn user_progress(sessions: &AllGains, db: &mut PgConnection) -> Result<(), Error> {
     sqlx::query_file!(
         "src/learner_progress/user_progress.sql",
         &column(sessions, |(session_id, _)| *session_id),

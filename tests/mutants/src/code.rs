@@ -312,7 +312,7 @@ impl<'a> Visit<'a> for Finder<'_> {
     fn visit_expr_match(&mut self, expression: &'a syn::ExprMatch) {
         self.visit_expr(&expression.expr);
         let (last, arms) = expression.arms.split_last().expect("a match that the compiler takes");
-        let catches_all = last.guard.is_none() && matches!(last.pat, syn::Pat::Wild(_) | syn::Pat::Ident(_));
+        let catches_all = last.guard.is_none() && catches_all(&last.pat);
         for arm in arms {
             match &arm.guard {
                 Some((_, guard)) => self.condition(guard, true),
@@ -440,6 +440,15 @@ impl<'a> Visit<'a> for Finder<'_> {
         for bind in arguments {
             self.visit_expr(bind);
         }
+    }
+}
+
+/// `_`, or a new name; `None` is parsed as a name, too.
+fn catches_all(pattern: &syn::Pat) -> bool {
+    match pattern {
+        syn::Pat::Wild(_) => true,
+        syn::Pat::Ident(name) => name.ident.to_string().starts_with(char::is_lowercase),
+        _ => false,
     }
 }
 

@@ -18,6 +18,8 @@
 //! tests/mutants/run                                     # about an hour on two cores
 //! tests/mutants/run workers/src/verdict.rs              # files, or folders
 //! tests/mutants/run --tests faults::deliveries …        # judged by these tests of `tests/` only
+//! tests/mutants/run --at-most 5 …                       # and only by those that take at most so many seconds (else 20)
+//! tests/mutants/run --minutes 20 …                      # begins with no mutant after that
 //! tests/mutants/run --sites                             # what would be changed
 //! tests/mutants/run --limits 3                          # no mutants: every limit is 3, and all tests must pass
 //! ```
@@ -28,9 +30,9 @@ mod sql;
 mod tests;
 mod tree;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
@@ -38,23 +40,23 @@ use judge::{Fate, Judge};
 use tests::Tests;
 use tree::{Mutant, Tree};
 
-/// What the promises rest on.
+/// What the promises rest on, in the order in which they are judged.
 const FILES: [&str; 15] = [
-    "event-store/src/append/decide.rs",
-    "event-store/src/append/heads.rs",
-    "event-store/src/append/mod.rs",
-    "event-store/src/append/statements.rs",
-    "event-store/src/append/writer.rs",
-    "event-store/src/read",
-    "event-store/src/read.rs",
-    "event-store/src/relay",
+    "workers/src/verdict.rs",
     "workers/src/apply",
     "workers/src/apply.rs",
-    "workers/src/dead_letters/decide.rs",
-    "workers/src/redrive",
-    "workers/src/resolve.rs",
     "workers/src/sweep",
-    "workers/src/verdict.rs",
+    "event-store/src/append/decide.rs",
+    "event-store/src/append/mod.rs",
+    "event-store/src/relay",
+    "event-store/src/read",
+    "event-store/src/read.rs",
+    "workers/src/redrive",
+    "workers/src/dead_letters/decide.rs",
+    "workers/src/resolve.rs",
+    "event-store/src/append/heads.rs",
+    "event-store/src/append/statements.rs",
+    "event-store/src/append/writer.rs",
 ];
 
 /// Mutants judged at a time.
@@ -63,17 +65,23 @@ const AT_ONCE: usize = 2;
 struct Asked {
     files: Vec<String>,
     tests: Vec<String>,
+    at_most: Duration,
+    minutes: u64,
     limits: Option<u32>,
     sites: bool,
 }
 
 fn asked() -> Result<Asked> {
-    let mut asked = Asked { files: Vec::new(), tests: Vec::new(), limits: None, sites: false };
+    let at_most = Duration::from_secs(20);
+    let mut asked =
+        Asked { files: Vec::new(), tests: Vec::new(), at_most, minutes: u64::MAX, limits: None, sites: false };
     let mut arguments = std::env::args().skip(1).peekable();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--sites" => asked.sites = true,
             "--limits" => asked.limits = Some(arguments.next().unwrap_or_default().parse()?),
+            "--at-most" => asked.at_most = Duration::from_secs(arguments.next().unwrap_or_default().parse()?),
+            "--minutes" => asked.minutes = arguments.next().unwrap_or_default().parse()?,
             "--tests" => asked.tests.extend(arguments.next()),
             other if other.starts_with('-') => bail!("{other} is unknown: see tests/mutants/src/main.rs"),
             file => asked.files.push(file.to_owned()),
@@ -108,11 +116,11 @@ fn main() -> Result<()> {
     if let Some(limits) = asked.limits {
         return tests.all_with_limits(limits);
     }
-    tests.reach()?;
-    report(&mutants, &tests, &folder)
+    tests.reach(asked.at_most)?;
+    report(&mutants, &tests, &folder, asked.minutes)
 }
 
-fn report(mutants: &[Mutant], tests: &Tests, folder: &PathBuf) -> Result<()> {
+fn report(mutants: &[Mutant], tests: &Tests, folder: &Path, minutes: u64) -> Result<()> {
     let started = Instant::now();
     let judge = Judge { tests, folder };
     let next = Mutex::new(mutants.iter());
@@ -123,7 +131,7 @@ fn report(mutants: &[Mutant], tests: &Tests, folder: &PathBuf) -> Result<()> {
             scope.spawn(move || {
                 loop {
                     let mutant = next.lock().expect("nobody panics with it").next();
-                    let Some(mutant) = mutant else { break };
+                    let Some(mutant) = mutant.filter(|_| started.elapsed().as_secs() / 60 < minutes) else { break };
                     let fate = judge.fate(mutant, judging);
                     let mut fates = fates.lock().expect("nobody panics with it");
                     let (index, said) = match fate {
@@ -138,11 +146,12 @@ fn report(mutants: &[Mutant], tests: &Tests, folder: &PathBuf) -> Result<()> {
         }
     });
     let [caught, lives, unreached] = fates.into_inner().expect("nobody panics with it");
-    let all = mutants.len();
+    let judged = caught + lives + unreached;
     println!(
-        "{all} mutants, {caught} caught, {} live ({unreached} of them not reached), {} s",
+        "{} mutants, {judged} judged in {} s: {caught} caught, {} live, {unreached} of them where no test gets",
+        mutants.len(),
+        started.elapsed().as_secs(),
         lives + unreached,
-        started.elapsed().as_secs()
     );
     Ok(())
 }

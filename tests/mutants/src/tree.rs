@@ -99,8 +99,11 @@ impl Tree {
             self.0.insert(root, with_switches.into_bytes());
             self.0.insert(format!("{folder}/src/switches.rs"), include_bytes!("../switches/switches.rs").to_vec());
         }
-        mutants.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
-        mutants.dedup_by(|a, b| (&a.file, a.line, &a.what) == (&b.file, b.line, &b.what));
+        // A file of SQL may be sent from several places.
+        let mut seen = BTreeSet::new();
+        mutants.retain(|it: &Mutant| {
+            matches!(it.switch, Switch::Code(_)) || seen.insert((it.file.clone(), it.line, it.what.clone()))
+        });
         Ok(mutants)
     }
 

@@ -94,20 +94,22 @@ impl Work {
     /// and the projection's own statement being `too_slow` for it for the last time condemns it. `false`: after failures
     /// only, it is Postgres that is not well.
     pub fn is_too_much(&mut self, batch: Vec<Event>, too_slow: bool, error: &str) -> bool {
-        self.failures += 1;
         let [event] = &batch[..] else {
+            self.failures += 1;
             self.halve(batch);
             return self.failures < PATIENCE;
         };
-        if too_slow {
-            let strikes = self.strikes.entry(event.event_id).or_default();
-            *strikes += 1;
-            if *strikes == STRIKES {
-                let error = format!("it was too slow {STRIKES} times, alone: {error}");
-                self.condemn(batch.clone(), event.event_id, Reason::WriteFailed, error);
-                return true;
-            }
+        let strikes = self.strikes.get(&event.event_id).copied().unwrap_or_default() + u32::from(too_slow);
+        if strikes == STRIKES {
+            let error = format!("it was too slow {STRIKES} times, alone: {error}");
+            self.condemn(batch.clone(), event.event_id, Reason::WriteFailed, error);
+            return true;
         }
+        if strikes > 0 {
+            self.strikes.insert(event.event_id, strikes);
+        }
+        // What is slow again is no news of Postgres.
+        self.failures += u32::from(strikes < 2);
         self.stuck.insert(event.aggregate_id);
         self.aside.extend(batch);
         self.failures < PATIENCE

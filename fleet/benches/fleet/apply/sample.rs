@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 
 use anyhow::{Context, Result};
 use event_store::append::Append;
+use event_store::validate::printed;
 use events::{AppendLine, EventId, NewEvent};
 use flate2::read::GzDecoder;
 
@@ -13,9 +14,14 @@ pub fn appends() -> Result<Vec<Append>> {
     BufReader::new(GzDecoder::new(HISTORY)).lines().map(|line| append(&line?)).collect()
 }
 
+fn printed_bytes(event: &events::EventLine) -> Option<usize> {
+    Some(printed::bytes(event.event_data.get()).ok()? + printed::bytes(event.metadata.get()).ok()?)
+}
+
 fn append(line: &str) -> Result<Append> {
     let line: AppendLine = serde_json::from_str(line).context("reading the sample history")?;
     let event = |event: events::EventLine| NewEvent {
+        bytes: printed_bytes(&event).unwrap_or(usize::MAX),
         event_id: event.event_id.unwrap_or_else(EventId::generate),
         event_type: event.event_type,
         event_data: Box::<str>::from(event.event_data).into(),
