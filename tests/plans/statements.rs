@@ -61,8 +61,8 @@ pub const STATEMENTS: &[Statement] = &[
     few(Plain, "select created_at from events where created_at >= $1 order by created_at limit 1", "now() - interval '99.9 days'"),
     window(Plain, "over (order by position rows unbounded preceding) as stored_so_far", "20000, 21000, array['User'], array[]::text[], array[]::uuid[], 8000000, 8000000", 1000, "a page is a window of positions: bounded, however rare what is wanted"),
     few(Applying, "where event_id = any($1::uuid[])", "{events}, 8000000, 8000000"),
-    few(Applying, "event_version between $2 and $3", "md5('7')::uuid, 1, 1000, 1000"),
-    few(Applying, "as wanted (aggregate_id, first_version, last_version)", "{aggregates}, {ones}, {ones}"),
+    few(Applying, "event_version between $2 and $3", "md5('7')::uuid, 1, 1000, 1000, 8000000, 8000000"),
+    few(Applying, "as wanted (aggregate_id, first_version, last_version)", "{aggregates}, {ones}, {ones}, 8000000, 8000000"),
     few(Plain, "insert into unreadable_events", "1, gen_random_uuid(), gen_random_uuid(), 1, 'User', 'x', 1, 'no'"),
     few(Plain, "null::jsonb as \"event_data: _\"", "100, md5('7')::uuid, 1"),
     // snapshots
