@@ -165,6 +165,9 @@ impl Resolver {
                 Adoption::Refused(reason, error) => self.park(&deliveries[index], reason, &error).await?,
             }
         }
+        // Two messages may have brought the same event.
+        adopted.sort_unstable();
+        adopted.dedup();
         let mut done = adopted.clone();
         let mut later = Vec::new();
         if !early.is_empty() {
