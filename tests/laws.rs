@@ -27,7 +27,8 @@ async fn again(parts: &Parts, rng: &mut StdRng) -> Vec<Recorded<Payload>> {
     for event in page.events {
         let of_one = so_far.entry(event.aggregate_id).or_default();
         let repeated = if rng.random_bool(0.3) { of_one.choose(rng).cloned() } else { None };
-        for mut event in repeated.into_iter().map(|event| Recorded { event_id: EventId::generate(), ..event }).chain([event])
+        for mut event in
+            repeated.into_iter().map(|event| Recorded { event_id: EventId::generate(), ..event }).chain([event])
         {
             event.version = Version(of_one.len() as i32 + 1);
             of_one.push(event.clone());

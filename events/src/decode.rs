@@ -98,7 +98,8 @@ mod tests {
             aggregate_type: "User".into(),
             event_type: event_type.into(),
             event_data: serde_json::value::RawValue::from_string(
-                r#"{"user_id":"25b08957-4beb-4caa-a8ea-e86e943080dd","email":"","first_name":"","last_name":""}"#.into(),
+                r#"{"user_id":"25b08957-4beb-4caa-a8ea-e86e943080dd","email":"","first_name":"","last_name":""}"#
+                    .into(),
             )
             .expect("JSON"),
             metadata: Metadata::from([("schema_version", schema_version.into())]),

@@ -135,7 +135,8 @@ async fn a_message_that_gives_a_known_event_to_another_aggregate_is_parked_and_t
             assert_eq!(resolved.events.len() + resolved.rest.len(), usize::from(!deliveries.is_empty()));
         }
     }
-    let clashes = "select count(*) from parked_events where reason = 'version_clash' and error like '%another aggregate%'";
+    let clashes =
+        "select count(*) from parked_events where reason = 'version_clash' and error like '%another aggregate%'";
     assert_eq!(fleet.database.count(clashes).await, 2);
     assert_eq!(fleet.database.head().await.0, 2);
 }

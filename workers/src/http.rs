@@ -19,9 +19,9 @@ use prometheus::{Registry, TextEncoder};
 use sqlx::PgPool;
 use tokio::time::timeout;
 
+use crate::Metrics;
 use crate::admin::Problem;
 use crate::lag::{self, Measurer};
-use crate::Metrics;
 
 /// How long the database may take to answer what a probe or a scrape asks of it.
 const LIMIT: Duration = Duration::from_millis(1500);

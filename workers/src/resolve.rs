@@ -301,7 +301,9 @@ enum Adoption {
     /// It is in the store now.
     Adopted,
     /// Events before it are still to come: the aggregate is at this version.
-    TooEarly { head: i32 },
+    TooEarly {
+        head: i32,
+    },
     Refused(Reason, String),
 }
 

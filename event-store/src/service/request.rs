@@ -97,7 +97,8 @@ fn said_event<'a>(
         let metadata = violations.check(field("metadata"), validate::json_object(metadata));
         printed = data.unwrap_or_default() + metadata.unwrap_or_default() + trace;
         if printed > MAX_EVENT_BYTES {
-            let problem = format_args!("has {printed} bytes with the metadata when it is read; at most {MAX_EVENT_BYTES}");
+            let problem =
+                format_args!("has {printed} bytes with the metadata when it is read; at most {MAX_EVENT_BYTES}");
             violations.add(field("event_data"), problem);
         }
     }

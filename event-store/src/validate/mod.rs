@@ -77,7 +77,8 @@ pub fn occurred_at(seconds: i64, nanos: i32) -> Result<DateTime<Utc>, String> {
     }
     // More than a second's worth is how chrono says "leap second", which Postgres does not know.
     let nanos = u32::try_from(nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
-    let nanos = nanos.ok_or_else(|| "nanos must be from 0 to 999,999,999; there are no leap seconds here".to_owned())?;
+    let nanos =
+        nanos.ok_or_else(|| "nanos must be from 0 to 999,999,999; there are no leap seconds here".to_owned())?;
     DateTime::from_timestamp(seconds, nanos).ok_or_else(absurd)
 }
 

@@ -120,7 +120,8 @@ fn number(text: &[u8]) -> (usize, u64) {
     }
     let before_point = point.unwrap_or(digits) as i64;
     let after_point = (digits as i64 - before_point).saturating_sub(exponent).max(0) as u64;
-    let whole = leading_zeros.map_or(1, |zeros| before_point.saturating_add(exponent).saturating_sub(zeros as i64).max(1));
+    let whole =
+        leading_zeros.map_or(1, |zeros| before_point.saturating_add(exponent).saturating_sub(zeros as i64).max(1));
     let sign = u64::from(negative && leading_zeros.is_some());
     (at, sign + whole as u64 + if after_point > 0 { after_point + 1 } else { 0 })
 }

@@ -101,8 +101,7 @@ fn an_abandoned_session_has_an_end_and_no_duration() {
 
 #[test]
 fn what_comes_before_the_start_counts_only_for_a_session_that_is_stored() {
-    let events =
-        || history(SESSION, [(AT, judged(Judgment::AutoConfirmed)), (AT, completed()), (AT, started())]);
+    let events = || history(SESSION, [(AT, judged(Judgment::AutoConfirmed)), (AT, completed()), (AT, started())]);
     let gained = |stored| only(folded::<LearnerProgress>(&events())).gained(stored);
     let fresh = gained(false);
     assert!(fresh.attempts.is_empty() && fresh.days.is_empty());

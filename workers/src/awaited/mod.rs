@@ -35,17 +35,10 @@ pub async fn seen(pool: &PgPool, topic: &Topic, mut events: Vec<Awaited>) -> sql
     let ids: Vec<_> = events.iter().map(|event| event.event_id.0).collect();
     let aggregates: Vec<_> = events.iter().map(|event| event.aggregate_id.0).collect();
     let versions: Vec<_> = events.iter().map(|event| event.version.0).collect();
-    let rows = sqlx::query_file!(
-        "src/awaited/seen.sql",
-        topic.name,
-        &ids,
-        &aggregates,
-        &versions,
-        MOST,
-        SIGHT.as_secs_f64()
-    )
-    .fetch_all(pool)
-    .await?;
+    let rows =
+        sqlx::query_file!("src/awaited/seen.sql", topic.name, &ids, &aggregates, &versions, MOST, SIGHT.as_secs_f64())
+            .fetch_all(pool)
+            .await?;
     let waited = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default();
     Ok(rows.into_iter().map(|row| (EventId(row.event_id), waited(row.waited_seconds))).collect())
 }

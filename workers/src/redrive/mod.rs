@@ -19,8 +19,8 @@ use uuid::Uuid;
 pub use messages::RedriveMessages;
 
 use crate::apply::{Applier, Error, Redriven, Refused};
-use crate::park::Reason;
 use crate::operations;
+use crate::park::Reason;
 
 /// How often a worker looks for decisions.
 const POLL: Duration = Duration::from_secs(1);

@@ -23,9 +23,8 @@ impl Marks {
         // A store that has lost its tail gives its positions anew.
         self.seen.retain(|(position, _)| *position <= head);
         let is_old = |at: &Instant| now.duration_since(*at) >= grace;
-        let apart = self.seen.back().is_none_or(|(position, at)| {
-            *position < head && now.duration_since(*at) >= grace / WITHIN
-        });
+        let apart =
+            self.seen.back().is_none_or(|(position, at)| *position < head && now.duration_since(*at) >= grace / WITHIN);
         if apart {
             self.seen.push_back((head, now));
         }

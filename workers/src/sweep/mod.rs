@@ -159,8 +159,7 @@ impl Sweep {
     }
 
     async fn progress_locked(&self, db: &mut PgConnection) -> sqlx::Result<Progress> {
-        let row =
-            sqlx::query_file!("src/sweep/progress.sql", self.applier.projection.name()).fetch_one(db).await?;
+        let row = sqlx::query_file!("src/sweep/progress.sql", self.applier.projection.name()).fetch_one(db).await?;
         Ok(Progress { generation: row.generation, settled: Position(row.settled_position), releases: row.releases })
     }
 
