@@ -154,8 +154,8 @@ impl Connections {
     async fn explain(&mut self, statement: &Described, binds: &Binds, analyze: bool) -> Explained {
         match statement.table.pool {
             Pool::Writer => explain(&mut self.writer, statement, binds, analyze).await,
-            Pool::Applying => explain(&mut *self.applying.acquire().await.unwrap(), statement, binds, analyze).await,
-            Pool::Plain => explain(&mut *self.plain.acquire().await.unwrap(), statement, binds, analyze).await,
+            Pool::Applying => explain(&mut self.applying.acquire().await.unwrap(), statement, binds, analyze).await,
+            Pool::Plain => explain(&mut self.plain.acquire().await.unwrap(), statement, binds, analyze).await,
         }
     }
 }

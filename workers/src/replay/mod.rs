@@ -153,7 +153,10 @@ impl Replays {
             let page = database::heard("replaying", self.page(applier, claim, path, position, window));
             let (next, seen, tally) = match self.alive(applier, claim, page).await {
                 Ok(Some(paged)) => paged,
-                Ok(None) => return Ok(taken_over(claim)),
+                Ok(None) => {
+                    taken_over(claim);
+                    return Ok(());
+                }
                 Err(error) if error.is_too_much() && window > 1 => {
                     window /= 2;
                     tracing::warn!(operation = %claim.id, %error, window, "replay: fewer positions at a time");
@@ -169,7 +172,8 @@ impl Replays {
             window = (window * 2).min(WINDOW);
             position = next;
             if !store::progress(&applier.pool, claim.id, claim.runner, position, seen, tally).await? {
-                return Ok(taken_over(claim));
+                taken_over(claim);
+                return Ok(());
             }
             kill_point!("replay.noted");
         }
