@@ -1,9 +1,10 @@
 //! Two at once: one waits at a step while the other does just what must not be done meanwhile.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use event_store::tail::Head;
-use events::AppendLine;
+use events::{AppendLine, Position};
 use kill_points::hold_at;
 use rand::Rng;
 use serde_json::json;
@@ -46,8 +47,12 @@ async fn what_another_applies_and_forgets_while_an_apply_stands_still_has_one_ef
     parts.sweep().await;
     for (point, lines) in points.into_iter().zip(parts_of) {
         let before = parts.database.head().await;
+        let known: HashSet<_> = parts.events(Position::START).await.iter().map(|event| event.aggregate_id).collect();
         parts.load(lines).await;
-        let events = parts.events(before).await;
+        // An aggregate that is new to both would be noticed by its row, which only one can insert.
+        let mut events = parts.events(before).await;
+        events.retain(|event| known.contains(&event.aggregate_id));
+        assert!(events.len() > 20, "{point}: {}", events.len());
         for applier in &parts.appliers {
             let (flying, deliveries) = (applier.clone(), events.clone());
             let flying = hold_at(point, async move { apply(&flying, &deliveries, Mode::Live).await.unwrap() }).await;
@@ -68,6 +73,7 @@ async fn what_another_applies_and_forgets_while_an_apply_stands_still_has_one_ef
             other.await.unwrap();
         }
         consistent(&parts.database.pool).await;
+        parts.sweep().await;
     }
     parts.converge(&Held::default()).await;
 }

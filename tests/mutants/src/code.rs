@@ -222,7 +222,7 @@ impl Finder<'_> {
     /// Numbers and logs are no promise here: what they say is asked of them elsewhere.
     fn is_promise(&self, statement: &Expr) -> bool {
         let text = self.text(statement);
-        let other = ["metrics", "counter(", "timer", "tracing", "self.count("];
+        let other = ["metrics", "counter(", "timer", "tracing", "self.count(", ".rollback("];
         !other.iter().any(|word| text.contains(word))
     }
 }
@@ -284,7 +284,14 @@ impl<'a> Visit<'a> for Finder<'_> {
             Expr::Binary(binary) => is_assignment(&binary.op),
             _ => false,
         };
-        if is_call && self.is_promise(expression) {
+        if let Some(transaction) = committed(expression) {
+            // What ends with it must end, or it would stay borrowed.
+            let text = self.text(transaction);
+            let id = self.mutant(expression.span(), format!("`{text}` is rolled back, not committed"));
+            let otherwise = format!("if crate::switches::on({id}) {{ {text}.rollback().await?; }} else {{ ");
+            self.before(expression.span(), otherwise);
+            self.after(statement.span(), " }");
+        } else if is_call && self.is_promise(expression) {
             let text = self.text(expression);
             let id = self.mutant(expression.span(), format!("`{text}` is left out"));
             self.before(expression.span(), format!("if !crate::switches::on({id}) {{ "));
@@ -440,6 +447,16 @@ impl<'a> Visit<'a> for Finder<'_> {
         for bind in arguments {
             self.visit_expr(bind);
         }
+    }
+}
+
+/// The transaction of `transaction.commit().await?`.
+fn committed(expression: &Expr) -> Option<&Expr> {
+    let Expr::Try(tried) = expression else { return None };
+    let Expr::Await(awaited) = &*tried.expr else { return None };
+    match &*awaited.base {
+        Expr::MethodCall(call) if call.method == "commit" => Some(&call.receiver),
+        _ => None,
     }
 }
 
