@@ -54,21 +54,22 @@ pub fn switched(source: &str, first: u32, limits: &BTreeSet<String>) -> syn::Res
     Ok(Switched { source: changed, mutants, statements })
 }
 
-/// The names of integer constants: they limit batches, pages, windows.
-pub fn limits(source: &str) -> syn::Result<BTreeSet<String>> {
-    struct Limits(BTreeSet<String>);
-    impl<'a> Visit<'a> for Limits {
+/// The names of integer constants, which limit batches, pages, windows; and of all other constants.
+pub fn constants(source: &str) -> syn::Result<[BTreeSet<String>; 2]> {
+    struct Constants([BTreeSet<String>; 2]);
+    impl<'a> Visit<'a> for Constants {
         fn visit_item_const(&mut self, item: &'a syn::ItemConst) {
-            if let syn::Type::Path(path) = &*item.ty
-                && ["i32", "i64", "u32", "u64", "usize"].iter().any(|name| path.path.is_ident(name))
-            {
-                self.0.insert(item.ident.to_string());
-            }
+            let integers = ["i32", "i64", "u32", "u64", "usize"];
+            let other = match &*item.ty {
+                syn::Type::Path(path) => !integers.iter().any(|name| path.path.is_ident(name)),
+                _ => true,
+            };
+            self.0[usize::from(other)].insert(item.ident.to_string());
         }
     }
-    let mut limits = Limits(BTreeSet::new());
-    limits.visit_file(&syn::parse_file(source)?);
-    Ok(limits.0)
+    let mut constants = Constants(Default::default());
+    constants.visit_file(&syn::parse_file(source)?);
+    Ok(constants.0)
 }
 
 struct Edit {
@@ -280,7 +281,9 @@ impl<'a> Visit<'a> for Finder<'_> {
         let syn::Stmt::Expr(expression, Some(_)) = statement else { return visit::visit_stmt(self, statement) };
         let is_call = match expression {
             Expr::Try(tried) => !matches!(&*tried.expr, Expr::Macro(_)),
-            Expr::Call(_) | Expr::MethodCall(_) | Expr::Await(_) | Expr::Assign(_) => true,
+            Expr::Call(_) | Expr::MethodCall(_) | Expr::Await(_) => true,
+            // A variable may have been moved from, and be there again only by this.
+            Expr::Assign(assign) => !matches!(&*assign.left, Expr::Path(_)),
             Expr::Binary(binary) => is_assignment(&binary.op),
             _ => false,
         };
@@ -483,7 +486,7 @@ fn is_number(operand: &Expr) -> bool {
         Expr::Field(field) => matches!(field.member, syn::Member::Unnamed(_)),
         Expr::Paren(inner) => is_number(&inner.expr),
         Expr::Cast(_) => true,
-        Expr::MethodCall(call) => call.method == "len" || call.method == "min" || call.method == "max",
+        Expr::MethodCall(call) => call.method == "len",
         _ => false,
     }
 }

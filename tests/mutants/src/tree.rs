@@ -68,11 +68,15 @@ impl Tree {
         let mut next = 1;
         let mut limits = BTreeSet::new();
         for name in self.0.keys().filter(|name| name.ends_with(".rs") && !name.starts_with("tests/")) {
-            limits.extend(code::limits(self.text(name)?).with_context(|| name.clone())?);
+            let [integers, _] = code::constants(self.text(name)?).with_context(|| name.clone())?;
+            limits.extend(integers);
         }
         let mut crates = BTreeSet::new();
         for name in names {
             let (folder, _) = name.split_once('/').context("a file of a crate")?;
+            // The same name may be a time here and a number there.
+            let [_, others] = code::constants(self.text(name)?)?;
+            let limits = limits.difference(&others).cloned().collect();
             let switched = code::switched(self.text(name)?, next, &limits).with_context(|| name.clone())?;
             for mutant in switched.mutants {
                 next = next.max(mutant.id + 1);
