@@ -15,7 +15,7 @@
 //! that whatever comes after the end of a page is reached (`--limits 3`).
 //!
 //! ```sh
-//! tests/mutants/run                                     # about an hour on two cores
+//! tests/mutants/run                                     # hours on two cores
 //! tests/mutants/run workers/src/verdict.rs              # files, or folders
 //! tests/mutants/run --tests faults::deliveries …        # judged by these tests of `tests/` only
 //! tests/mutants/run --at-most 5 …                       # and only by those that take at most so many seconds (else 20)
