@@ -144,12 +144,15 @@ async fn an_event_that_cannot_be_read_stops_nobody_else() {
     assert_eq!(file.iter().filter(|byte| **byte == b'\n').count(), 5);
 
     // The relay and the sweep go on: what can be applied is, and what cannot holds its aggregate only.
-    fleet.database.settled(7, LIMIT).await;
-    let relayed = "select count(*) from relay_cursors where topic = 'integration-events' and position = 7";
-    eventually("the relay is past them", LIMIT, async || {
-        if fleet.database.count(relayed).await == 1 { Ok(()) } else { Err("not yet".to_owned()) }
-    })
-    .await;
+    for passed in [
+        "select count(*) from projection_progress where projection = 'user_directory' and settled_position = 7",
+        "select count(*) from relay_cursors where topic = 'integration-events' and position = 7",
+    ] {
+        eventually(passed, LIMIT, async || {
+            if fleet.database.count(passed).await == 1 { Ok(()) } else { Err("not yet".to_owned()) }
+        })
+        .await;
+    }
     let parked = "select count(*) from parked_events where reason = 'unreadable' and position in (2, 4)";
     assert_eq!(fleet.database.count(parked).await, 2);
     let email: String = sqlx::query_scalar("select email from user_directory.user_directory where user_id = $1")
