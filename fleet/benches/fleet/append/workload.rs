@@ -66,7 +66,6 @@ fn event(session_id: AggregateId) -> NewEvent {
     let item_id = Uuid::now_v7();
     NewEvent {
         event_id,
-        bytes: 540,
         event_type: "CorrectnessJudged".to_owned(),
         event_data: format!(
             r#"{{"session_id":"{session_id}","item_id":"{item_id}","judgment":"user_confirmed_correct","response_time_ms":7041,"prompt":"a waterproof waxed cloth once used as a shroud","answer":"cerecloth","hints_used":0,"attempt":1,"device":"tablet"}}"#
