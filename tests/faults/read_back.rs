@@ -39,7 +39,8 @@ async fn plant(database: &Database, user: Uuid, version: i32, event_type: &str, 
         "with head as (update event_store_head set position = position + 1 returning position)
          insert into events (position, event_id, aggregate_id, aggregate_type, event_type, event_version, event_data,
              metadata, occurred_at)
-         select position, gen_random_uuid(), $1, 'User', $2, $3, {data}, '{{\"schema_version\": 2}}', now() from head"
+         select position, gen_random_uuid(), $1, 'User', $2, $3, {data},
+             jsonb_build_object('schema_version', case $2 when 'UserSignedUp' then 2 else 1 end), now() from head"
     );
     let insert = sqlx::query(AssertSqlSafe(sql)).bind(user).bind(event_type).bind(version);
     insert.execute(&database.pool).await.unwrap();
@@ -155,6 +156,7 @@ async fn an_event_that_cannot_be_read_stops_nobody_else() {
     }
     let parked = "select count(*) from parked_events where reason = 'unreadable' and position in (2, 4)";
     assert_eq!(fleet.database.count(parked).await, 2);
+    assert_eq!(fleet.database.count("select count(*) from parked_events").await, 2, "and nothing else");
     let email: String = sqlx::query_scalar("select email from user_directory.users where user_id = $1")
         .bind(ben)
         .fetch_one(&fleet.database.pool)
