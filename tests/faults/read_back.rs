@@ -1,5 +1,7 @@
 //! What the store cannot give back: refused before it is appended, and passed by every reader where it is there already.
 
+use std::sync::Arc;
+
 use event_store::proto::{
     GetSnapshotRequest, ReadAggregateRequest, ReadAllRequest, RecordedEvent, SaveSnapshotRequest,
 };
@@ -18,7 +20,7 @@ use uuid::Uuid;
 use crate::harness::client::{append, connect, email_updated, event, signed_up};
 use crate::harness::parts::LIMIT;
 use crate::harness::{Database, Fleet, eventually, full_size};
-use crate::sample::seeded;
+use crate::sample::{publish, seeded};
 
 async fn collected(mut events: Streaming<RecordedEvent>) -> Vec<RecordedEvent> {
     let mut all = Vec::new();
@@ -165,6 +167,37 @@ async fn an_event_that_cannot_be_read_stops_nobody_else() {
     assert_eq!(email, "ben@new.org");
     assert_eq!(fleet.database.count("select count(*) from unreadable_events where bytes > 20000000").await, 2);
     assert_eq!(store.counter("eventstore_unreadable_events_total").await, 2);
+}
+
+/// A message brings them in a member that no projection knows.
+#[tokio::test]
+async fn a_foreign_event_that_would_print_too_much_is_parked_and_the_others_flow() {
+    let fleet = Fleet::new().await;
+    let store = fleet.event_store().await;
+    let _worker = fleet.worker("integration-events", &store).await;
+    let [ada, ben] = [(); 2].map(|()| Uuid::now_v7());
+    let foreign = |user: Uuid, more: &str| {
+        format!(
+            r#"{{"event_id":"{}","aggregate_id":"{user}","aggregate_type":"User","event_type":"UserSignedUp",
+            "event_version":1,"event_data":{{"user_id":"{user}","email":"{}@example.org","first_name":"A",
+            "last_name":"B","more":[{more}]}},"metadata":{{"schema_version":2}},"occurred_at":"2026-03-01T08:00:00Z"}}"#,
+            Uuid::now_v7(),
+            user.simple()
+        )
+    };
+    let publisher = || Arc::new(fleet.project.google.publisher("integration-events"));
+    publish(publisher(), foreign(ada, &vec!["1e-16383"; 66_000].join(",")).as_bytes(), &[]).await;
+    publish(publisher(), foreign(ben, "1e-300").as_bytes(), &[]).await;
+    for wanted in [
+        "select count(*) from parked_events where error like '%event_data: the number at more[0] has 16385 characters%'",
+        "select count(*) from user_directory.users",
+    ] {
+        eventually(wanted, LIMIT, async || {
+            if fleet.database.count(wanted).await == 1 { Ok(()) } else { Err("not yet".to_owned()) }
+        })
+        .await;
+    }
+    assert_eq!(fleet.database.head().await.0, 1, "only the other one was adopted");
 }
 
 /// What is stored of an event is broken: its size is known and harmless, and yet Postgres cannot give it.
