@@ -57,6 +57,9 @@ $$;
 create function event_bytes(of_position bigint, event_data jsonb, metadata jsonb) returns integer
 language plpgsql stable strict parallel safe as $$
 begin
+    if pg_column_size(event_data || '{}') + pg_column_size(metadata || '{}') <= 1800 then
+        return octet_length(event_data::text) + octet_length(metadata::text);
+    end if;
     return coalesce(
         (select bytes from unreadable_events where position = of_position),
         least(bytes_when_printed(event_data)::bigint + bytes_when_printed(metadata), 2147483647)

@@ -14,6 +14,7 @@ mod limits;
 mod points;
 mod primary;
 mod races;
+mod read_back;
 mod refusals;
 mod relaying;
 mod sizes;

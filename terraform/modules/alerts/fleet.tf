@@ -2,7 +2,8 @@
 locals {
   units = { s = 1, m = 60, h = 3600, d = 86400 }
 
-  rules = var.rules_file == null ? [] : flatten([for group in yamldecode(file(var.rules_file)).groups : [for rule in group.rules : rule if can(rule.alert)]])
+  groups = yamldecode(var.rules_file == null ? "groups: []" : file(var.rules_file)).groups
+  rules  = flatten([for group in local.groups : [for rule in group.rules : rule if can(rule.alert)]])
 
   fleet = {
     for rule in local.rules : rule.alert => {
