@@ -24,7 +24,7 @@ use crate::oracle::{self, Held};
 use crate::sample::{message, seeded};
 
 /// Points in whose process the event store dies.
-const STORE: [&str; 10] = [
+const STORE: [&str; 11] = [
     "append.gathered",
     "append.epoch_taken",
     "append.written",
@@ -34,6 +34,7 @@ const STORE: [&str; 10] = [
     "relay.leased",
     "relay.read",
     "relay.published",
+    "relay.refused",
     "relay.advanced",
 ];
 
@@ -243,10 +244,17 @@ async fn settled(fleet: &Fleet, projection: &str) {
     .await;
 }
 
+/// The events of which it is recorded that the bus does not take them.
+async fn refused(pool: &sqlx::PgPool) -> Vec<String> {
+    let refused = "select event_id::text from events join refused_messages using (position)";
+    sqlx::query_scalar(refused).fetch_all(pool).await.unwrap()
+}
+
 /// An event store's life after life, each ended at another point, while a writer insists on its answers.
 #[tokio::test]
 async fn an_event_store_killed_at_any_point_answers_truly_and_relays_everything() {
     let broker = Broker::start(Chaos::new(1)).await;
+    *broker.refused.lock().unwrap() = Some("never-take-this");
     let fleet = Fleet::on(&broker).await;
     let (seen, mut collected) = (broker.bus.subscription("integration-projection"), BTreeSet::new());
     let (sender, mut deliveries) = mpsc::channel(1000);
@@ -263,7 +271,8 @@ async fn an_event_store_killed_at_any_point_answers_truly_and_relays_everything(
         // Three appends: the first goes the careful way, the others the fast one.
         let user = Uuid::now_v7();
         let mut dead = false;
-        for request in [signed_up(user), email_updated(user, "a@new.org"), email_updated(user, "b@new.org")] {
+        let last = if point == "relay.refused" { "never-take-this@new.org" } else { "b@new.org" };
+        for request in [signed_up(user), email_updated(user, "a@new.org"), email_updated(user, last)] {
             let key = Uuid::now_v7().to_string();
             let request = AppendEventsRequest { idempotency_key: key, ..append("User", user, vec![request]) };
             let answer = loop {
@@ -294,6 +303,7 @@ async fn an_event_store_killed_at_any_point_answers_truly_and_relays_everything(
             collected.insert(wire::identify(&delivery.message.data).unwrap().event_id.to_string());
             delivery.receipt.ack();
         }
+        collected.extend(refused(&fleet.database.pool).await);
         for (position, _, id) in &told {
             assert!(*position > cursor || collected.contains(id), "{point}: the cursor passed {position}, unpublished");
         }
@@ -312,6 +322,7 @@ async fn an_event_store_killed_at_any_point_answers_truly_and_relays_everything(
         (1..=3 * STORE.len() as i64).collect::<Vec<_>>()
     );
     let all: BTreeSet<String> = stored.into_iter().map(|event| event.2).collect();
+    assert_eq!(refused(&fleet.database.pool).await.len(), 1);
     while collected != all {
         let delivery = tokio::time::timeout(LIMIT, deliveries.recv()).await;
         let delivery = delivery.unwrap_or_else(|_| panic!("{} of {} published", collected.len(), all.len())).unwrap();
