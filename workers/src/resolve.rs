@@ -121,12 +121,17 @@ impl Resolver {
         Resolved { events: found.events.into_iter().filter(ours).collect(), rest: found.rest, later: Vec::new() }
     }
 
-    /// Which of these the store knows. If they are too many for it, half of them at a time, until all are looked for.
+    /// Which of these the store knows. If they are too many for it, half of them at a time. The rest may hold ids that were
+    /// not looked for: each answer has a budget of its own, and one of them is as much as is held at a time.
     async fn found(&self, ids: &[EventId]) -> Result<Found, Error> {
         let mut found = Found::default();
         let mut parts = vec![ids];
         while let Some(part) = parts.pop() {
             if part.is_empty() {
+                continue;
+            }
+            if !found.events.is_empty() {
+                found.rest.extend(part);
                 continue;
             }
             match read::by_id(&self.pool, part).await {

@@ -74,6 +74,8 @@ impl Worker {
             ended = part::first(&mut background) => Err(ended),
             () = self.work(&mut lanes, &mut deliveries, &stop) => Ok(()),
         };
+        // What a lane that was left behind has begun is rolled back now, so that its locks do not outlast the work.
+        drop(lanes);
         // What is still queued is given back by being dropped.
         deliveries.close();
         while deliveries.try_recv().is_ok() {}
