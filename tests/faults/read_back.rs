@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::harness::client::{append, connect, email_updated, event, signed_up};
 use crate::harness::parts::LIMIT;
+use crate::harness::planted::{self, plant};
 use crate::harness::{Database, Fleet, eventually, full_size};
 use crate::sample::{publish, seeded};
 
@@ -33,34 +34,6 @@ async fn collected(mut events: Streaming<RecordedEvent>) -> Vec<RecordedEvent> {
 /// `{"n": [number, number, …]}`
 fn numbers(count: usize, number: &str) -> String {
     format!(r#"{{"n":[{}]}}"#, vec![number; count].join(","))
-}
-
-/// Appends past the store's checks, as a fleet before them did, or somebody with psql. `{user}` stands for the user.
-async fn plant(database: &Database, user: Uuid, version: i32, event_type: &str, data: &str) {
-    let sql = format!(
-        "with head as (update event_store_head set position = position + 1 returning position)
-         insert into events (position, event_id, aggregate_id, aggregate_type, event_type, event_version, event_data,
-             metadata, occurred_at)
-         select position, gen_random_uuid(), $1, 'User', $2, $3, {data},
-             jsonb_build_object('schema_version', case $2 when 'UserSignedUp' then 2 else 1 end), now() from head"
-    );
-    let insert = sqlx::query(AssertSqlSafe(sql)).bind(user).bind(event_type).bind(version);
-    insert.execute(&database.pool).await.unwrap();
-}
-
-/// What `plant` takes for so many of one number.
-fn planted(user: Uuid, count: usize, number: &str) -> String {
-    format!(
-        "jsonb_build_object('user_id', '{user}', 'email', 'x@example.org',
-             'n', (select jsonb_agg('{number}'::numeric) from generate_series(1, {count})))"
-    )
-}
-
-fn ordinary(user: Uuid) -> String {
-    format!(
-        "'{{\"user_id\": \"{user}\", \"email\": \"{}@example.org\", \"first_name\": \"A\", \"last_name\": \"B\"}}'",
-        user.simple()
-    )
 }
 
 #[tokio::test]
@@ -120,12 +93,12 @@ async fn an_event_that_cannot_be_read_stops_nobody_else() {
     let (deep, wide) = if full_size() { (66_000, 1_480_000) } else { (1_300, 70_000) };
     let fleet = Fleet::new().await;
     let [ada, ben, eve] = [(); 3].map(|()| Uuid::now_v7());
-    plant(&fleet.database, ada, 1, "UserSignedUp", &ordinary(ada)).await;
-    plant(&fleet.database, ada, 2, "UserEmailUpdated", &planted(ada, deep, "1e-16383")).await;
-    plant(&fleet.database, ben, 1, "UserSignedUp", &ordinary(ben)).await;
-    plant(&fleet.database, eve, 1, "UserSignedUp", &planted(eve, wide, "1e307")).await;
-    plant(&fleet.database, ada, 3, "UserEmailUpdated", &ordinary(ada)).await;
-    plant(&fleet.database, ben, 2, "UserEmailUpdated", &ordinary(ben)).await;
+    plant(&fleet.database.pool, ada, 1, "UserSignedUp", &planted::ordinary(ada)).await;
+    plant(&fleet.database.pool, ada, 2, "UserEmailUpdated", &planted::numbers(ada, deep, "1e-16383")).await;
+    plant(&fleet.database.pool, ben, 1, "UserSignedUp", &planted::ordinary(ben)).await;
+    plant(&fleet.database.pool, eve, 1, "UserSignedUp", &planted::numbers(eve, wide, "1e307")).await;
+    plant(&fleet.database.pool, ada, 3, "UserEmailUpdated", &planted::ordinary(ada)).await;
+    plant(&fleet.database.pool, ben, 2, "UserEmailUpdated", &planted::ordinary(ben)).await;
 
     let store = fleet.event_store().await;
     let _worker = fleet.worker("integration-events", &store).await;
@@ -251,7 +224,7 @@ async fn a_snapshot_that_cannot_be_read_counts_as_none() {
     let mut client = connect(&store).await;
     let user = Uuid::now_v7();
     client.append_events(append("User", user, vec![signed_up(user)])).await.unwrap();
-    let plant = format!("insert into snapshots values ($1, 'User', {}, 1)", planted(user, 1300, "1e-16383"));
+    let plant = format!("insert into snapshots values ($1, 'User', {}, 1)", planted::numbers(user, 1300, "1e-16383"));
     sqlx::query(AssertSqlSafe(plant)).bind(user).execute(&fleet.database.pool).await.unwrap();
     let wanted = || GetSnapshotRequest { aggregate_id: user.to_string() };
     assert_eq!(client.get_snapshot(wanted()).await.unwrap_err().code(), Code::NotFound);

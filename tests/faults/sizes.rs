@@ -1,7 +1,7 @@
 //! What comes at once, in bytes: a worker and an event store of 512 MiB get through whatever is legal.
 //!
 //! ```sh
-//! FLEET_FULL_SIZE=1 cargo test --release -p fleet --test fleet -- sizes --nocapture
+//! FLEET_FULL_SIZE=1 cargo test -p fleet --test fleet -- sizes --nocapture
 //! ```
 
 use std::fs;

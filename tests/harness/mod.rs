@@ -10,6 +10,7 @@ pub mod database;
 pub mod expected;
 pub mod parts;
 pub mod pgbouncer;
+pub mod planted;
 pub mod process;
 pub mod proxy;
 pub mod terraform;

@@ -2,6 +2,7 @@
 //!
 //! A history is made of append requests as `fleet import` takes them. The same seed and size give the same history.
 
+mod large;
 mod learners;
 mod poison;
 mod tests;

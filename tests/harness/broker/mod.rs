@@ -26,6 +26,8 @@ pub struct Broker {
     pub chaos: Chaos,
     /// A limit that the fleet does not know of: a request with a message that holds this text is refused.
     pub refused: Arc<Mutex<Option<&'static str>>>,
+    /// How long it takes over each request to publish.
+    pub pause: Arc<Mutex<Duration>>,
     /// What its clients have not settled, by ack id.
     unsettled: Arc<Mutex<HashMap<String, Receipt>>>,
     streams: Arc<AtomicU64>,
@@ -61,6 +63,7 @@ impl Broker {
             bus,
             chaos,
             refused: Arc::default(),
+            pause: Arc::default(),
             unsettled: Arc::default(),
             streams: Arc::default(),
             _stop: Arc::new(stop.clone().drop_guard()),

@@ -1,0 +1,213 @@
+//! Everything goes wrong at once, for as long as is wanted.
+//!
+//! ```sh
+//! FLEET_SOAK_EVENTS=200000 FLEET_SOAK_SEEDS=10 cargo test --release -p fleet --test fleet -- soak --nocapture
+//! ```
+
+mod bombs;
+mod servers;
+
+use std::collections::BTreeMap;
+use std::io::Cursor;
+use std::time::{Duration, Instant};
+
+use bus::Chaos;
+use fleet::commands::import::{self, Summary};
+use fleet::{client, roles};
+use indicatif::ProgressBar;
+use rand::rngs::StdRng;
+use rand::seq::{IndexedRandom, SliceRandom};
+use rand::{Rng, SeedableRng};
+use uuid::Uuid;
+
+use crate::harness::parts::consistent;
+use crate::harness::{Broker, Database, Fleet, Process, Project, eventually};
+use crate::histories::History;
+use crate::oracle;
+use crate::sample::seeded;
+
+use bombs::Bombs;
+use servers::Servers;
+
+/// Everything is slow when all cores are busy with other tests.
+const LIMIT: Duration = Duration::from_secs(120);
+
+pub fn number(name: &str, default: usize) -> usize {
+    std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Harm {
+    KillWorker,
+    KillStore,
+    RestartPostgres,
+    ChangeRoles,
+    /// The bus takes longer over each page, at times longer than a relay's lease lasts.
+    SlowBus,
+    FastBus,
+    AppendBomb,
+    PublishBomb,
+    PlantBomb,
+}
+
+impl Harm {
+    /// So often each is done at least, or what holds then is not worth saying. A bomb that is in the store costs every reader
+    /// what it prints as: these few are as good as many.
+    const LEAST: [(Self, usize); 9] = [
+        (Self::KillWorker, 6),
+        (Self::KillStore, 3),
+        (Self::RestartPostgres, 2),
+        (Self::ChangeRoles, 2),
+        (Self::SlowBus, 2),
+        (Self::FastBus, 2),
+        (Self::AppendBomb, 3),
+        (Self::PublishBomb, 3),
+        (Self::PlantBomb, 3),
+    ];
+
+    /// What is done from then on, as long as there is work.
+    const MORE: [Self; 12] = [
+        Self::KillWorker,
+        Self::KillWorker,
+        Self::KillWorker,
+        Self::KillWorker,
+        Self::KillStore,
+        Self::RestartPostgres,
+        Self::ChangeRoles,
+        Self::SlowBus,
+        Self::FastBus,
+        Self::FastBus,
+        Self::AppendBomb,
+        Self::PublishBomb,
+    ];
+
+    fn least(rng: &mut StdRng) -> Vec<Self> {
+        let mut least: Vec<_> = Self::LEAST.iter().flat_map(|(harm, times)| vec![*harm; *times]).collect();
+        least.shuffle(rng);
+        least
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_goes_wrong_the_fleet_ends_in_what_its_store_folds_to() {
+    let mut rng = seeded();
+    let events = number("FLEET_SOAK_EVENTS", 4_000);
+    for round in 0..number("FLEET_SOAK_SEEDS", 1) {
+        let seed = rng.random();
+        let started = Instant::now();
+        let faults = soak(seed, events).await;
+        println!("round {round}, seed {seed}: {events} events in {:?}, {faults}", started.elapsed());
+    }
+}
+
+/// A fleet, and what harms it.
+struct Soak {
+    rng: StdRng,
+    servers: Servers,
+    broker: Broker,
+    fleet: Fleet,
+    /// Two, of which one at a time has the relay's lease.
+    stores: [Process; 2],
+    workers: Vec<Process>,
+    bombs: Bombs,
+}
+
+impl Soak {
+    async fn start(seed: u64) -> Self {
+        let servers = Servers::start().await;
+        let database = Database::existing(servers.url());
+        roles::migrate::migrate(&database.pool).await.unwrap();
+        let chaos = Chaos { duplicate: 9, shuffle: 5_000, lose: 0.05, lose_acks: 0.05, ..Chaos::new(seed) };
+        let broker = Broker::start(chaos).await;
+        let fleet = Fleet { database, project: Project::of(&broker) };
+        let stores = [fleet.event_store().await, fleet.event_store().await];
+        let workers = fleet.workers(&stores[0]).await;
+        let rng = StdRng::seed_from_u64(seed);
+        Self { rng, servers, broker, fleet, stores, workers, bombs: Bombs::default() }
+    }
+
+    async fn harm(&mut self, harm: Harm) {
+        match harm {
+            Harm::KillWorker => {
+                let which = self.rng.random_range(0..self.workers.len());
+                self.workers[which].kill();
+                self.workers[which] = self.fleet.worker(::events::TOPICS[which].name, &self.stores[0]).await;
+            }
+            Harm::KillStore => {
+                let which = self.rng.random_range(0..self.stores.len());
+                let address = self.stores[which].grpc();
+                self.stores[which].kill();
+                self.stores[which] = self.fleet.event_store_at(&address).await;
+            }
+            Harm::RestartPostgres => self.servers.restart(),
+            Harm::ChangeRoles => self.servers.change_roles(&mut self.rng).await,
+            Harm::SlowBus => {
+                *self.broker.pause.lock().unwrap() = Duration::from_millis(self.rng.random_range(100..15_000));
+            }
+            Harm::FastBus => *self.broker.pause.lock().unwrap() = Duration::ZERO,
+            Harm::AppendBomb => self.bombs.append(&self.stores[0]).await,
+            Harm::PublishBomb => self.bombs.publish(&self.broker).await,
+            Harm::PlantBomb => self.bombs.plant(&self.servers.pool()).await,
+        }
+    }
+}
+
+async fn soak(seed: u64, events: usize) -> String {
+    let mut soak = Soak::start(seed).await;
+    let mut history = History::of(seed, events).poison(seed, 0.01).enlarge(seed, 5 + events / 2_000);
+    for line in &mut history.lines {
+        // The writer asks again after every kill.
+        line.idempotency_key.get_or_insert_with(|| Uuid::from_u128(soak.rng.random()).to_string());
+    }
+    let wanted = Summary { requests: history.lines.len() as u64, events: events as u64, refused: 0 };
+    let (at, file) = (client::EventStore::at(&soak.stores[0].grpc()), history.ndjson());
+    let importing = tokio::spawn(async move { import::import(&at, Cursor::new(file), &ProgressBar::hidden()).await });
+
+    let mut least = Harm::least(&mut soak.rng);
+    let mut did = BTreeMap::<String, usize>::new();
+    while !importing.is_finished() || !least.is_empty() {
+        tokio::time::sleep(Duration::from_millis(soak.rng.random_range(50..700))).await;
+        let harm = least.pop().or_else(|| Harm::MORE.choose(&mut soak.rng).copied()).unwrap();
+        soak.harm(harm).await;
+        *did.entry(format!("{harm:?}")).or_default() += 1;
+    }
+    let summary = importing.await.unwrap().unwrap();
+    assert_eq!(summary, wanted, "every append was answered, and none refused");
+    // Faults have ended; what is left must heal without help.
+    *soak.broker.pause.lock().unwrap() = Duration::ZERO;
+    let Soak { servers, broker, bombs, .. } = &soak;
+    let database = Database { url: servers.url().to_owned(), pool: servers.pool() };
+    let limit = Duration::from_secs(120 + events as u64 / 100);
+    let planted = bombs.planted.len() as i64;
+    database.settled(events as i64 + planted * Bombs::PLANTED, limit).await;
+
+    let mut held = history.held();
+    bombs.hold(&mut held);
+    oracle::assert_equal_but(&database.pool, &held).await;
+    consistent(&database.pool).await;
+    let foreign = "select count(*) from parked_events where error like '%event_data: the number at more[0]%'";
+    let arrived = database.count(foreign).await;
+    assert!(arrived <= bombs.foreign.into(), "each is parked once");
+    let poisoned: usize = history.poisoned.iter().map(|poisoned| poisoned.projections.len()).sum();
+    let parked = database.count("select count(*) from parked_events").await;
+    assert_eq!(parked, poisoned as i64 + planted + arrived, "what cannot be applied is parked, and nothing else");
+    assert_eq!(broker.dead_letters().await, 0);
+    // The sweep may have been faster than all the copies; they must change nothing either.
+    let bus = &broker.chaos.faults;
+    eventually("the bus has done its worst", limit, async || {
+        let enough = bus.lost() * 100 > events as u64
+            && bus.duplicated() > 5 * events as u64
+            && bus.shuffled() > events as u64
+            && bus.acks_lost() > 0;
+        if enough { Ok(()) } else { Err(format!("{bus:?}")) }
+    })
+    .await;
+    oracle::assert_equal_but(&database.pool, &held).await;
+    format!(
+        "{did:?}; {arrived} bombs came by the bus, which lost {}, doubled {}, shuffled {}, and lost {} acks",
+        bus.lost(),
+        bus.duplicated(),
+        bus.shuffled(),
+        bus.acks_lost()
+    )
+}
