@@ -1,4 +1,4 @@
-//! Pools: one for reading and administering, one for applying.
+//! Pools: for reading and administering, for the event store, for applying.
 
 use std::time::Duration;
 
@@ -8,6 +8,10 @@ use sqlx::{PgConnection, PgPool, Row};
 
 use crate::primary::Primary;
 use crate::session::Session;
+
+/// What was in use within this time is not asked again before its next use: a relay would do little else. If its server
+/// has fallen silent since, what is sent to it fails by a deadline of its own.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// How long a connection may take to say that it is there.
 const GLANCE: Duration = Duration::from_secs(2);
@@ -36,6 +40,12 @@ impl Endpoint {
         self.pool(connections, Session::Any, true).connect_lazy_with(self.options.clone())
     }
 
+    /// A pool for the event store, which sends the same few statements for ever: their plans are made once for each connection
+    /// and kept, as for [applying](Self::applying). Planning a page anew would take the relay longer than reading it.
+    pub fn serving(&self, connections: u32) -> PgPool {
+        self.pool(connections, Session::ByKey, true).connect_lazy_with(self.options.clone())
+    }
+
     /// A pool for applying. A connection is not tried out before its use; a broken one fails the transaction, which is
     /// tried again.
     ///
@@ -43,7 +53,7 @@ impl Endpoint {
     /// What is kept must be right for every batch and for tables of any size, also when it was made while they were
     /// empty: so only plans that go from the rows in hand to the tables by index. See docs/adr/0012.
     pub fn applying(&self, connections: u32) -> PgPool {
-        self.pool(connections, Session::Applying, false).connect_lazy_with(self.options.clone())
+        self.pool(connections, Session::ByKey, false).connect_lazy_with(self.options.clone())
     }
 
     /// What was connected before the primary changed is closed instead of used: found by its age, without asking. What is
@@ -61,8 +71,9 @@ impl Endpoint {
             .test_before_acquire(false)
             .before_acquire(move |connection, its| {
                 let (primary, valid) = (used.clone(), !used.voids(its.age));
+                let known = !tried || its.idle_for < FRESH;
                 Box::pin(
-                    async move { Ok(valid && (!tried || answers(connection, GLANCE).await || primary.look_again())) },
+                    async move { Ok(valid && (known || answers(connection, GLANCE).await || primary.look_again())) },
                 )
             })
             .after_release(move |connection, its| {

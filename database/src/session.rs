@@ -39,7 +39,7 @@ const BY_KEY: [(&str, &str); 5] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Session {
     Any,
-    Applying,
+    ByKey,
     /// The event store's writer, of which an attempt takes at most so long. What it does, it does under the head row's lock,
     /// so that the server must give up before it does, or all appends wait for an attempt that nobody waits for.
     Writing(Duration),

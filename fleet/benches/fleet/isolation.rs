@@ -137,11 +137,11 @@ async fn start(
     let head = Head::default();
     let registry = Registry::new();
     let (grpc, address) = serve::bind("127.0.0.1:0", "--grpc").await?;
-    let (url, reading) = (database.url.as_str(), roles::pool(&database.url, 8)?);
+    let url = database.url.as_str();
     let endpoint = Endpoint::new(url)?;
     EventStore {
+        pool: endpoint.serving(8),
         endpoint,
-        pool: reading,
         head: head.clone(),
         registry: registry.clone(),
         grpc,

@@ -182,7 +182,7 @@ impl Dev<'_> {
         metrics.register_lag(&registry).context("registering metrics")?;
         EventStore {
             endpoint: endpoint.clone(),
-            pool: pool.clone(),
+            pool: endpoint.serving(20),
             head: head.clone(),
             registry: registry.clone(),
             grpc,

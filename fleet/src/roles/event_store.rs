@@ -45,7 +45,7 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<()> {
     let endpoint = super::endpoint(&options.database.database_url)?;
     let connections = options.database.max_connections;
     // One is the listener's.
-    let pool = endpoint.reading(connections - 1);
+    let pool = endpoint.serving(connections - 1);
     let registry = super::registry("event-store")?;
     let (grpc, grpc_address) = serve::bind(&options.grpc, "--grpc").await?;
     let (listener, http_address) = serve::bind(&options.http.listen, "--http").await?;
