@@ -40,7 +40,13 @@ const fn few(pools: &'static [Pool], is: &'static str, binds: &'static str) -> S
     Statement { is, pools, binds, reads: Reads::Few }
 }
 
-const fn window(pools: &'static [Pool], is: &'static str, binds: &'static str, most: u64, why: &'static str) -> Statement {
+const fn window(
+    pools: &'static [Pool],
+    is: &'static str,
+    binds: &'static str,
+    most: u64,
+    why: &'static str,
+) -> Statement {
     Statement { is, pools, binds, reads: Reads::Window(most, why) }
 }
 
@@ -65,7 +71,7 @@ pub const STATEMENTS: &[Statement] = &[
     few(&[Plain, Applying], "event_version between $2 and $3", "md5('7')::uuid, 1, 1000, 1000, 8000000, 8000000"),
     few(&[Applying], "as wanted (aggregate_id, first_version, last_version)", "{aggregates}, {ones}, {ones}, 8000000, 8000000"),
     few(&[Plain], "insert into unreadable_events", "1, gen_random_uuid(), gen_random_uuid(), 1, 'User', 'x', 1, 'no'"),
-    few(&[Plain, Applying], "null::jsonb as \"event_data: _\"", "100, md5('7')::uuid, 1"),
+    few(&[Plain, Applying], "null::jsonb as \"event_data: _\"", "100, md5('7')::uuid, 1, null"),
     // snapshots
     few(&[Plain], "select from events where aggregate_id = $1 and event_version = $2 and aggregate_type = $3", "md5('7')::uuid, 1, 'LearningSession'"),
     few(&[Plain], "insert into snapshots", "md5('7')::uuid, 'LearningSession', '{}', 1"),
