@@ -28,6 +28,7 @@ use workers::verdict::Event;
 
 use crate::harness::parts::{Parts, consistent};
 use crate::histories::History;
+use crate::plans::{Pool, assert_explained_as};
 use crate::sample::seeded;
 use crate::soak::number;
 
@@ -253,6 +254,8 @@ async fn run(seed: u64, steps: &[Step]) -> u32 {
         so_far.lines.iter().flat_map(|line| line.events.iter().map(|event| event.event_id)).collect();
     so_far.poisoned.retain(|poisoned| known.contains(&Some(poisoned.event_id)));
     world.parts.converge(&so_far.held()).await;
+    assert_explained_as(Pool::Applying, &world.parts.appliers[0].pool).await;
+    assert_explained_as(Pool::Plain, &world.parts.database.pool).await;
     world.parts.database.drop().await;
     world.deaths
 }

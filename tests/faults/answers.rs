@@ -52,10 +52,11 @@ pub fn worker(parts: &Parts, topic: &'static events::Topic) -> Worker {
     let resolver = Resolver {
         topic,
         projections: appliers.iter().map(|applier| applier.projection).collect(),
-        pool: parts.database.pool.clone(),
+        pool: parts.appliers[0].pool.clone(),
         store: EventStoreClient::new(endpoint("127.0.0.1:1").unwrap().connect_lazy()),
         metrics: Metrics::register(&Registry::new()).unwrap(),
         patience: workers::resolve::PATIENCE,
+        stride: Default::default(),
     };
     Worker { resolver, appliers, head: Default::default(), sweep_grace: Duration::from_secs(3600) }
 }

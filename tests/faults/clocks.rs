@@ -61,6 +61,7 @@ fn resolver(fleet: &Fleet, store: &Process) -> Resolver {
         store: EventStoreClient::new(endpoint(&store.grpc()).unwrap().connect_lazy()),
         metrics: Metrics::register(&Registry::new()).unwrap(),
         patience: PATIENCE,
+        stride: Default::default(),
     }
 }
 

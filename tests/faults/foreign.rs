@@ -18,6 +18,7 @@ use crate::harness::client::connect;
 use crate::harness::parts::{LIMIT, Parts};
 use crate::harness::{Broker, Database, Fleet, eventually};
 use crate::oracle::Held;
+use crate::plans::{Pool, assert_explained_as};
 
 /// What became of each delivery, by its place in the batch: acknowledged or not.
 type Answers = Arc<Mutex<BTreeMap<usize, bool>>>;
@@ -95,4 +96,5 @@ async fn early_foreign_events_are_given_back_in_whatever_order_they_stand_in_the
     assert_eq!(answered(worker(), again).await, [true; 6]);
     assert_eq!(fleet.database.count("select count(*) from user_directory.users where version in (3, 4)").await, 2);
     parts.converge(&Held::default()).await;
+    assert_explained_as(Pool::Applying, &parts.appliers[0].pool).await;
 }

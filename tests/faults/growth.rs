@@ -23,7 +23,7 @@ use workers::replay::{self, NewReplay, Replays, Selection};
 use crate::harness::parts::{LIMIT, Parts, line, request};
 use crate::harness::proxy::{Proxy, Weather};
 use crate::harness::{Database, eventually, full_size};
-use crate::plans::fill;
+use crate::plans::{Pool, assert_explained_as, fill};
 use crate::sample::seeded;
 
 fn user(aggregate: Uuid, version: i32) -> AppendLine {
@@ -376,6 +376,8 @@ async fn a_repair_of_one_aggregate_or_of_ten_minutes_leaves_the_rest_of_the_stor
         .await;
         stop.cancel();
         running.await.unwrap();
+        assert_explained_as(Pool::Applying, &runner.appliers[0].pool).await;
+        assert_explained_as(Pool::Plain, pool).await;
         runner.appliers[0].pool.close().await;
         assert_eq!((done.seen, done.position), (plan.selected, done.last_position));
         let read = eventually("the statistics have come", LIMIT, async || {

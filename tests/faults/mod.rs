@@ -2,6 +2,7 @@
 
 mod answers;
 mod batches;
+mod broken;
 mod bus_limits;
 mod clocks;
 mod connections;

@@ -17,6 +17,7 @@ use sqlx::AssertSqlSafe;
 use tonic::{Code, Streaming};
 use uuid::Uuid;
 
+use super::broken::lose_stored_bytes;
 use crate::harness::client::{append, connect, email_updated, event, signed_up};
 use crate::harness::parts::LIMIT;
 use crate::harness::planted::{self, plant};
@@ -184,29 +185,7 @@ async fn an_event_whose_stored_bytes_are_lost_is_named_and_passed() {
     let large = event("UserEmailUpdated", json!({"user_id": ada, "email": random}));
     client.append_events(append("User", ada, vec![signed_up(ada), large])).await.unwrap();
     client.append_events(append("User", ben, vec![signed_up(ben)])).await.unwrap();
-    // What a torn disk leaves. The server does not delete these rows unless they seem to be a table's.
-    let lose = "set allow_system_table_mods = on;
-        do $$
-        declare
-            toast oid := (select reltoastrelid from pg_class where oid = 'events'::regclass);
-        begin
-            update pg_class set relkind = 'r' where oid = toast;
-            execute 'delete from ' || toast::regclass;
-            update pg_class set relkind = 't' where oid = toast;
-        end $$;";
-    let pool = &fleet.database.pool;
-    let mut db = pool.acquire().await.unwrap();
-    sqlx::raw_sql(lose).execute(&mut *db).await.unwrap();
-    sqlx::raw_sql("reset allow_system_table_mods").execute(&mut *db).await.unwrap();
-    drop(db);
-    eventually("its bytes are gone", LIMIT, async || {
-        sqlx::raw_sql("vacuum events").execute(pool).await.unwrap();
-        match sqlx::query("select event_data::text from events").fetch_all(pool).await {
-            Ok(_) => Err("it is there".to_owned()),
-            Err(_) => Ok(()),
-        }
-    })
-    .await;
+    lose_stored_bytes(&fleet.database.pool).await;
 
     let all = collected(client.read_all(ReadAllRequest::default()).await.unwrap().into_inner()).await;
     let said: Vec<_> = all.iter().map(|event| (event.position, event.unreadable.is_some())).collect();

@@ -1,4 +1,4 @@
-//! Every statement of the event store and of the workers: whose connection sends it, what it binds, and how much it may
+//! Every statement of the event store and of the workers: which connections send it, what it binds, and how much it may
 //! read.
 //!
 //! In `binds` a word in braces stands for an array, which is tried with two elements and with a thousand.
@@ -30,117 +30,124 @@ pub enum Reads {
 pub struct Statement {
     /// Text that only this statement has in it; white space is one blank.
     pub is: &'static str,
-    pub pool: Pool,
+    /// All of those that send it, and at least one.
+    pub pools: &'static [Pool],
     pub binds: &'static str,
     pub reads: Reads,
 }
 
-const fn few(pool: Pool, is: &'static str, binds: &'static str) -> Statement {
-    Statement { is, pool, binds, reads: Reads::Few }
+const fn few(pools: &'static [Pool], is: &'static str, binds: &'static str) -> Statement {
+    Statement { is, pools, binds, reads: Reads::Few }
 }
 
-const fn window(pool: Pool, is: &'static str, binds: &'static str, most: u64, why: &'static str) -> Statement {
-    Statement { is, pool, binds, reads: Reads::Window(most, why) }
+const fn window(
+    pools: &'static [Pool],
+    is: &'static str,
+    binds: &'static str,
+    most: u64,
+    why: &'static str,
+) -> Statement {
+    Statement { is, pools, binds, reads: Reads::Window(most, why) }
 }
 
-const fn whole(pool: Pool, is: &'static str, binds: &'static str, why: &'static str) -> Statement {
-    Statement { is, pool, binds, reads: Reads::Whole(why) }
+const fn whole(pools: &'static [Pool], is: &'static str, binds: &'static str, why: &'static str) -> Statement {
+    Statement { is, pools, binds, reads: Reads::Whole(why) }
 }
 
 #[rustfmt::skip]
 pub const STATEMENTS: &[Statement] = &[
     // append
-    few(Writer, "where ctid = $4::text::tid", "2, 1, 5, '(0,1)', {new_ids}, {aggregates}, {texts}, {texts}, {ones}, {objects}, {objects}, {times}, {ones}, {texts}, {bytes}, {bigs}, {ones}"),
-    few(Writer, "where ctid >= ( select format(", "1"),
-    whole(Writer, "update event_store_head set epoch = epoch + $1 returning", "1", "one row; only when its newest version lies elsewhere"),
-    few(Writer, "cross join lateral ( select event_version from events where events.aggregate_id = wanted.aggregate_id", "{aggregates}"),
-    few(Writer, "from unnest($1::text[]) as wanted (key)", "{keys}"),
-    few(Writer, "select event_id, aggregate_id, event_version, position from events where event_id = any($1)", "{events}"),
+    few(&[Writer], "where ctid = $4::text::tid", "2, 1, 5, '(0,1)', {new_ids}, {aggregates}, {texts}, {texts}, {ones}, {objects}, {objects}, {times}, {ones}, {texts}, {bytes}, {bigs}, {ones}"),
+    few(&[Writer], "where ctid >= ( select format(", "1"),
+    whole(&[Writer], "update event_store_head set epoch = epoch + $1 returning", "1", "one row; only when its newest version lies elsewhere"),
+    few(&[Writer], "cross join lateral ( select event_version from events where events.aggregate_id = wanted.aggregate_id", "{aggregates}"),
+    few(&[Writer], "from unnest($1::text[]) as wanted (key)", "{keys}"),
+    few(&[Writer], "select event_id, aggregate_id, event_version, position from events where event_id = any($1)", "{events}"),
     // read
-    few(Plain, "select coalesce(max(position), 0)", ""),
-    few(Plain, "select created_at from events where created_at >= $1 order by created_at limit 1", "now() - interval '99.9 days'"),
-    window(Plain, "over (order by position rows unbounded preceding) as stored_so_far", "20000, 21000, array['User'], array[]::text[], array[]::uuid[], 8000000, 8000000", 1000, "a page is a window of positions: bounded, however rare what is wanted"),
-    few(Applying, "where event_id = any($1::uuid[])", "{events}, 8000000, 8000000"),
-    few(Applying, "event_version between $2 and $3", "md5('7')::uuid, 1, 1000, 1000, 8000000, 8000000"),
-    few(Applying, "as wanted (aggregate_id, first_version, last_version)", "{aggregates}, {ones}, {ones}, 8000000, 8000000"),
-    few(Plain, "insert into unreadable_events", "1, gen_random_uuid(), gen_random_uuid(), 1, 'User', 'x', 1, 'no'"),
-    few(Plain, "null::jsonb as \"event_data: _\"", "100, md5('7')::uuid, 1"),
+    few(&[Plain, Applying], "select coalesce(max(position), 0)", ""),
+    few(&[Plain], "select created_at from events where created_at >= $1 order by created_at limit 1", "now() - interval '99.9 days'"),
+    window(&[Plain, Applying], "over (order by position rows unbounded preceding) as stored_so_far", "20000, 21000, array['User'], array[]::text[], array[]::uuid[], 8000000, 8000000", 1000, "a page is a window of positions: bounded, however rare what is wanted"),
+    few(&[Plain, Applying], "where event_id = any($1::uuid[])", "{events}, 8000000, 8000000"),
+    few(&[Plain, Applying], "event_version between $2 and $3", "md5('7')::uuid, 1, 1000, 1000, 8000000, 8000000"),
+    few(&[Applying], "as wanted (aggregate_id, first_version, last_version)", "{aggregates}, {ones}, {ones}, 8000000, 8000000"),
+    few(&[Plain], "insert into unreadable_events", "1, gen_random_uuid(), gen_random_uuid(), 1, 'User', 'x', 1, 'no'"),
+    few(&[Plain, Applying], "null::jsonb as \"event_data: _\"", "100, md5('7')::uuid, 1, null"),
     // snapshots
-    few(Plain, "select from events where aggregate_id = $1 and event_version = $2 and aggregate_type = $3", "md5('7')::uuid, 1, 'LearningSession'"),
-    few(Plain, "insert into snapshots", "md5('7')::uuid, 'LearningSession', '{}', 1"),
-    few(Plain, "from snapshots where aggregate_id = $1", "md5('7')::uuid, 8000000"),
+    few(&[Plain], "select from events where aggregate_id = $1 and event_version = $2 and aggregate_type = $3", "md5('7')::uuid, 1, 'LearningSession'"),
+    few(&[Plain], "insert into snapshots", "md5('7')::uuid, 'LearningSession', '{}', 1"),
+    few(&[Plain], "from snapshots where aggregate_id = $1", "md5('7')::uuid, 8000000"),
     // relay, tail
-    few(Plain, "insert into relay_cursors", "'vocabulary-events', gen_random_uuid(), 10, null, null"),
-    few(Plain, "update relay_cursors set position = $3", "'vocabulary-events', gen_random_uuid(), 10, 5, 100, gen_random_uuid(), 10, null"),
-    few(Plain, "update relay_cursors set lease_holder = null", "'vocabulary-events', gen_random_uuid()"),
-    few(Plain, "update relay_cursors as cursor set position = head.position", "'vocabulary-events', gen_random_uuid()"),
-    few(Plain, "select lease_holder as \"holder!\"", "'vocabulary-events'"),
-    few(Plain, "update relay_cursors set leased_until", "'vocabulary-events', gen_random_uuid(), 10"),
-    few(Plain, "insert into refused_messages", "'vocabulary-events', {bigs}, {texts}, 30"),
-    few(Plain, "exists (select from events as known where known.position = $1 and known.event_id = $2)", "100, gen_random_uuid()"),
-    few(Plain, "select pg_notify($1, $2)", "'nobody', '1'"),
+    few(&[Plain], "insert into relay_cursors", "'vocabulary-events', gen_random_uuid(), 10, null, null"),
+    few(&[Plain], "update relay_cursors set position = $3", "'vocabulary-events', gen_random_uuid(), 10, 5, 100, gen_random_uuid(), 10, null"),
+    few(&[Plain], "update relay_cursors set lease_holder = null", "'vocabulary-events', gen_random_uuid()"),
+    few(&[Plain], "update relay_cursors as cursor set position = head.position", "'vocabulary-events', gen_random_uuid()"),
+    few(&[Plain], "select lease_holder as \"holder!\"", "'vocabulary-events'"),
+    few(&[Plain], "update relay_cursors set leased_until", "'vocabulary-events', gen_random_uuid(), 10"),
+    few(&[Plain], "insert into refused_messages", "'vocabulary-events', {bigs}, {texts}, 30"),
+    few(&[Plain], "exists (select from events as known where known.position = $1 and known.event_id = $2)", "100, gen_random_uuid()"),
+    few(&[Plain], "select pg_notify($1, $2)", "'nobody', '1'"),
     // fence
-    few(Applying, "set_config('search_path'", "'vocabulary'"),
-    few(Plain, "insert into projections (name", "'vocabulary', 'vocabulary-events', 1"),
-    few(Plain, "insert into projection_progress", "'spare'"),
+    few(&[Applying], "set_config('search_path'", "'vocabulary'"),
+    few(&[Plain], "insert into projections (name", "'vocabulary', 'vocabulary-events', 1"),
+    few(&[Plain], "insert into projection_progress", "'spare'"),
     // apply
-    few(Applying, "select aggregate_id, version, held from projected_aggregates", "'vocabulary', 1, {aggregates}"),
-    few(Applying, "inserted as ( insert into projected_aggregates", "'vocabulary', 1, {aggregates}, {ones}, {bools}, {new_ids}, {ones}, {bools}, {new_ids}, {bigs}"),
-    few(Applying, "insert into parked_events as parked ( id, topic, projection", "gen_random_uuid(), 'vocabulary-events', 'vocabulary', 1, 'wrong_data', 'no', gen_random_uuid(), md5('7')::uuid, 1, 1, 'x', '{}'"),
-    few(Applying, "insert into parked_events as parked ( id, topic, reason", "gen_random_uuid(), 'vocabulary-events', 'undecodable', 'no', gen_random_uuid(), md5('7')::uuid, 'message', 'x', '{}'"),
-    few(Applying, "select coalesce(max(event_version), 0)", "md5('7')::uuid"),
+    few(&[Applying], "select aggregate_id, version, held from projected_aggregates", "'vocabulary', 1, {aggregates}"),
+    few(&[Applying], "inserted as ( insert into projected_aggregates", "'vocabulary', 1, {aggregates}, {ones}, {bools}, {new_ids}, {ones}, {bools}, {new_ids}, {bigs}"),
+    few(&[Applying], "insert into parked_events as parked ( id, topic, projection", "gen_random_uuid(), 'vocabulary-events', 'vocabulary', 1, 'wrong_data', 'no', gen_random_uuid(), md5('7')::uuid, 1, 1, 'x', '{}'"),
+    few(&[Applying], "insert into parked_events as parked ( id, topic, reason", "gen_random_uuid(), 'vocabulary-events', 'undecodable', 'no', gen_random_uuid(), md5('7')::uuid, 'message', 'x', '{}'"),
+    few(&[Applying], "select coalesce(max(event_version), 0)", "md5('7')::uuid"),
     // sweep
-    few(Applying, "from projections join projection_progress using (generation)", "'vocabulary'"),
-    window(Applying, "order by event.position limit $6", "'vocabulary', 1, 15000, 25000, array['User'], 1000", 20_000, "the sweep looks at 10,000 positions, and at how far their aggregates are"),
-    window(Applying, "delete from processed_event_ids using progress", "'vocabulary', 1, {settled} + 1000, 0, {settled}", 1000, "the ids that it forgets"),
+    few(&[Applying], "from projections join projection_progress using (generation)", "'vocabulary'"),
+    window(&[Applying], "order by event.position limit $6", "'vocabulary', 1, 15000, 25000, array['User'], 1000", 20_000, "the sweep looks at 10,000 positions, and at how far their aggregates are"),
+    window(&[Applying], "delete from processed_event_ids using progress", "'vocabulary', 1, {settled} + 1000, 0, {settled}", 1000, "the ids that it forgets"),
     // redrive
-    few(Applying, "generation = $2 for no key update", "'vocabulary', 1"),
-    few(Applying, "for no key update of progress", "'vocabulary'"),
-    few(Applying, "set releases = releases + 1", "'vocabulary', 1"),
-    few(Applying, "where projection = $1 and generation = $2 and aggregate_id = $3 for update", "'vocabulary', 1, md5('9')::uuid"),
-    few(Applying, "select parked.aggregate_id as \"aggregate_id!\", operation.rate", "'vocabulary', '01900000-0000-7000-9000-000000000001', 100"),
-    few(Applying, "coalesce(parked.message_id, '') as \"message_id!\"", "'integration-events', '01900000-0000-7000-9000-000000000001', 100"),
-    window(Applying, "operation.kind in ('retry', 'discard') and exists", "'vocabulary', null, 100", 20_000, "the operations that are open, and the letters of each until one is the projection's: a batch has 10,000 at most"),
-    few(Applying, "delete from parked_events where id = $1 and operation_id = $2", "'01900000-0000-7000-8000-0000000003e8', '01900000-0000-7000-9000-000000000001'"),
-    few(Applying, "delete from parked_events where id = $1 and decision = 'discard'", "'01900000-0000-7000-8000-0000000003e8'"),
-    few(Applying, "delete from parked_events where id = $1", "'01900000-0000-7000-8000-0000000003e8'"),
-    few(Applying, "seen = least(seen + $2, selected)", "'01900000-0000-7000-9000-000000000007', 1, 1, 1"),
-    window(Applying, "where kind in ('retry', 'discard') and state in ('pending', 'running')", "", 1000, "the operations that are open"),
+    few(&[Applying], "generation = $2 for no key update", "'vocabulary', 1"),
+    few(&[Applying], "for no key update of progress", "'vocabulary'"),
+    few(&[Applying], "set releases = releases + 1", "'vocabulary', 1"),
+    few(&[Applying], "where projection = $1 and generation = $2 and aggregate_id = $3 for update", "'vocabulary', 1, md5('9')::uuid"),
+    few(&[Applying], "select parked.aggregate_id as \"aggregate_id!\", operation.rate", "'vocabulary', '01900000-0000-7000-9000-000000000001', 100"),
+    few(&[Applying], "coalesce(parked.message_id, '') as \"message_id!\"", "'integration-events', '01900000-0000-7000-9000-000000000001', 100"),
+    window(&[Applying], "operation.kind in ('retry', 'discard') and exists", "'vocabulary', null, 100", 20_000, "the operations that are open, and the letters of each until one is the projection's: a batch has 10,000 at most"),
+    few(&[Applying], "delete from parked_events where id = $1 and operation_id = $2", "'01900000-0000-7000-8000-0000000003e8', '01900000-0000-7000-9000-000000000001'"),
+    few(&[Applying], "delete from parked_events where id = $1 and decision = 'discard'", "'01900000-0000-7000-8000-0000000003e8'"),
+    few(&[Applying], "delete from parked_events where id = $1", "'01900000-0000-7000-8000-0000000003e8'"),
+    few(&[Applying], "seen = least(seen + $2, selected)", "'01900000-0000-7000-9000-000000000007', 1, 1, 1"),
+    window(&[Applying], "where kind in ('retry', 'discard') and state in ('pending', 'running')", "", 1000, "the operations that are open"),
     // replay
-    few(Plain, "as \"of_aggregates!\"", "{aggregates}, '1970-01-01', '1970-01-01', 100001"),
-    few(Applying, "where aggregate_id = wanted.aggregate_id offset 0 ) as event where event.position > $2", "'vocabulary', 0, 3000000, array['VocabularyItem', 'LearningSession'], array[]::text[], {aggregates}, null, null, 1000"),
-    few(Applying, "from ( select event_id, position, aggregate_id, event_version, aggregate_type, event_type from events where occurred_at", "'vocabulary', 0, 3000000, array['VocabularyItem', 'LearningSession'], array[]::text[], array[]::uuid[], now() - interval '99.9 days', now() - interval '99.9 days' + interval '10 minutes', 1000"),
-    window(Plain, "where event.event_version > coalesce(aggregate.version, 0) and not coalesce(aggregate.held, false) ) as \"unsettled!\"", "'vocabulary', 15000, 16000, array['VocabularyItem'], array[]::text[], array[]::uuid[], null, null", 2000, "the caller bounds the range of positions"),
-    window(Applying, "for update skip locked", "gen_random_uuid(), array['vocabulary'], 30", 1000, "the operations that are open"),
-    few(Plain, "values ($1, 'repair', $2", "gen_random_uuid(), 'vocabulary', '{}', '', '', 'new', 0, 1, 1"),
-    few(Applying, "set position = $3, seen = seen + $4", "'01900000-0000-7000-9000-000000000007', gen_random_uuid(), 1, 1, 1, 1"),
-    few(Applying, "set state = 'succeeded', finished_at = clock_timestamp() where id = $1", "'01900000-0000-7000-9000-000000000007', gen_random_uuid()"),
-    few(Applying, "set state = 'failed'", "'01900000-0000-7000-9000-000000000007', gen_random_uuid(), 'no'"),
-    few(Applying, "set state = 'pending', runner = null", "'01900000-0000-7000-9000-000000000007', gen_random_uuid()"),
-    window(Applying, "and exists ( select from operations as waiting where", "'01900000-0000-7000-9000-000000000007', gen_random_uuid(), array['vocabulary']", 1000, "the operations that are open"),
-    few(Applying, "update operations set heartbeat_at = clock_timestamp()", "'01900000-0000-7000-9000-000000000007', gen_random_uuid()"),
+    few(&[Plain, Applying], "as \"of_aggregates!\"", "{aggregates}, '1970-01-01', '1970-01-01', 100001"),
+    few(&[Plain, Applying], "where aggregate_id = wanted.aggregate_id offset 0 ) as event where event.position > $2", "'vocabulary', 0, 3000000, array['VocabularyItem', 'LearningSession'], array[]::text[], {aggregates}, null, null, 1000"),
+    few(&[Plain, Applying], "from ( select event_id, position, aggregate_id, event_version, aggregate_type, event_type from events where occurred_at", "'vocabulary', 0, 3000000, array['VocabularyItem', 'LearningSession'], array[]::text[], array[]::uuid[], now() - interval '99.9 days', now() - interval '99.9 days' + interval '10 minutes', 1000"),
+    window(&[Plain], "where event.event_version > coalesce(aggregate.version, 0) and not coalesce(aggregate.held, false) ) as \"unsettled!\"", "'vocabulary', 15000, 16000, array['VocabularyItem'], array[]::text[], array[]::uuid[], null, null", 2000, "the caller bounds the range of positions"),
+    window(&[Applying], "for update skip locked", "gen_random_uuid(), array['vocabulary'], 30", 1000, "the operations that are open"),
+    few(&[Plain], "values ($1, 'repair', $2", "gen_random_uuid(), 'vocabulary', '{}', '', '', 'new', 0, 1, 1"),
+    few(&[Applying], "set position = $3, seen = seen + $4", "'01900000-0000-7000-9000-000000000007', gen_random_uuid(), 1, 1, 1, 1"),
+    few(&[Applying], "set state = 'succeeded', finished_at = clock_timestamp() where id = $1", "'01900000-0000-7000-9000-000000000007', gen_random_uuid()"),
+    few(&[Applying], "set state = 'failed'", "'01900000-0000-7000-9000-000000000007', gen_random_uuid(), 'no'"),
+    few(&[Applying], "set state = 'pending', runner = null", "'01900000-0000-7000-9000-000000000007', gen_random_uuid()"),
+    window(&[Applying], "and exists ( select from operations as waiting where", "'01900000-0000-7000-9000-000000000007', gen_random_uuid(), array['vocabulary']", 1000, "the operations that are open"),
+    few(&[Applying], "update operations set heartbeat_at = clock_timestamp()", "'01900000-0000-7000-9000-000000000007', gen_random_uuid()"),
     // foreign events
-    window(Applying, "insert into awaited_events", "'integration-events', {new_ids}, {new_ids}, {ones}, 100000, 60", 100_000, "the rows of the topic are counted up to the room it has"),
-    few(Applying, "delete from awaited_events where topic = $1 and event_id = any($2)", "'integration-events', {events}"),
-    window(Applying, "delete from awaited_events as awaited", "'integration-events', 100", 100_000, "the rows of the topic, which has room for so many"),
-    few(Applying, "select event_id, aggregate_id from events where event_id = any($1)", "{events}"),
+    window(&[Applying], "insert into awaited_events", "'integration-events', {new_ids}, {new_ids}, {ones}, 100000, 60", 100_000, "the rows of the topic are counted up to the room it has"),
+    few(&[Applying], "delete from awaited_events where topic = $1 and event_id = any($2)", "'integration-events', {events}"),
+    window(&[Applying], "delete from awaited_events as awaited", "'integration-events', 100", 100_000, "the rows of the topic, which has room for so many"),
+    few(&[Applying], "select event_id, aggregate_id from events where event_id = any($1)", "{events}"),
     // dead letters
-    few(Plain, "newest.event_version - parked.event_version", "null, null, null, null, null, null, null, null, false, 1000"),
-    few(Plain, "select payload, attributes", "'01900000-0000-7000-8000-00000000000a'"),
-    few(Plain, "select event_id, error from parked_events", "'01900000-0000-7000-8000-00000000000a'"),
-    window(Plain, "select id from parked_events where id = any($3)", "'retry', '01900000-0000-7000-9000-000000000007', {letters}", 12_000, "a batch that is a good part of all letters goes through them"),
-    few(Plain, "select count(*) as \"count!\" from parked_events", "'01900000-0000-7000-8000-00000000000a'"),
-    few(Plain, "select pg_advisory_xact_lock", "'key'"),
-    few(Plain, "from operations where idempotency_key = $1", "'operation-7'"),
-    few(Plain, "values ($1, $2, $3, $4, $5, $6, 0, $7)", "gen_random_uuid(), 'retry', '{}', '', '', 'new', 1"),
-    few(Plain, "update operations set selected = $2", "'01900000-0000-7000-9000-000000000007', 1"),
+    few(&[Plain], "newest.event_version - parked.event_version", "null, null, null, null, null, null, null, null, false, 1000"),
+    few(&[Plain], "select payload, attributes", "'01900000-0000-7000-8000-00000000000a'"),
+    few(&[Plain], "select event_id, error from parked_events", "'01900000-0000-7000-8000-00000000000a'"),
+    window(&[Plain], "select id from parked_events where id = any($3)", "'retry', '01900000-0000-7000-9000-000000000007', {letters}", 12_000, "a batch that is a good part of all letters goes through them"),
+    few(&[Applying], "select count(*) as \"count!\" from parked_events", "'01900000-0000-7000-8000-00000000000a'"),
+    few(&[Plain], "select pg_advisory_xact_lock", "'key'"),
+    few(&[Plain], "from operations where idempotency_key = $1", "'operation-7'"),
+    few(&[Plain], "values ($1, $2, $3, $4, $5, $6, 0, $7)", "gen_random_uuid(), 'retry', '{}', '', '', 'new', 1"),
+    few(&[Plain], "update operations set selected = $2", "'01900000-0000-7000-9000-000000000007', 1"),
     // what people look at
-    few(Plain, "where $1::uuid is null or id = $1 order by created_at desc", "null, 100"),
-    few(Plain, "from audit_log where", "null, 100"),
-    few(Plain, "insert into audit_log", "gen_random_uuid(), '', '', '', '', '{}'"),
-    window(Plain, "as \"parked_oldest!\"", "'vocabulary', 'vocabulary-events', 10000", 50_000, "four counts, each of which ends at 10,000"),
-    window(Plain, "extract(epoch from clock_timestamp() - min(event.created_at))::float8 as seconds", "'vocabulary', 1, 0, 20000, array['VocabularyItem']", 40_000, "lag looks at 20,000 positions, and at how far their aggregates are"),
-    few(Plain, "from events where position > $1 order by position limit 1", "20000"),
-    few(Plain, "from pg_prepared_xacts", ""),
-    few(Plain, "select clock_timestamp() as \"now!\"", ""),
+    few(&[Plain], "where $1::uuid is null or id = $1 order by created_at desc", "null, 100"),
+    few(&[Plain], "from audit_log where", "null, 100"),
+    few(&[Plain], "insert into audit_log", "gen_random_uuid(), '', '', '', '', '{}'"),
+    window(&[Plain], "as \"parked_oldest!\"", "'vocabulary', 'vocabulary-events', 10000", 50_000, "four counts, each of which ends at 10,000"),
+    window(&[Plain], "extract(epoch from clock_timestamp() - min(event.created_at))::float8 as seconds", "'vocabulary', 1, 0, 20000, array['VocabularyItem']", 40_000, "lag looks at 20,000 positions, and at how far their aggregates are"),
+    few(&[Plain], "from events where position > $1 order by position limit 1", "20000"),
+    few(&[Plain], "from pg_prepared_xacts", ""),
+    few(&[Plain], "select clock_timestamp() as \"now!\"", ""),
 ];

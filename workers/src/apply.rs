@@ -347,7 +347,7 @@ impl Applier {
             None => fold(pending, event),
             Some(error) => match fold(&mut *self.projection.begin(), event) {
                 Ok(Folded::Skipped) => Ok(Folded::Skipped),
-                _ => Err(Refusal { reason: Reason::Unreadable, error }),
+                _ => Err(Refusal { reason: Reason::Unreadable, error: error.to_owned() }),
             },
         }
     }
@@ -369,7 +369,8 @@ impl Applier {
     /// The first of these events, as many as are good for one batch; the others are left to be asked for again.
     pub(crate) async fn read(&self, ids: &[EventId]) -> Result<(Vec<Event>, Vec<EventId>), Error> {
         let (now, later) = ids.split_at(ids.len().min(self.stride.now()));
-        match database::heard("reading", read::by_id(&self.pool, now)).await {
+        let reading = async { read::careful::by_id(&mut *self.pool.acquire().await?, now).await };
+        match database::heard("reading", reading).await {
             Ok(found) => {
                 let rest = found.rest.iter().chain(later).copied().collect();
                 Ok((Event::all(found.events, found.unreadable).collect(), rest))

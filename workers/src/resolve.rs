@@ -19,6 +19,7 @@ use tonic::Code;
 use tonic::transport::Channel;
 
 use crate::Metrics;
+use crate::apply::Stride;
 use crate::awaited::{self, Awaited};
 use crate::fold::{Refusal, fold};
 use crate::park::{self, Reason};
@@ -46,10 +47,11 @@ pub struct Resolver {
     pub metrics: Metrics,
     /// [`PATIENCE`], or none for what has waited long enough.
     pub patience: Duration,
+    /// How many events are asked for at a time. Shared by its clones.
+    pub stride: Stride,
 }
 
 /// Events of the store, and the ids of those that it has but that did not fit.
-#[derive(Default)]
 struct Found {
     events: Vec<Event>,
     rest: Vec<EventId>,
@@ -121,32 +123,23 @@ impl Resolver {
         Resolved { events: found.events.into_iter().filter(ours).collect(), rest: found.rest, later: Vec::new() }
     }
 
-    /// Which of these the store knows. If they are too many for it, half of them at a time. The rest may hold ids that were
-    /// not looked for: each answer has a budget of its own, and one of them is as much as is held at a time.
+    /// Which of these the store knows. If they are too many for it, the first half of them, also the next time. The rest may
+    /// hold ids that were not looked for: each answer has a budget of its own, and one of them is as much as is held at a
+    /// time.
     async fn found(&self, ids: &[EventId]) -> Result<Found, Error> {
-        let mut found = Found::default();
-        let mut parts = vec![ids];
-        while let Some(part) = parts.pop() {
-            if part.is_empty() {
-                continue;
-            }
-            if !found.events.is_empty() {
-                found.rest.extend(part);
-                continue;
-            }
-            match read::by_id(&self.pool, part).await {
-                Ok(more) => {
-                    found.events.extend(Event::all(more.events, more.unreadable));
-                    found.rest.extend(more.rest);
+        loop {
+            let (now, later) = ids.split_at(ids.len().min(self.stride.now()));
+            let mut db = self.pool.acquire().await?;
+            match read::careful::by_id(&mut db, now).await {
+                Ok(found) => {
+                    self.stride.lengthen(now.len());
+                    let events = Event::all(found.events, found.unreadable).collect();
+                    return Ok(Found { events, rest: found.rest.iter().chain(later).copied().collect() });
                 }
-                Err(error) if database::is_too_much(&error) && part.len() > 1 => {
-                    let (first, second) = part.split_at(part.len() / 2);
-                    parts.extend([second, first]);
-                }
+                Err(error) if database::is_too_much(&error) && now.len() > 1 => self.stride.shorten(now.len()),
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(found)
     }
 
     /// Adopts foreign events, parks those that cannot be adopted, and returns those that were and the indexes of those whose

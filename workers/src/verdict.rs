@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use event_store::read::{READABLE, Unreadable};
+use event_store::read::Unreadable;
 use events::{AggregateId, Metadata, Payload, Recorded, Version};
 use serde_json::value::RawValue;
 
@@ -13,8 +13,8 @@ use serde_json::value::RawValue;
 #[derive(Debug, Clone)]
 pub struct Event {
     recorded: Arc<Recorded<Payload>>,
-    /// What its data would print, if that is too much for anybody to read.
-    unreadable: Option<i32>,
+    /// Why its data cannot be had.
+    unreadable: Option<Arc<str>>,
 }
 
 impl Event {
@@ -28,9 +28,8 @@ impl Event {
     }
 
     /// Why its data cannot be had, if it cannot.
-    pub fn unreadable(&self) -> Option<String> {
-        let reason = |bytes| format!("its data is {bytes} bytes when it is read, and {READABLE} is the most");
-        self.unreadable.map(reason)
+    pub fn unreadable(&self) -> Option<&str> {
+        self.unreadable.as_deref()
     }
 }
 
@@ -50,7 +49,7 @@ impl From<Unreadable> for Event {
                 metadata: Metadata::default(),
             },
         };
-        Self { recorded: Arc::new(recorded), unreadable: Some(event.bytes) }
+        Self { recorded: Arc::new(recorded), unreadable: Some(event.reason.into()) }
     }
 }
 

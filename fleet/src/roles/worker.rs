@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
 use workers::admin::{self, Admin};
-use workers::apply::Applier;
+use workers::apply::{Applier, Stride};
 use workers::http::{self, Health};
 use workers::push::{self, OidcConfig, Push, Verifier};
 use workers::resolve::{PATIENCE, Resolver};
@@ -188,6 +188,7 @@ impl TopicWorker<'_> {
             store: EventStoreClient::new(channel),
             metrics: metrics.clone(),
             patience: PATIENCE,
+            stride: Stride::default(),
         };
         let name = format!("the worker of {}", topic.name);
         let stopped = stop.clone();

@@ -27,7 +27,7 @@ pub(super) async fn heal(
         return Ok(BTreeSet::new());
     }
     let limit = i32::try_from(most).map_or(MOST, |most| most.min(MOST));
-    let part = read::ranges(&mut *db, &wanted, limit).await?;
+    let part = read::careful::ranges(db, &wanted, limit).await?;
     let holes = lacking(&wanted, &part);
     batch.extend(Event::all(part.events, part.unreadable));
     verdict::in_order(batch);

@@ -62,7 +62,8 @@ impl Applier {
             ledger.pass_over(aggregate_id, front.version);
         }
         let next = ledger.applied_of(aggregate_id).version.next();
-        let waiting = read::aggregate(&mut *tx, aggregate_id, next, Version(i32::MAX), limit as i64).await?;
+        let upto = Version(i32::MAX);
+        let waiting = read::careful::aggregate(&mut tx, aggregate_id, next, upto, limit as i64).await?;
         let more = !waiting.is_complete();
         let mut waiting: Vec<Event> = Event::all(waiting.events, waiting.unreadable).collect();
         verdict::in_order(&mut waiting);

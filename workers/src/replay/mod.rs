@@ -227,7 +227,14 @@ async fn windowed(
     window: i64,
 ) -> Result<(Vec<Event>, Position), Error> {
     let filter = claim.selection.filter(applier.projection.topic());
-    let page = read::page(&applier.pool, after, claim.upto, window, &filter).await?;
+    let mut db = applier.pool.acquire().await?;
+    let page = match read::page(&mut *db, after, claim.upto, window, &filter).await {
+        Err(read::Error::Database(error)) if database::is_unreadable(&error) => {
+            read::careful::page(&mut db, after, claim.upto, window, &filter).await?
+        }
+        page => page?,
+    };
+    drop(db);
     let events = Event::all(page.events, page.unreadable);
     Ok((events.filter(|event| claim.selection.includes(event.occurred_at)).collect(), page.upto))
 }
