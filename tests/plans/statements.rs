@@ -76,7 +76,7 @@ pub const STATEMENTS: &[Statement] = &[
     few(Plain, "update relay_cursors as cursor set position = head.position", "'vocabulary-events', gen_random_uuid()"),
     few(Plain, "select lease_holder as \"holder!\"", "'vocabulary-events'"),
     few(Plain, "update relay_cursors set leased_until", "'vocabulary-events', gen_random_uuid(), 10"),
-    few(Plain, "insert into refused_messages", "'vocabulary-events', {bigs}, {texts}, 30"),
+    window(Plain, "insert into refused_messages", "'vocabulary-events', {bigs}, {texts}, 90", 3000, "a thousand at most are forgotten at a time, and looked at twice"),
     few(Plain, "exists (select from events as known where known.position = $1 and known.event_id = $2)", "100, gen_random_uuid()"),
     few(Plain, "select pg_notify($1, $2)", "'nobody', '1'"),
     // fence
@@ -135,6 +135,11 @@ pub const STATEMENTS: &[Statement] = &[
     few(Plain, "values ($1, $2, $3, $4, $5, $6, 0, $7)", "gen_random_uuid(), 'retry', '{}', '', '', 'new', 1"),
     few(Plain, "update operations set selected = $2", "'01900000-0000-7000-9000-000000000007', 1"),
     // what people look at
+    few(Plain, "from unreadable_events as finding", "20000, null, 100"),
+    few(Plain, "select position from events where position = $1 or event_id = $2", "null, '01900000-0000-7000-8000-00000000000a'"),
+    few(Plain, "jsonb_path_query_first(event_data, '$')", "100, 200, 2000000, 1000"),
+    few(Plain, "select set_config('statement_timeout', $1, true)", "'2s'"),
+    few(Plain, "fetch first $3 rows with ties", "null, 20000, 100"),
     few(Plain, "where $1::uuid is null or id = $1 order by created_at desc", "null, 100"),
     few(Plain, "from audit_log where", "null, 100"),
     few(Plain, "insert into audit_log", "gen_random_uuid(), '', '', '', '', '{}'"),
