@@ -39,4 +39,5 @@ mod sample;
 mod soak;
 mod sweep;
 mod terraform;
+mod unreadable;
 mod writers;

@@ -15,7 +15,7 @@ pub mod relay;
 pub mod service;
 pub mod snapshot;
 pub mod tail;
-mod unreadable;
+pub mod unreadable;
 pub mod validate;
 
 mod metrics;

@@ -1,8 +1,15 @@
 //! What is in the store and can be given to nobody: written down by the reader that met it, counted, and passed.
 //!
-//! A row here is a finding and not a decision. No reader waits for it or needs it; it is for people.
+//! A row here is a finding and not a decision. No reader waits for it or needs it; it is for people, who list the
+//! [findings](list) and look at one [in part](contents).
+
+mod contents;
+mod findings;
 
 use sqlx::PgPool;
+
+pub use contents::{Contents, Member, Members, contents, defies};
+pub use findings::{Error, Finding, Unnamed, Which, find, list};
 
 use crate::Metrics;
 use crate::read::Unreadable;

@@ -45,6 +45,10 @@ enum Command {
     Replay(commands::replay::Options),
     /// What is parked: look at it, try it again, go on without it.
     DeadLetters(commands::dead_letters::Options),
+    /// Events of the store that no reader can be given: which, why, and as much of one as can be said.
+    Unreadable(commands::unreadable::Options),
+    /// Messages that the bus never took: which, and why.
+    Refused(commands::refused::Options),
 }
 
 /// Where the database is.
@@ -133,6 +137,8 @@ impl Cli {
             Command::Healthcheck(options) => commands::healthcheck::run(options).await,
             Command::Replay(options) => commands::replay::run(options).await,
             Command::DeadLetters(options) => commands::dead_letters::run(options).await,
+            Command::Unreadable(options) => commands::unreadable::run(options).await,
+            Command::Refused(options) => commands::refused::run(options).await,
         }
     }
 }

@@ -5,7 +5,6 @@ pub mod cli;
 pub mod client;
 pub mod commands;
 pub mod dev;
-pub mod embedded;
 pub mod roles;
 pub mod serve;
 pub mod shutdown;

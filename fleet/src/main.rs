@@ -8,6 +8,7 @@ use clap::Parser;
 async fn main() -> ExitCode {
     match fleet::cli::Cli::parse().run().await {
         Ok(code) => code,
+        Err(error) if error.is::<fleet::commands::out::Closed>() => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("fleet: {error:#}");
             ExitCode::FAILURE

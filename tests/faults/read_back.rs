@@ -21,7 +21,7 @@ use super::broken::lose_stored_bytes;
 use crate::harness::client::{append, connect, email_updated, event, signed_up};
 use crate::harness::parts::LIMIT;
 use crate::harness::planted::{self, plant};
-use crate::harness::{Database, Fleet, eventually, full_size};
+use crate::harness::{Admin, Database, Fleet, eventually, full_size};
 use crate::sample::{publish, seeded};
 
 async fn collected(mut events: Streaming<RecordedEvent>) -> Vec<RecordedEvent> {
@@ -194,6 +194,9 @@ async fn an_event_whose_stored_bytes_are_lost_is_named_and_passed() {
     let of_ada = collected(client.read_aggregate(wanted).await.unwrap().into_inner()).await;
     assert!(of_ada[1].unreadable.as_ref().is_some_and(|reason| reason.contains("XX001")), "{of_ada:?}");
     assert_eq!(fleet.database.count("select count(*) from unreadable_events where position = 2").await, 1);
+    let admin = fleet.process("admin").await.start().await;
+    let shown = Admin::of(&admin).get("/unreadable/2").await;
+    assert!(shown["contents"].is_null() && shown["problem"].as_str().unwrap().contains("XX001"), "{shown}");
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use events::Position;
-use fleet::embedded::{Place, Postgres};
 use fleet::roles;
+use local_servers::{Place, Postgres};
 use projections::registry;
 use sqlx::PgPool;
 use tokio::sync::OnceCell;

@@ -22,7 +22,7 @@ use bus::Spec;
 use bus::google::Google;
 use events::Topic;
 use fleet::bus_choice::Bus;
-use fleet::embedded::{Emulator, Place};
+use local_servers::{Emulator, Place};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 

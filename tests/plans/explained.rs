@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// Tables that grow with the store or with what people do. The head row does while somebody holds a snapshot.
-pub const GROWING: [&str; 10] = [
+pub const GROWING: [&str; 12] = [
     "events",
     "idempotency_keys",
     "snapshots",
@@ -14,6 +14,8 @@ pub const GROWING: [&str; 10] = [
     "operations",
     "audit_log",
     "event_store_head",
+    "unreadable_events",
+    "refused_messages",
 ];
 
 pub struct Explained(Value);

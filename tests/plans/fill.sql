@@ -79,4 +79,15 @@ where position % 20 = 3;
 insert into audit_log (id, actor, action, target, reason)
 select event_id, 'somebody', 'replay.create', 'x', 'because' from events where position % 10 = 0;
 
+insert into unreadable_events (
+    position, event_id, aggregate_id, event_version, aggregate_type, event_type, bytes, reason
+)
+select position, event_id, aggregate_id, event_version, aggregate_type, event_type, 20000001, 'no'
+from events where position % 10 = 5;
+
+insert into relay_cursors (topic, position) values ('vocabulary-events', :events), ('progress-events', :events);
+
+insert into refused_messages (topic, position, reason)
+select 'vocabulary-events', position, 'no' from events where position % 10 = 5;
+
 analyze;

@@ -60,7 +60,7 @@ pub struct Entry {
     pub actor: String,
     /// Such as `dead_letter.discard`.
     pub action: String,
-    /// What it was done to: the id of a dead letter or of an operation.
+    /// What it was done to: the id of a dead letter, of an event, or of an operation.
     pub target: String,
     pub reason: String,
     pub detail: Json<Value>,

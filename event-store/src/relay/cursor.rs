@@ -164,14 +164,18 @@ impl Cursor {
         .map(drop)
     }
 
-    /// Records what is passed, before it is passed.
+    /// Records what is passed, before it is passed; and forgets as many of the oldest, if they are old enough.
     pub(super) async fn refuse(&self, refusals: &[Refusal]) -> sqlx::Result<()> {
         let positions: Vec<_> = refusals.iter().map(|refusal| refusal.position.0).collect();
         let reasons: Vec<_> = refusals.iter().map(|refusal| refusal.reason.clone()).collect();
         sqlx::query!(
-            "with forgotten as (
-                 delete from refused_messages
-                 where topic = $1 and refused_at < clock_timestamp() - make_interval(days => $4)
+            "with oldest as (
+                 select position from refused_messages where topic = $1 order by position limit 1000
+             ),
+             forgotten as (
+                 delete from refused_messages as refused using oldest
+                 where refused.topic = $1 and refused.position = oldest.position
+                 and refused.refused_at < clock_timestamp() - make_interval(days => $4)
              )
              insert into refused_messages (topic, position, reason)
              select $1, position, reason from unnest($2::bigint[], $3::text[]) as refused (position, reason)

@@ -7,6 +7,7 @@
 mod cursor;
 mod load;
 mod publish;
+pub mod refused;
 mod settled;
 
 use std::convert::Infallible;

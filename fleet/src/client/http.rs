@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, StatusCode, Url};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Wait;
@@ -19,8 +20,10 @@ pub struct AdminApi {
 }
 
 impl AdminApi {
-    pub async fn get(&self, path: &str) -> Result<Value> {
-        self.send(Method::GET, path, None, None).await
+    pub async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> Result<T> {
+        let path = with_query(path, query)?;
+        let answer = self.send(Method::GET, &path, None, None).await?;
+        serde_json::from_value(answer).with_context(|| format!("{path} does not answer as this version does"))
     }
 
     /// `key` makes a repeated request, also one repeated here, have one result.
@@ -67,6 +70,15 @@ impl AdminApi {
     }
 }
 
+/// The path with its query, escaped.
+fn with_query(path: &str, query: &[(&str, String)]) -> Result<String> {
+    let url = Url::parse_with_params(&format!("http://fleet{path}"), query).context("building the query")?;
+    Ok(match url.query() {
+        Some(query) if !query.is_empty() => format!("{path}?{query}"),
+        _ => path.to_owned(),
+    })
+}
+
 /// What a problem says of itself.
 fn detail(body: &str) -> Option<String> {
     let problem: Value = serde_json::from_str(body).ok()?;
@@ -82,4 +94,16 @@ async fn answer(url: &str, response: reqwest::Response) -> Result<Value> {
     }
     let detail = detail(&body).unwrap_or(body);
     bail!("{url} answered {status}: {detail}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_query_cannot_hold_is_escaped() {
+        let query = [("reason", "a & b".to_owned())];
+        assert_eq!(with_query("/x", &query).expect("a path"), "/x?reason=a+%26+b");
+        assert_eq!(with_query("/x", &[]).expect("a path"), "/x");
+    }
 }

@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use reqwest::Url;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::operation;
+use super::by::By;
+use super::{operation, out};
 use crate::client;
 
 #[derive(Debug, Args)]
@@ -89,22 +89,6 @@ struct Filter {
     event_type: Option<String>,
 }
 
-#[derive(Debug, Args)]
-struct By {
-    /// Why, for those who read it later.
-    #[arg(long, default_value = "")]
-    reason: String,
-    /// Who you are. Default: the name of the system's user.
-    #[arg(long, env = "FLEET_ACTOR")]
-    actor: Option<String>,
-}
-
-impl By {
-    fn actor(&self) -> String {
-        self.actor.clone().or_else(|| std::env::var("USER").ok()).unwrap_or_default()
-    }
-}
-
 impl Filter {
     fn fields(&self) -> Map<String, Value> {
         let fields = [
@@ -145,12 +129,13 @@ async fn list(api: &client::AdminApi, filter: &Filter, as_json: bool) -> Result<
     let mut after: Option<String> = None;
     let mut any = false;
     loop {
-        let mut query: Vec<(String, String)> = Vec::new();
-        for (name, value) in filter.fields() {
+        let fields = filter.fields();
+        let mut query: Vec<(&str, String)> = Vec::new();
+        for (name, value) in &fields {
             query.push((name, value.as_str().unwrap_or_default().to_owned()));
         }
-        query.extend(after.take().map(|id| ("after".to_owned(), id)));
-        let page = api.get(&path("/admin/v1/dead-letters", &query)?).await?;
+        query.extend(after.take().map(|id| ("after", id)));
+        let page: Value = api.get("/admin/v1/dead-letters", &query).await?;
         let letters = page["dead_letters"].as_array().context("the answer has no dead_letters")?;
         if !as_json && !any && !letters.is_empty() {
             println!("{}", row(["ID", "OF", "REASON", "EVENT", "VERSION", "WAITING", "TRIED", "SINCE", "ERROR"]));
@@ -203,17 +188,9 @@ fn row([id, of, reason, event, version, waiting, tried, since, error]: [&str; 9]
 }
 
 async fn show(api: &client::AdminApi, id: Uuid, payload: bool, by: &By) -> Result<ExitCode> {
-    let query = if payload {
-        vec![
-            ("payload".to_owned(), "true".to_owned()),
-            ("reason".to_owned(), by.reason.clone()),
-            ("actor".to_owned(), by.actor()),
-        ]
-    } else {
-        Vec::new()
-    };
-    let letter = api.get(&path(&format!("/admin/v1/dead-letters/{id}"), &query)?).await?;
-    println!("{}", serde_json::to_string_pretty(&letter).context("showing the dead letter")?);
+    let query = if payload { by.look() } else { Vec::new() };
+    let letter: Value = api.get(&format!("/admin/v1/dead-letters/{id}"), &query).await?;
+    out::pretty(&letter)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -254,25 +231,4 @@ async fn retry(api: &client::AdminApi, filter: &Value, rate: f64, yes: bool, by:
 /// Makes this request, however often it is sent, one.
 fn key() -> String {
     Uuid::now_v7().to_string()
-}
-
-/// The path with its query, escaped.
-fn path(path: &str, query: &[(String, String)]) -> Result<String> {
-    let url = Url::parse_with_params(&format!("http://fleet{path}"), query).context("building the query")?;
-    Ok(match url.query() {
-        Some(query) if !query.is_empty() => format!("{path}?{query}"),
-        _ => path.to_owned(),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_query_cannot_hold_is_escaped() {
-        let query = [("reason".to_owned(), "a & b".to_owned())];
-        assert_eq!(path("/x", &query).expect("a path"), "/x?reason=a+%26+b");
-        assert_eq!(path("/x", &[]).expect("a path"), "/x");
-    }
 }

@@ -1,9 +1,14 @@
 //! Commands against a running fleet, over the same gRPC and HTTP that everybody else uses.
 
+mod by;
 pub mod dead_letters;
 pub mod export;
 pub mod healthcheck;
 pub mod import;
 mod operation;
+pub mod out;
+pub mod refused;
 pub mod replay;
 pub mod status;
+mod table;
+pub mod unreadable;

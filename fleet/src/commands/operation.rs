@@ -24,6 +24,6 @@ pub async fn follow(api: &client::AdminApi, mut operation: Value) -> Result<Exit
             }
             _ => tokio::time::sleep(Duration::from_millis(300)).await,
         }
-        operation = api.get(&format!("/admin/v1/operations/{id}")).await?;
+        operation = api.get(&format!("/admin/v1/operations/{id}"), &[]).await?;
     }
 }

@@ -24,7 +24,7 @@ pub struct Options {
 
 pub async fn run(options: Options) -> Result<ExitCode> {
     loop {
-        let report = options.api.get("/admin/v1/projections").await?;
+        let report: Value = options.api.get("/admin/v1/projections", &[]).await?;
         let text = if options.json { format!("{report}\n") } else { table(&report) };
         let mut out = io::stdout().lock();
         if options.watch && !options.json && out.is_terminal() {

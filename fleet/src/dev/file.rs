@@ -5,9 +5,8 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 
 use anyhow::{Context, Result};
+use local_servers::DataDir;
 use serde::Serialize;
-
-use crate::embedded::DataDir;
 
 const NAME: &str = "dev.json";
 

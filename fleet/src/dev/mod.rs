@@ -15,6 +15,7 @@ use clap::{Args, ValueEnum};
 use database::Endpoint;
 use event_store::tail::Head;
 use events::TOPICS;
+use local_servers::{DataDir, Emulator, Place, Postgres};
 use projections::registry;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -26,7 +27,6 @@ use workers::http::{self, Health};
 use workers::worker::{BATCH, MAX_OUTSTANDING_BYTES};
 
 use crate::bus_choice::{Bus, Pull};
-use crate::embedded::{DataDir, Emulator, Place, Postgres};
 use crate::roles::event_store::EventStore;
 use crate::roles::worker::TopicWorker;
 use crate::roles::{self, migrate};

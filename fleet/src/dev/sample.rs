@@ -6,12 +6,12 @@ use std::io::Cursor;
 use anyhow::{Context, Result};
 use events::{EventId, Position};
 use indicatif::ProgressBar;
+use local_servers::DataDir;
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::client;
 use crate::commands::import;
-use crate::embedded::DataDir;
 
 /// In the binary, so that it needs no file beside it.
 static HISTORY: &[u8] = include_bytes!("../../sample/history.ndjson.gz");

@@ -5,8 +5,10 @@ mod dead_letters;
 mod operations;
 mod problem;
 mod projections;
+pub mod refused;
 mod replays;
 mod request;
+pub mod unreadable;
 
 use ::projections::AnyProjection;
 use axum::Router;
@@ -40,6 +42,9 @@ pub fn router(admin: Admin) -> Router {
         .route("/admin/v1/dead-letters/{id}/retry", post(dead_letters::retry))
         .route("/admin/v1/dead-letters/{id}/discard", post(dead_letters::discard))
         .route("/admin/v1/dead-letter-batches", post(dead_letters::batch))
+        .route("/admin/v1/unreadable", get(unreadable::list))
+        .route("/admin/v1/unreadable/{event}", get(unreadable::show))
+        .route("/admin/v1/refused", get(refused::list))
         .route("/admin/v1/audit", get(audit::list))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(admin)

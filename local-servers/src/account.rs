@@ -5,13 +5,13 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::Error;
+use crate::Error;
 
 /// In the order they are tried. The first comes with a packaged PostgreSQL, the others with nearly every system.
 const CANDIDATES: [&str; 3] = ["postgres", "nobody", "daemon"];
 
 #[derive(Clone, Debug)]
-pub(super) struct Account {
+pub(crate) struct Account {
     pub name: &'static str,
     uid: u32,
     gid: u32,

@@ -4,13 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The first `program` on `PATH`, with symbolic links resolved: its neighbours are the installation.
-pub(super) fn on_path(program: &str) -> Option<PathBuf> {
+pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())?.canonicalize().ok()
 }
 
 /// The folders in `parent` whose name starts with `prefix`, highest version first.
-pub(super) fn versions(parent: impl AsRef<Path>, prefix: &str) -> Vec<PathBuf> {
+pub(crate) fn versions(parent: impl AsRef<Path>, prefix: &str) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = fs::read_dir(parent)
         .into_iter()
         .flatten()

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use super::account::Account;
-use super::{Error, Place};
+use crate::account::Account;
+use crate::{Error, Place};
 
 #[derive(Debug)]
-pub(super) struct Home {
+pub(crate) struct Home {
     path: PathBuf,
     account: Option<Account>,
     /// Why the path is not the data folder, for the choice's sentence.

@@ -11,19 +11,19 @@ use std::process::{self, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::Error;
-use super::account::Account;
+use crate::Error;
+use crate::account::Account;
 
 const WATCHDOG: &str = include_str!("watchdog.sh");
 /// How often a child is looked at while something waits for it.
-pub(super) const GLANCE: Duration = Duration::from_millis(20);
+pub(crate) const GLANCE: Duration = Duration::from_millis(20);
 /// How often one is looked at that is not expected to end.
 const LOOK: Duration = Duration::from_millis(500);
 /// Above the watchdog's own limit, after which it kills.
 const STOP_LIMIT: Duration = Duration::from_secs(65);
 const TAIL_LINES: usize = 15;
 
-pub(super) struct Program<'a> {
+pub(crate) struct Program<'a> {
     /// What it is called when something goes wrong.
     pub name: &'static str,
     pub command: &'a Path,
@@ -39,7 +39,7 @@ pub(super) struct Program<'a> {
 
 /// Dropping it lets the program end without waiting for that.
 #[derive(Debug)]
-pub(super) struct Child {
+pub(crate) struct Child {
     name: &'static str,
     watchdog: Mutex<process::Child>,
     log: PathBuf,

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::Error;
-use super::child::GLANCE;
+use crate::Error;
+use crate::child::GLANCE;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const FILE: &str = "postmaster.pid";
@@ -15,7 +15,7 @@ const FILE: &str = "postmaster.pid";
 const STATUS_LINE: usize = 7;
 
 /// Whether the server of `cluster` takes connections. Better than to connect: another server may have won the port.
-pub(super) fn is_ready(cluster: &Path) -> bool {
+pub(crate) fn is_ready(cluster: &Path) -> bool {
     fs::read_to_string(cluster.join(FILE)).is_ok_and(|text| says_ready(&text))
 }
 
@@ -28,7 +28,7 @@ fn says_ready(text: &str) -> bool {
 ///
 /// The file of one that is gone is removed: its process number may be somebody else's by now, which Postgres would take
 /// for a server and refuse to start.
-pub(super) async fn end_leftover(cluster: &Path) -> Result<(), Error> {
+pub(crate) async fn end_leftover(cluster: &Path) -> Result<(), Error> {
     let file = cluster.join(FILE);
     let Ok(text) = fs::read_to_string(&file) else {
         return Ok(());

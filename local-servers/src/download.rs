@@ -5,15 +5,15 @@ use std::path::Path;
 
 use postgresql_embedded::{PostgreSQL, Settings, VersionReq};
 
-use super::Error;
-use super::home::Home;
-use super::installed::{Installed, OLDEST};
+use crate::Error;
+use crate::home::Home;
+use crate::installed::{Installed, OLDEST};
 
 /// Taken when no cluster asks for a version of its own.
 const NEWEST: u32 = 17;
 
 /// Installs into `postgres-binaries` of `home`, once; later calls find it there.
-pub(super) async fn download(home: &Home, major: Option<u32>) -> Result<Installed, Error> {
+pub(crate) async fn download(home: &Home, major: Option<u32>) -> Result<Installed, Error> {
     let failed = |reason: String| Error::Download {
         needed: major.map_or_else(
             || format!("PostgreSQL {OLDEST} or newer"),

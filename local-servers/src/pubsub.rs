@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::child::{Child, Program};
-use super::home::Home;
-use super::search::{on_path, versions};
-use super::{Error, Place, port};
+use crate::child::{Child, Program};
+use crate::home::Home;
+use crate::search::{on_path, versions};
+use crate::{Error, Place, port};
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_millis(50);

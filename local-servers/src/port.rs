@@ -6,11 +6,11 @@ use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 
-use super::Error;
+use crate::Error;
 
 /// The port remembered in `memory` if it is free, else any free one. Free now: the caller must be ready to lose it to
 /// somebody else before its server has it.
-pub(super) fn pick(memory: &Path) -> Result<u16, Error> {
+pub(crate) fn pick(memory: &Path) -> Result<u16, Error> {
     let remembered = fs::read_to_string(memory).ok().and_then(|text| text.trim().parse().ok());
     remembered
         .and_then(|port| free(port).ok())
@@ -19,7 +19,7 @@ pub(super) fn pick(memory: &Path) -> Result<u16, Error> {
 }
 
 /// Called once the server has the port.
-pub(super) fn remember(memory: &Path, port: u16) -> Result<(), Error> {
+pub(crate) fn remember(memory: &Path, port: u16) -> Result<(), Error> {
     fs::write(memory, format!("{port}\n")).map_err(Error::file("write", memory))
 }
 

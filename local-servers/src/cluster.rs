@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use rand::Rng;
 use rand::distr::Alphanumeric;
 
-use super::child::{Child, GLANCE, Program};
-use super::home::Home;
-use super::installed::Installed;
-use super::{Error, port, postgres, postmaster, search};
+use crate::child::{Child, GLANCE, Program};
+use crate::home::Home;
+use crate::installed::Installed;
+use crate::{Error, port, postgres, postmaster, search};
 
 const UNFINISHED: &str = "postgres.new-";
 const INITDB_LIMIT: Duration = Duration::from_secs(120);
@@ -25,13 +25,13 @@ const RETRY: Duration = Duration::from_millis(50);
 const PASSING: [&str; 2] = ["could not bind", "pre-existing shared memory block"];
 
 /// The major version that made the cluster in `home`, if there is one.
-pub(super) fn version(home: &Home) -> Option<u32> {
+pub(crate) fn version(home: &Home) -> Option<u32> {
     let version = fs::read_to_string(home.file("postgres").join("PG_VERSION")).ok()?;
     version.trim().parse().ok()
 }
 
 /// The running server and the URL of its database `fleet`.
-pub(super) async fn start(installed: &Installed, home: &Home) -> Result<(Child, String), Error> {
+pub(crate) async fn start(installed: &Installed, home: &Home) -> Result<(Child, String), Error> {
     let folder = home.file("postgres");
     if version(home).is_none() {
         initialize(installed, home, &folder).await?;

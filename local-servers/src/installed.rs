@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::Error;
-use super::search::{on_path, versions};
+use crate::Error;
+use crate::search::{on_path, versions};
 
 /// What the fleet is tested with; older ones are passed over.
-pub(super) const OLDEST: u32 = 15;
+pub(crate) const OLDEST: u32 = 15;
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Installed {
+pub(crate) struct Installed {
     pub bin: PathBuf,
     /// As the server states it: `15.18`.
     pub version: String,

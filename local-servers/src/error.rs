@@ -39,7 +39,7 @@ pub enum Error {
 
 impl Error {
     /// For `map_err`: what was being done to which file.
-    pub(super) fn file(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn file(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |cause| Self::File { doing, path: path.to_path_buf(), cause }
     }
 }

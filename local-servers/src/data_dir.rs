@@ -4,7 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use super::Error;
+use crate::Error;
 
 /// Where that which is started keeps its files.
 #[derive(Clone, Copy, Debug)]

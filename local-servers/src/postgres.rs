@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
-use super::account::Account;
-use super::child::Child;
-use super::download::download;
-use super::home::Home;
-use super::installed::Installed;
-use super::{Error, Place, cluster};
+use crate::account::Account;
+use crate::child::Child;
+use crate::download::download;
+use crate::home::Home;
+use crate::installed::Installed;
+use crate::{Error, Place, cluster};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// `duplicate_database`
@@ -97,7 +97,7 @@ impl Postgres {
 }
 
 /// Creates the database of `url` if it is missing, over the one that every cluster has.
-pub(super) async fn ensure_database(url: &str) -> Result<(), Error> {
+pub(crate) async fn ensure_database(url: &str) -> Result<(), Error> {
     let created = create(&with_database(url, "postgres"), "fleet", None).await;
     match created {
         Err(Error::Database { cause: sqlx::Error::Database(refusal), .. })

@@ -1,0 +1,48 @@
+//! `GET /admin/v1/refused`: messages that the bus never took.
+
+use axum::Json;
+use axum::extract::State;
+use event_store::relay::refused::{self, RefusedMessage};
+use events::{Position, TOPICS, Topic};
+use serde::{Deserialize, Serialize};
+
+use super::request::{Asked, query};
+use super::{Admin, Problem};
+
+/// Messages of a page at most, and unless the request says otherwise.
+const PAGE: i64 = 100;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listing {
+    topic: Option<String>,
+    /// The `next` of the page before.
+    before: Option<i64>,
+    #[serde(default = "page")]
+    limit: i64,
+}
+
+fn page() -> i64 {
+    PAGE
+}
+
+/// The latest positions first.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Page {
+    pub refused: Vec<RefusedMessage>,
+    /// `null`: this is the last page.
+    pub next: Option<i64>,
+}
+
+pub(super) async fn list(State(admin): State<Admin>, listing: Asked<Listing>) -> Result<Json<Page>, Problem> {
+    let Listing { topic, before, limit } = query(listing)?;
+    if !(1..=PAGE).contains(&limit) {
+        return Err(Problem::invalid("limit", format!("must be from 1 to {PAGE}")));
+    }
+    if topic.as_deref().is_some_and(|topic| Topic::named(topic).is_none()) {
+        return Err(Problem::invalid("topic", format!("there are only {}", TOPICS.map(|topic| topic.name).join(", "))));
+    }
+    let refused = refused::list(&admin.pool, topic.as_deref(), before.map(Position), limit).await?;
+    let next = refused.last().map(|last| last.position).filter(|_| refused.len() as i64 >= limit);
+    Ok(Json(Page { refused, next }))
+}

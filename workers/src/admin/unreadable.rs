@@ -1,0 +1,123 @@
+//! `/admin/v1/unreadable`: events of the store that no reader can be given, and what can be said of them all the same.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use event_store::database;
+use event_store::unreadable::{self, Contents, Error, Finding, Which};
+use events::{Position, Topic};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sqlx::Connection;
+
+use super::request::{Asked, query};
+use super::{Admin, Problem};
+use crate::audit::{self, By};
+
+/// Findings of a page at most, and unless the request says otherwise.
+const PAGE: i64 = 100;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listing {
+    /// The `next` of the page before.
+    before: Option<i64>,
+    #[serde(default = "page")]
+    limit: i64,
+}
+
+fn page() -> i64 {
+    PAGE
+}
+
+/// `GET /admin/v1/unreadable`: the latest positions first.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Page {
+    pub unreadable: Vec<Listed>,
+    /// `null`: this is the last page.
+    pub next: Option<i64>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Listed {
+    #[serde(flatten)]
+    pub finding: Finding,
+    /// `null`: nobody listens to events of this aggregate type.
+    pub topic: Option<String>,
+}
+
+/// `GET /admin/v1/unreadable/{event}`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Shown {
+    #[serde(flatten)]
+    pub listed: Listed,
+    pub contents: Option<Contents>,
+    /// Why there are no contents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+impl From<Finding> for Listed {
+    fn from(finding: Finding) -> Self {
+        let topic = Topic::of_aggregate_type(&finding.aggregate_type).map(|topic| topic.name.to_owned());
+        Self { finding, topic }
+    }
+}
+
+pub(super) async fn list(State(admin): State<Admin>, listing: Asked<Listing>) -> Result<Json<Page>, Problem> {
+    let Listing { before, limit } = query(listing)?;
+    if !(1..=PAGE).contains(&limit) {
+        return Err(Problem::invalid("limit", format!("must be from 1 to {PAGE}")));
+    }
+    let findings = unreadable::list(&admin.pool, before.map(Position), limit).await?;
+    let next = findings.last().map(|last| last.position).filter(|_| findings.len() as i64 == limit);
+    Ok(Json(Page { unreadable: findings.into_iter().map(Listed::from).collect(), next }))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Look {
+    /// Show the beginnings of the members as well; needs `actor` and `reason`, which are recorded.
+    #[serde(default)]
+    payload: bool,
+    #[serde(default)]
+    actor: String,
+    #[serde(default)]
+    reason: String,
+}
+
+pub(super) async fn show(
+    State(admin): State<Admin>,
+    Path(event): Path<String>,
+    look: Asked<Look>,
+) -> Result<Json<Shown>, Problem> {
+    let which: Which = event.parse().map_err(|unnamed: unreadable::Unnamed| Problem::not_found(unnamed.to_string()))?;
+    let Look { payload, actor, reason } = query(look)?;
+    let by = By { actor, reason };
+    if payload {
+        by.require()?;
+    }
+    let finding = unreadable::find(&admin.pool, which).await?;
+    let mut tx = admin.pool.begin().await?;
+    if payload {
+        audit::record(&mut tx, &by, "unreadable.reveal", finding.event_id, &Value::Null).await?;
+    }
+    // In a savepoint, so that the look is recorded also if it fails.
+    let mut looking = tx.begin().await?;
+    let (contents, problem) = match unreadable::contents(&mut looking, finding.position, payload).await {
+        Ok(contents) => (Some(contents), None),
+        Err(error) if unreadable::defies(&error) => (None, Some(database::describe(&error))),
+        Err(error) => return Err(error.into()),
+    };
+    looking.rollback().await?;
+    tx.commit().await?;
+    Ok(Json(Shown { listed: finding.into(), contents, problem }))
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Database(error) => error.into(),
+            unknown @ (Error::Unknown(_) | Error::Readable(_)) => Self::not_found(unknown.to_string()),
+        }
+    }
+}
