@@ -46,7 +46,7 @@ run "it_measures_lag_all_the_time" {
     error_message = "A lag that nobody measures looks like none."
   }
   assert {
-    condition     = google_cloud_run_v2_service.this.template[0].containers[0].args == tolist(["admin"]) && local.environment.FLEET_HTTP_LISTEN == "0.0.0.0:8080"
+    condition     = google_cloud_run_v2_service.this.template[0].containers[0].args == tolist(["admin"]) && module.container.container.environment.FLEET_HTTP_LISTEN == "0.0.0.0:8080"
     error_message = "The role is the argument."
   }
 }

@@ -1,0 +1,16 @@
+output "container" {
+  description = "What a block containers has: name, image, args, ports, limits, startup_cpu_boost, environment, secrets by the variable that they become, startup_probes and liveness_probes (one or none), and mounts by the name of their volume."
+  value = {
+    name              = var.name
+    image             = var.image
+    args              = var.args
+    ports             = var.serves == null ? [] : [var.serves]
+    limits            = { cpu = tostring(var.cpu), memory = var.memory }
+    startup_cpu_boost = var.beside ? null : true
+    environment       = local.environment
+    secrets           = var.database.password_secret == null ? {} : { PGPASSWORD = { secret = var.database.password_secret, version = var.database.password_version } }
+    startup_probes    = var.http_port == null ? [] : [local.startup_probe]
+    liveness_probes   = var.http_port == null || var.beside ? [] : [local.liveness_probe]
+    mounts            = var.database.instance == null ? {} : { cloudsql = "/cloudsql" }
+  }
+}
