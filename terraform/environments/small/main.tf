@@ -79,8 +79,8 @@ module "database" {
     },
     { for name, worker in module.worker : name => { instances = var.worker_instances.max, connections = worker.connections } },
   )
-  # One migration, or one replay.
-  job_connections = 4
+  # A migration beside a replay.
+  job_connections = module.migrate.connections + module.replay.connections
 }
 
 module "event_store" {
@@ -185,13 +185,13 @@ module "replay" {
   args                  = ["worker"]
   timeout_seconds       = 86400
   max_retries           = 0
+  max_connections       = 4
   labels                = local.labels
 
   environment = {
     FLEET_TOPIC                = keys(local.topics)[0]
     FLEET_DELIVERY             = "push"
     FLEET_HTTP_LISTEN          = "127.0.0.1:8080"
-    FLEET_MAX_CONNECTIONS      = "4"
     FLEET_PUSH_AUDIENCE        = "fleet-replay"
     FLEET_PUSH_SERVICE_ACCOUNT = module.push_identity.email
   }

@@ -41,8 +41,7 @@ locals {
   # What sends its metrics to Managed Prometheus must be allowed to.
   roles = var.collector_image == null ? [] : ["roles/monitoring.metricWriter"]
 
-  user            = "fleet"
-  job_connections = 12
+  user = "fleet"
 }
 
 data "google_project" "this" {
@@ -125,7 +124,8 @@ module "database" {
     },
     { for name, worker in module.worker : name => { instances = local.topics[name].instances.max, connections = worker.connections } },
   )
-  job_connections = local.job_connections
+  # A migration beside a replay.
+  job_connections = module.migrate.connections + module.replay.connections
 }
 
 module "event_store" {
@@ -228,6 +228,7 @@ module "replay" {
   args                  = ["worker"]
   timeout_seconds       = 604800
   max_retries           = 3
+  max_connections       = 10
   cpu                   = 2
   memory                = "2Gi"
   runners               = var.operators
@@ -237,7 +238,6 @@ module "replay" {
     FLEET_TOPIC                = keys(local.topics)[0]
     FLEET_DELIVERY             = "push"
     FLEET_HTTP_LISTEN          = "127.0.0.1:8080"
-    FLEET_MAX_CONNECTIONS      = tostring(local.job_connections - 2)
     FLEET_PUSH_AUDIENCE        = "fleet-replay"
     FLEET_PUSH_SERVICE_ACCOUNT = module.job_identity.email
   }

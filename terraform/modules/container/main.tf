@@ -2,6 +2,12 @@
 # within a service, a pool or a job, so this says what is in it, and the modules that make those write it down.
 
 locals {
+  role = try(var.args[0], "")
+
+  memory_bytes = try(tonumber(regex("^[0-9]+", var.memory)), 0) * (endswith(var.memory, "Gi") ? 1073741824 : 1048576)
+  # 48 MiB of 512 MiB, with which memory was measured, and as much of any other; the fleet takes 4 GiB at most.
+  max_outstanding_bytes = coalesce(var.max_outstanding_bytes, min(floor(local.memory_bytes * 3 / 32), 4294967296))
+
   # A map, because the order of a list would be a difference in every plan.
   environment = merge(
     {
@@ -12,6 +18,7 @@ locals {
     },
     var.max_connections == null ? {} : { FLEET_MAX_CONNECTIONS = tostring(var.max_connections) },
     var.http_port == null ? {} : { FLEET_HTTP_LISTEN = "0.0.0.0:${var.http_port}" },
+    local.role == "worker" ? { FLEET_MAX_OUTSTANDING_BYTES = format("%d", local.max_outstanding_bytes) } : {},
     var.environment,
   )
 

@@ -14,3 +14,9 @@ output "container" {
     mounts            = var.database.instance == null ? {} : { cloudsql = "/cloudsql" }
   }
 }
+
+output "connections" {
+  description = "Connections to Postgres that it opens at most, for the database's connection budget: those of its pools, one of the watch that looks who the primary is, and in an event store one that writes."
+  # Migrations have a pool of two.
+  value = coalesce(var.max_connections, 2) + 1 + (local.role == "event-store" ? 1 : 0)
+}

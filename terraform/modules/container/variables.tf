@@ -94,6 +94,21 @@ variable "max_connections" {
   }
 }
 
+variable "max_outstanding_bytes" {
+  description = "Bytes of unsettled messages that a worker holds at most. Null: three in thirty-two of its memory, which is 48 MiB of 512 MiB."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.max_outstanding_bytes == null || try(var.max_outstanding_bytes >= 1048576 && var.max_outstanding_bytes <= 4294967296 && floor(var.max_outstanding_bytes) == var.max_outstanding_bytes, false)
+    error_message = "max_outstanding_bytes is a whole number from 1048576 (1 MiB) to 4294967296 (4 GiB)."
+  }
+  validation {
+    condition     = var.max_outstanding_bytes == null || try(var.max_outstanding_bytes <= local.memory_bytes / 8, false)
+    error_message = "max_outstanding_bytes is more than an eighth of memory: messages are held more than once on their way into the tables, and one more of 10 MB may come with each pull."
+  }
+}
+
 variable "environment" {
   description = "Settings besides those that every container has: database, log, project. Never a secret: they stand in the state."
   type        = map(string)

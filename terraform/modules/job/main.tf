@@ -7,15 +7,16 @@
 module "container" {
   source = "../container"
 
-  project_id  = var.project_id
-  name        = "fleet"
-  image       = var.image
-  args        = var.args
-  database    = var.database
-  cpu         = var.cpu
-  memory      = var.memory
-  log         = var.log
-  environment = var.environment
+  project_id      = var.project_id
+  name            = "fleet"
+  image           = var.image
+  args            = var.args
+  database        = var.database
+  cpu             = var.cpu
+  memory          = var.memory
+  log             = var.log
+  max_connections = var.max_connections
+  environment     = var.environment
 }
 
 resource "google_cloud_run_v2_job" "this" {

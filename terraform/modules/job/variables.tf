@@ -98,6 +98,12 @@ variable "args" {
   type        = list(string)
 }
 
+variable "max_connections" {
+  description = "Connections to Postgres that the pools of a run open at most. Null: the command has no such setting, as migrate, whose pool has two."
+  type        = number
+  default     = null
+}
+
 variable "environment" {
   description = "Settings besides those that every run has: database, log, project. Never a secret: they stand in the state."
   type        = map(string)

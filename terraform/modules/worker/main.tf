@@ -17,16 +17,17 @@ locals {
 module "container" {
   source = "../container"
 
-  project_id      = var.project_id
-  name            = "worker"
-  image           = var.image
-  args            = ["worker"]
-  database        = var.database
-  cpu             = var.cpu
-  memory          = var.memory
-  log             = var.log
-  max_connections = var.max_connections
-  http_port       = local.http
+  project_id            = var.project_id
+  name                  = "worker"
+  image                 = var.image
+  args                  = ["worker"]
+  database              = var.database
+  cpu                   = var.cpu
+  memory                = var.memory
+  log                   = var.log
+  max_connections       = var.max_connections
+  max_outstanding_bytes = var.max_outstanding_bytes
+  http_port             = local.http
   # A pool has no address, but its probes need the port all the same.
   serves = var.shape == "pool" ? null : { name = "http1", container_port = local.http }
 

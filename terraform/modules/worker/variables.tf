@@ -235,7 +235,7 @@ variable "streams" {
 }
 
 variable "max_outstanding" {
-  description = "Unsettled messages of each pull at most: what an instance has in memory, and what comes again when it is killed."
+  description = "Unsettled messages of each pull at most: what comes again when an instance is killed. What it has in memory, max_outstanding_bytes bounds."
   type        = number
   default     = 2000
 
@@ -243,6 +243,12 @@ variable "max_outstanding" {
     condition     = var.max_outstanding >= 1 && var.max_outstanding <= 100000 && floor(var.max_outstanding) == var.max_outstanding
     error_message = "max_outstanding is a whole number from 1 to 100000."
   }
+}
+
+variable "max_outstanding_bytes" {
+  description = "Bytes of unsettled messages of all pulls or pushes at most: not more than an eighth of memory. Null: three in thirty-two of it, which is 48 MiB of 512 MiB."
+  type        = number
+  default     = null
 }
 
 variable "sweep_grace_seconds" {

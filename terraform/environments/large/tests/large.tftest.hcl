@@ -79,6 +79,10 @@ run "the_connections_of_all_fit_into_the_database" {
     condition     = output.connections.demand <= output.connections.takes
     error_message = "A rollout must not take the database away from everybody."
   }
+  assert {
+    condition     = output.connections.demand == 378
+    error_message = "The pools of all, a writer for each event store, and a watch for each process."
+  }
 }
 
 run "every_role_has_an_account_of_its_own" {

@@ -51,6 +51,15 @@ run "it_measures_lag_all_the_time" {
   }
 }
 
+run "its_connections_are_the_pools_and_the_watchs" {
+  command = plan
+
+  assert {
+    condition     = output.connections == 5
+    error_message = "4 of its pool, and one that looks who the primary is."
+  }
+}
+
 run "with_iam_operators_are_invokers" {
   command = plan
 

@@ -24,13 +24,14 @@ run "every_container_has_these_settings_and_those_that_it_is_given" {
 
   assert {
     condition = output.container.environment == {
-      DATABASE_URL          = "postgres://fleet@localhost/fleet?host=/cloudsql/fleet-test:europe-west1:fleet&sslmode=disable"
-      FLEET_HTTP_LISTEN     = "0.0.0.0:8080"
-      FLEET_LOG             = "info"
-      FLEET_LOG_FORMAT      = "json"
-      FLEET_MAX_CONNECTIONS = "4"
-      FLEET_TOPIC           = "progress-events"
-      GOOGLE_CLOUD_PROJECT  = "fleet-test"
+      DATABASE_URL                = "postgres://fleet@localhost/fleet?host=/cloudsql/fleet-test:europe-west1:fleet&sslmode=disable"
+      FLEET_HTTP_LISTEN           = "0.0.0.0:8080"
+      FLEET_LOG                   = "info"
+      FLEET_LOG_FORMAT            = "json"
+      FLEET_MAX_CONNECTIONS       = "4"
+      FLEET_MAX_OUTSTANDING_BYTES = "50331648"
+      FLEET_TOPIC                 = "progress-events"
+      GOOGLE_CLOUD_PROJECT        = "fleet-test"
     }
     error_message = ".env.sample has their meaning."
   }
@@ -105,6 +106,87 @@ run "a_run_that_ends_is_not_probed" {
   assert {
     condition     = !contains(keys(output.container.environment), "FLEET_MAX_CONNECTIONS") && !contains(keys(output.container.environment), "FLEET_HTTP_LISTEN")
     error_message = "It has no such settings."
+  }
+}
+
+run "messages_have_48_MiB_of_512" {
+  command = plan
+
+  variables {
+    memory = "2Gi"
+  }
+
+  assert {
+    condition     = output.container.environment.FLEET_MAX_OUTSTANDING_BYTES == tostring(192 * 1024 * 1024)
+    error_message = "And four times as much in four times the memory."
+  }
+}
+
+run "messages_have_no_more_than_the_fleet_takes" {
+  command = plan
+
+  variables {
+    memory = "64Gi"
+  }
+
+  assert {
+    condition     = output.container.environment.FLEET_MAX_OUTSTANDING_BYTES == "4294967296"
+    error_message = "Written out: the program reads no 4.294967296e+09."
+  }
+}
+
+run "only_a_worker_holds_messages" {
+  command = plan
+
+  variables {
+    args = ["event-store"]
+  }
+
+  assert {
+    condition     = !contains(keys(output.container.environment), "FLEET_MAX_OUTSTANDING_BYTES")
+    error_message = "The others have no such setting."
+  }
+}
+
+run "more_than_an_eighth_of_memory_for_messages_is_refused" {
+  command = plan
+
+  variables {
+    max_outstanding_bytes = 67108865
+  }
+
+  expect_failures = [var.max_outstanding_bytes]
+}
+
+run "less_for_messages_than_the_fleet_takes_is_refused" {
+  command = plan
+
+  variables {
+    max_outstanding_bytes = 1048575
+  }
+
+  expect_failures = [var.max_outstanding_bytes]
+}
+
+run "the_watch_is_counted_beside_the_pools" {
+  command = plan
+
+  assert {
+    condition     = output.connections == 5
+    error_message = "4 of the pools, and the one that looks who the primary is."
+  }
+}
+
+run "the_writer_of_an_event_store_is_counted_too" {
+  command = plan
+
+  variables {
+    args = ["event-store"]
+  }
+
+  assert {
+    condition     = output.connections == 6
+    error_message = "4 of the pools, the writer's, and the watch's."
   }
 }
 

@@ -101,12 +101,12 @@ run "appending_from_outside_still_takes_a_token" {
   }
 }
 
-run "its_connections_are_the_pools_and_the_writers" {
+run "its_connections_are_the_pools_the_writers_and_the_watchs" {
   command = plan
 
   assert {
-    condition     = module.container.container.environment.FLEET_MAX_CONNECTIONS == "12" && output.connections == 13
-    error_message = "The one that writes is besides the pool."
+    condition     = module.container.container.environment.FLEET_MAX_CONNECTIONS == "12" && output.connections == 14
+    error_message = "The one that writes and the one that watches are besides the pool."
   }
 }
 

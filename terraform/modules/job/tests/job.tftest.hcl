@@ -28,6 +28,10 @@ run "a_migration_is_one_task_that_may_be_tried_again" {
     error_message = "It may be run many times."
   }
   assert {
+    condition     = output.connections == 3
+    error_message = "Its pool has two, and one looks who the primary is."
+  }
+  assert {
     condition     = google_cloud_run_v2_job.this.template[0].template[0].timeout == "3600s"
     error_message = "Cloud Run's own ten minutes are too short for an index."
   }
@@ -40,6 +44,7 @@ run "a_replay_may_take_a_week" {
     name            = "fleet-replay"
     args            = ["worker"]
     timeout_seconds = 604800
+    max_connections = 10
     environment     = { FLEET_TOPIC = "progress-events" }
   }
 
@@ -50,6 +55,10 @@ run "a_replay_may_take_a_week" {
   assert {
     condition     = module.container.container.environment.FLEET_TOPIC == "progress-events" && module.container.container.environment.DATABASE_URL == var.database.url
     error_message = "Its own settings, and those of every run."
+  }
+  assert {
+    condition     = output.connections == 11 && module.container.container.environment.FLEET_MAX_CONNECTIONS == "10"
+    error_message = "Ten of its pools, and one that looks who the primary is."
   }
 }
 

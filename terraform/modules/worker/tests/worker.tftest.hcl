@@ -60,17 +60,18 @@ run "every_shape_runs_the_worker_of_its_topic" {
   }
   assert {
     condition = module.container.container.environment == {
-      DATABASE_URL          = "postgres://fleet@localhost/fleet?host=/cloudsql/fleet-test:europe-west1:fleet&sslmode=disable"
-      FLEET_DELIVERY        = "pull"
-      FLEET_HTTP_LISTEN     = "0.0.0.0:8080"
-      FLEET_LOG             = "info"
-      FLEET_LOG_FORMAT      = "json"
-      FLEET_MAX_CONNECTIONS = "4"
-      FLEET_MAX_OUTSTANDING = "2000"
-      FLEET_STREAMS         = "2"
-      FLEET_SWEEP_GRACE     = "10"
-      FLEET_TOPIC           = "progress-events"
-      GOOGLE_CLOUD_PROJECT  = "fleet-test"
+      DATABASE_URL                = "postgres://fleet@localhost/fleet?host=/cloudsql/fleet-test:europe-west1:fleet&sslmode=disable"
+      FLEET_DELIVERY              = "pull"
+      FLEET_HTTP_LISTEN           = "0.0.0.0:8080"
+      FLEET_LOG                   = "info"
+      FLEET_LOG_FORMAT            = "json"
+      FLEET_MAX_CONNECTIONS       = "4"
+      FLEET_MAX_OUTSTANDING       = "2000"
+      FLEET_MAX_OUTSTANDING_BYTES = "50331648"
+      FLEET_STREAMS               = "2"
+      FLEET_SWEEP_GRACE           = "10"
+      FLEET_TOPIC                 = "progress-events"
+      GOOGLE_CLOUD_PROJECT        = "fleet-test"
     }
     error_message = "These are the settings of a worker that pulls; .env.sample has their meaning."
   }
@@ -356,8 +357,8 @@ run "an_adopting_worker_has_an_event_store_beside_it" {
     error_message = "It reaches the same database."
   }
   assert {
-    condition     = output.connections == 9
-    error_message = "4 of the worker, 4 and 1 of the event store."
+    condition     = output.connections == 11
+    error_message = "4 of the worker's pools and its watch's; 4 of the event store's, its writer's and its watch's."
   }
 }
 
@@ -365,8 +366,8 @@ run "other_workers_have_none" {
   command = plan
 
   assert {
-    condition     = length(google_cloud_run_v2_worker_pool.this[0].template[0].containers) == 1 && !contains(keys(module.container.container.environment), "FLEET_GRPC") && output.connections == 4
-    error_message = "Nothing beside them, and no more connections than their own."
+    condition     = length(google_cloud_run_v2_worker_pool.this[0].template[0].containers) == 1 && !contains(keys(module.container.container.environment), "FLEET_GRPC") && output.connections == 5
+    error_message = "Nothing beside them, and no more connections than their own: 4 of the pools, and the watch's."
   }
 }
 
@@ -390,6 +391,20 @@ run "a_collector_reads_every_process_of_the_instance" {
   assert {
     condition     = [for env in google_cloud_run_v2_worker_pool.this[0].template[0].containers[2].env : env.name] == ["OTELCOL_CONFIG"]
     error_message = "It needs no password."
+  }
+}
+
+run "an_eighth_of_memory_may_be_said_for_messages" {
+  command = plan
+
+  variables {
+    memory                = "1Gi"
+    max_outstanding_bytes = 134217728
+  }
+
+  assert {
+    condition     = module.container.container.environment.FLEET_MAX_OUTSTANDING_BYTES == "134217728"
+    error_message = "What is said goes before the rule."
   }
 }
 
