@@ -3,7 +3,8 @@
 
     terraform/docs.py                        writes the tables between the markers
     terraform/docs.py --check                writes nothing; fails where a table is not what the .tf files say
-    terraform/docs.py --plan NAME=FILE …     also the table of what a plan of the environment NAME contains, from the output of
+    terraform/docs.py --plan NAME=FILE …     also the table of what a plan with example/NAME.tfvars of an environment contains,
+                                             from the output of
                                              terraform test -test-directory=example -var-file=example/NAME.tfvars -json -verbose
     terraform/docs.py --examples FOLDER      writes each ```hcl example of a module's README as a root module below FOLDER,
                                              which must lie beside modules/, and prints its path
@@ -143,7 +144,7 @@ def tables(folder):
 
 
 def planned(name, path):
-    """What a plan contains, by type."""
+    """How many of each type a plan contains."""
     for line in pathlib.Path(path).read_text().splitlines():
         event = json.loads(line)
         if event["type"] == "test_plan":
@@ -157,9 +158,15 @@ def planned(name, path):
     unknown = sorted(set(count) - set(PURPOSE))
     if unknown:
         sys.exit(f"terraform/docs.py does not say what these are for: {', '.join(unknown)}")
-    rows = [[f"`{kind}`", str(count[kind]), PURPOSE[kind]] for kind in sorted(count)]
-    rows.append(["**all**", f"**{count.total()}**", ""])
-    return count.total(), "\n".join(table(["type", "how many", "what for"], rows)[1:]) + "\n"
+    return count
+
+
+def contained(counts):
+    """The table of what the plans of one environment contain, by their names."""
+    kinds = sorted(set().union(*counts.values()))
+    rows = [[f"`{kind}`", *(str(count[kind]) for count in counts.values()), PURPOSE[kind]] for kind in kinds]
+    rows.append(["**all**", *(f"**{count.total()}**" for count in counts.values()), ""])
+    return "\n".join(table(["type", *counts, "what for"], rows)[1:]) + "\n"
 
 
 def replaced(text, marker, content, path):
@@ -195,15 +202,16 @@ def main():
 
     plans = {name: planned(name, path) for name, path in (plan.split("=", 1) for plan in options.plan)}
     wrong = 0
-    for name, (total, _) in plans.items():
-        if f"{name}: {total} resources" not in (ROOT / "README.md").read_text():
-            sys.exit(f"terraform/README.md does not say that a plan has {name}: {total} resources")
+    for name, count in plans.items():
+        if f"{name}: {count.total()} resources" not in (ROOT / "README.md").read_text():
+            sys.exit(f"terraform/README.md does not say that a plan has {name}: {count.total()} resources")
     for folder in FOLDERS:
         path = folder / "README.md"
         old = path.read_text()
         new = replaced(old, "tables", tables(folder), path)
-        if folder.name in plans:
-            new = replaced(new, "plan", plans[folder.name][1], path)
+        own = {name: count for name, count in plans.items() if (folder / f"example/{name}.tfvars").exists()}
+        if own:
+            new = replaced(new, "plan", contained(own), path)
         if new == old:
             continue
         wrong += 1

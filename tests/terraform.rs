@@ -130,63 +130,26 @@ fn every_variable_that_terraform_sets_is_one_of_the_program() {
     assert!(set > 20, "only {set} found: are they written otherwise now?");
 }
 
+/// Terraform, compose and the emulator take their topics from this file. It is written by hand.
 #[test]
-fn the_defaults_of_the_topic_module_are_the_fleets_constants() {
-    let body = terraform::parse(&terraform::root().join("terraform/modules/topic/variables.tf"));
-    let default = |name: &str| {
-        let variable = body.blocks().find(|block| block.labels().iter().any(|label| label.as_str() == name));
-        let attributes = variable.unwrap_or_else(|| panic!("no variable {name}")).body().attributes();
-        let default = attributes.into_iter().find(|attribute| attribute.key() == "default");
-        let Some(Expression::Number(number)) = default.map(hcl::Attribute::expr) else {
-            panic!("{name} has no default")
-        };
-        u32::try_from(number.as_u64().unwrap()).unwrap()
+fn the_file_of_topics_says_what_the_program_says() {
+    let file = std::fs::read_to_string(terraform::root().join("deploy/topics.json")).unwrap();
+    let file: Value = serde_json::from_str(&file).unwrap();
+    let said = |topic: &Topic| {
+        json!({
+            "name": topic.name,
+            "subscription": topic.subscription,
+            "dead_letter": topic.dead_letter(),
+            "retention_days": topic.retention_days,
+            "dead_letter_retention_days": Topic::DEAD_LETTER_RETENTION_DAYS,
+            "ack_deadline_seconds": Topic::ACK_DEADLINE_SECONDS,
+            "minimum_backoff_seconds": Topic::MINIMUM_BACKOFF_SECONDS,
+            "maximum_backoff_seconds": Topic::MAXIMUM_BACKOFF_SECONDS,
+            "max_delivery_attempts": Topic::MAX_DELIVERY_ATTEMPTS,
+            "adopts_foreign_events": topic.adopts_foreign_events,
+        })
     };
-    assert_eq!(default("ack_deadline_seconds"), Topic::ACK_DEADLINE_SECONDS);
-    assert_eq!(default("minimum_backoff_seconds"), Topic::MINIMUM_BACKOFF_SECONDS);
-    assert_eq!(default("maximum_backoff_seconds"), Topic::MAXIMUM_BACKOFF_SECONDS);
-    assert_eq!(default("max_delivery_attempts"), Topic::MAX_DELIVERY_ATTEMPTS);
-    assert_eq!(default("dead_letter_retention_days"), Topic::DEAD_LETTER_RETENTION_DAYS);
-}
-
-#[test]
-fn every_environment_has_the_fleets_topics_and_no_other() {
-    let folder = terraform::root().join("terraform/environments");
-    let mut environments = 0;
-    for environment in std::fs::read_dir(folder).unwrap() {
-        let file = environment.unwrap().path().join("main.tf");
-        let body = terraform::parse(&file);
-        let objects = expressions(&body).into_iter().filter_map(|expression| match expression {
-            Expression::Object(fields) => Some(fields),
-            _ => None,
-        });
-        let mut written = Vec::new();
-        for fields in objects {
-            for (name, value) in fields {
-                let Expression::Object(topic) = value else { continue };
-                let field = |wanted: &str| {
-                    let found = topic.iter().find(|(name, _)| name.to_string() == wanted);
-                    found.map(|(_, value)| value.to_string())
-                };
-                if let Some(subscription) = field("subscription") {
-                    written.push((name.to_string(), subscription, field("retention_days"), field("adopts")));
-                }
-            }
-        }
-        let mut wanted: Vec<_> = TOPICS
-            .iter()
-            .map(|topic| {
-                let subscription = format!("{:?}", topic.subscription);
-                let (days, adopts) = (topic.retention_days.to_string(), topic.adopts_foreign_events.to_string());
-                (topic.name.to_owned(), subscription, Some(days), Some(adopts))
-            })
-            .collect();
-        written.sort();
-        wanted.sort();
-        assert_eq!(written, wanted, "{}", file.display());
-        environments += 1;
-    }
-    assert!(environments >= 3, "small, steady and large");
+    assert_eq!(file, TOPICS.into_iter().map(said).collect::<Value>(), "deploy/topics.json");
 }
 
 #[tokio::test]

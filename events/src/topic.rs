@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A Pub/Sub topic with its one subscription. The values are those of the ADR; Terraform repeats them.
+/// A Pub/Sub topic with its one subscription. The values are those of the ADR; `deploy/topics.json` repeats them.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Topic {
     pub name: &'static str,

@@ -70,7 +70,7 @@ async fn terraform() -> Result<OsString, &'static str> {
     }
 }
 
-/// The plan of `terraform/environments/NAME`; `None`, loudly, where there is no terraform to make one.
+/// The plan with `terraform/environments/*/example/NAME.tfvars`; `None`, loudly, where there is no terraform to make one.
 pub async fn plan(environment: &str) -> Option<Plan> {
     let terraform = match terraform().await {
         Ok(terraform) => terraform,
@@ -82,13 +82,17 @@ pub async fn plan(environment: &str) -> Option<Plan> {
     };
     // In a copy, so that no lock file, provider or state is left behind.
     let copy = tempfile::tempdir().unwrap();
-    let read = ["terraform", "deploy/prometheus"].map(|folder| all_files(&root().join(folder)));
-    for file in read.concat() {
+    let mut read = ["terraform", "deploy/prometheus"].map(|folder| all_files(&root().join(folder))).concat();
+    read.push(root().join("deploy/topics.json"));
+    for file in &read {
         let to = copy.path().join(file.strip_prefix(root()).unwrap());
         std::fs::create_dir_all(to.parent().unwrap()).unwrap();
         std::fs::copy(&file, to).unwrap();
     }
-    let folder = copy.path().join("terraform/environments").join(environment);
+    let values = Path::new("example").join(format!("{environment}.tfvars"));
+    let example = read.iter().find(|file| file.ends_with(&values)).unwrap_or_else(|| panic!("no {}", values.display()));
+    let folder = example.ancestors().nth(2).unwrap().strip_prefix(root()).unwrap();
+    let folder = copy.path().join(folder);
     // Its own backend is a bucket that does not exist here.
     std::fs::write(folder.join("override.tf"), "terraform {\n  backend \"local\" {}\n}\n").unwrap();
     let run = |arguments: &[&str]| {
@@ -103,7 +107,7 @@ pub async fn plan(environment: &str) -> Option<Plan> {
     run(&["init", "-input=false", "-no-color"]);
     // As its README says, but with an image that is known here, and without a budget, for which the project's number would
     // have to be a real one.
-    let values = format!("-var-file=example/{environment}.tfvars");
+    let values = format!("-var-file={}", values.display());
     std::fs::write(folder.join("here.tfvars"), format!("image = {IMAGE:?}\nbilling_account = null\n")).unwrap();
     run(&["plan", "-input=false", "-no-color", "-out=plan", &values, "-var-file=here.tfvars"]);
     Some(Plan(serde_json::from_slice(&run(&["show", "-json", "plan"])).unwrap()))

@@ -1,29 +1,13 @@
 # The fleet of a small team: everything scales to zero but the database.
 #
 # One account runs everything, and one user of Postgres owns everything: who may change the fleet here may change all of
-# it. The environments steady and large have an account and a user for each role.
+# it. The always-on environments have an account for each role.
 
 locals {
   labels = { app = "fleet", environment = "small" }
 
-  # A new topic is one block here. Names and numbers are those of events/src/topic.rs.
-  topics = {
-    vocabulary-events = {
-      subscription   = "vocabulary-projection"
-      retention_days = 7
-      adopts         = false
-    }
-    progress-events = {
-      subscription   = "progress-projection"
-      retention_days = 30
-      adopts         = false
-    }
-    integration-events = {
-      subscription   = "integration-projection"
-      retention_days = 7
-      adopts         = true
-    }
-  }
+  # What the program says of its topics; a test compares the two.
+  topics = { for topic in jsondecode(file("${path.module}/../../../deploy/topics.json")) : topic.name => topic }
 
   user          = "fleet"
   disk_limit_gb = 100
@@ -79,8 +63,8 @@ module "database" {
     },
     { for name, worker in module.worker : name => { instances = var.worker_instances.max, connections = worker.connections } },
   )
-  # One migration, or one replay.
-  job_connections = 4
+  # A migration beside a replay.
+  job_connections = module.migrate.connections + module.replay.connections
 }
 
 module "event_store" {
@@ -112,11 +96,12 @@ module "worker" {
   network               = module.network.egress
   shape                 = "push"
   topic                 = each.key
-  adopts                = each.value.adopts
+  adopts                = each.value.adopts_foreign_events
+  timeout_seconds       = each.value.ack_deadline_seconds
   instances             = var.worker_instances
-  cpu_idle              = var.worker_cpu_idle && !each.value.adopts
+  cpu_idle              = var.worker_cpu_idle && !each.value.adopts_foreign_events
   # Whoever has no CPU between pushes would be woken for nothing.
-  wake   = var.worker_cpu_idle && !each.value.adopts ? null : var.wake
+  wake   = var.worker_cpu_idle && !each.value.adopts_foreign_events ? null : var.wake
   labels = local.labels
 
   push = {
@@ -132,8 +117,14 @@ module "topic" {
   project_id                  = var.project_id
   name                        = each.key
   subscription                = each.value.subscription
+  dead_letter                 = each.value.dead_letter
   retention_days              = each.value.retention_days
-  publishers                  = setunion([module.identity.member], each.value.adopts ? var.foreign_publishers : [])
+  dead_letter_retention_days  = each.value.dead_letter_retention_days
+  ack_deadline_seconds        = each.value.ack_deadline_seconds
+  minimum_backoff_seconds     = each.value.minimum_backoff_seconds
+  maximum_backoff_seconds     = each.value.maximum_backoff_seconds
+  max_delivery_attempts       = each.value.max_delivery_attempts
+  publishers                  = setunion([module.identity.member], each.value.adopts_foreign_events ? var.foreign_publishers : [])
   subscribers                 = [module.identity.member]
   push                        = module.worker[each.key].push
   allowed_persistence_regions = var.allowed_persistence_regions
@@ -185,13 +176,13 @@ module "replay" {
   args                  = ["worker"]
   timeout_seconds       = 86400
   max_retries           = 0
+  max_connections       = 4
   labels                = local.labels
 
   environment = {
     FLEET_TOPIC                = keys(local.topics)[0]
     FLEET_DELIVERY             = "push"
     FLEET_HTTP_LISTEN          = "127.0.0.1:8080"
-    FLEET_MAX_CONNECTIONS      = "4"
     FLEET_PUSH_AUDIENCE        = "fleet-replay"
     FLEET_PUSH_SERVICE_ACCOUNT = module.push_identity.email
   }

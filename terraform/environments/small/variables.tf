@@ -37,7 +37,7 @@ variable "database_public_address" {
 }
 
 variable "database_max_connections" {
-  description = "Connections that the database takes. More than Cloud SQL's 50 for this machine: the fleet's connections are few and mostly idle, but its smallest pools alone are 26, twice during a rollout."
+  description = "Connections that the database takes. More than Cloud SQL's 50 for this machine: the fleet's connections are few and mostly idle, but its smallest pools and what watches beside them are 32, twice during a rollout."
   type        = number
   default     = 90
 }

@@ -3,14 +3,7 @@
 locals {
   http = 8080
 
-  environment = {
-    DATABASE_URL          = var.database.url
-    FLEET_HTTP_LISTEN     = "0.0.0.0:${local.http}"
-    FLEET_LOG             = var.log
-    FLEET_LOG_FORMAT      = "json"
-    FLEET_MAX_CONNECTIONS = tostring(var.max_connections)
-    GOOGLE_CLOUD_PROJECT  = var.project_id
-  }
+  containers = concat([module.container.container], module.collector.containers)
 
   # With IAP in front, IAP calls the service and people are let through by IAP.
   invokers = var.access == "iap" ? toset(["serviceAccount:service-${data.google_project.this[0].number}@gcp-sa-iap.iam.gserviceaccount.com"]) : var.operators
@@ -20,6 +13,22 @@ data "google_project" "this" {
   count = var.access == "iap" ? 1 : 0
 
   project_id = var.project_id
+}
+
+module "container" {
+  source = "../container"
+
+  project_id      = var.project_id
+  name            = "admin"
+  image           = var.image
+  args            = ["admin"]
+  database        = var.database
+  cpu             = var.cpu
+  memory          = var.memory
+  log             = var.log
+  max_connections = var.max_connections
+  http_port       = local.http
+  serves          = { name = "http1", container_port = local.http }
 }
 
 module "collector" {
@@ -42,7 +51,6 @@ resource "google_cloud_run_v2_service" "this" {
   ingress     = var.access == "internal" ? "INGRESS_TRAFFIC_INTERNAL_ONLY" : "INGRESS_TRAFFIC_ALL"
   iap_enabled = var.access == "iap"
 
-
   template {
     labels                           = var.labels
     service_account                  = var.service_account_email
@@ -55,84 +63,26 @@ resource "google_cloud_run_v2_service" "this" {
       max_instance_count = var.instances.max
     }
 
-    containers {
-      name  = "admin"
-      image = var.image
-      args  = ["admin"]
-
-      ports {
-        name           = "http1"
-        container_port = local.http
-      }
-
-      resources {
-        limits = { cpu = tostring(var.cpu), memory = var.memory }
-        # Whoever measures lag must not be asleep between two scrapes.
-        cpu_idle          = false
-        startup_cpu_boost = true
-      }
-
-      dynamic "env" {
-        for_each = local.environment
-        content {
-          name  = env.key
-          value = env.value
-        }
-      }
-      dynamic "env" {
-        for_each = var.database.password_secret == null ? [] : [var.database]
-        content {
-          name = "PGPASSWORD"
-          value_source {
-            secret_key_ref {
-              secret  = env.value.password_secret
-              version = env.value.password_version
-            }
-          }
-        }
-      }
-
-      # A revision that cannot reach its database never becomes ready, and the one before it goes on working.
-      startup_probe {
-        period_seconds    = 3
-        timeout_seconds   = 3
-        failure_threshold = 40
-        http_get {
-          path = "/readyz"
-          port = local.http
-        }
-      }
-      # Whether the process answers, not whether the database does: restarting whoever waits for the database helps
-      # nobody.
-      liveness_probe {
-        period_seconds    = 10
-        timeout_seconds   = 5
-        failure_threshold = 6
-        http_get {
-          path = "/healthz"
-          port = local.http
-        }
-      }
-
-      dynamic "volume_mounts" {
-        for_each = var.database.instance == null ? [] : [1]
-        content {
-          name       = "cloudsql"
-          mount_path = "/cloudsql"
-        }
-      }
-    }
-
     dynamic "containers" {
-      for_each = module.collector.containers
+      for_each = local.containers
       content {
         name  = containers.value.name
         image = containers.value.image
         args  = containers.value.args
 
+        dynamic "ports" {
+          for_each = containers.value.ports
+          content {
+            name           = ports.value.name
+            container_port = ports.value.container_port
+          }
+        }
+
         resources {
-          limits   = containers.value.limits
-          cpu_idle = false
+          limits = containers.value.limits
+          # Whoever measures lag must not be asleep between two scrapes.
+          cpu_idle          = false
+          startup_cpu_boost = containers.value.startup_cpu_boost
         }
 
         dynamic "env" {
@@ -140,6 +90,51 @@ resource "google_cloud_run_v2_service" "this" {
           content {
             name  = env.key
             value = env.value
+          }
+        }
+        dynamic "env" {
+          for_each = containers.value.secrets
+          content {
+            name = env.key
+            value_source {
+              secret_key_ref {
+                secret  = env.value.secret
+                version = env.value.version
+              }
+            }
+          }
+        }
+
+        dynamic "startup_probe" {
+          for_each = containers.value.startup_probes
+          content {
+            period_seconds    = 3
+            timeout_seconds   = startup_probe.value.timeout_seconds
+            failure_threshold = 40
+            http_get {
+              path = startup_probe.value.path
+              port = startup_probe.value.port
+            }
+          }
+        }
+        dynamic "liveness_probe" {
+          for_each = containers.value.liveness_probes
+          content {
+            period_seconds    = 10
+            timeout_seconds   = 5
+            failure_threshold = 6
+            http_get {
+              path = liveness_probe.value.path
+              port = liveness_probe.value.port
+            }
+          }
+        }
+
+        dynamic "volume_mounts" {
+          for_each = containers.value.mounts
+          content {
+            name       = volume_mounts.key
+            mount_path = volume_mounts.value
           }
         }
       }

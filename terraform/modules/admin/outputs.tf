@@ -9,6 +9,6 @@ output "uri" {
 }
 
 output "connections" {
-  description = "Connections that an instance opens at most, for the database's connection budget."
-  value       = var.max_connections
+  description = "Connections that an instance opens at most, for the database's connection budget: its pool's, and the watch's."
+  value       = module.container.connections
 }

@@ -1,10 +1,16 @@
 output "containers" {
-  description = "The container, as name, image, args, environment and limits; an empty list where there is no image."
+  description = "The container, with what the module container says of one; an empty list where there is no image."
   value = var.image == null ? [] : [{
-    name        = "collector"
-    image       = var.image
-    args        = ["--config=env:OTELCOL_CONFIG"]
-    environment = { OTELCOL_CONFIG = yamlencode(local.configuration) }
-    limits      = { cpu = "1", memory = "512Mi" }
+    name              = "collector"
+    image             = var.image
+    args              = ["--config=env:OTELCOL_CONFIG"]
+    ports             = []
+    limits            = { cpu = "1", memory = "512Mi" }
+    startup_cpu_boost = null
+    environment       = { OTELCOL_CONFIG = yamlencode(local.configuration) }
+    secrets           = {}
+    startup_probes    = []
+    liveness_probes   = []
+    mounts            = {}
   }]
 }

@@ -12,6 +12,11 @@ variable "image" {
   description = "Image of Google's OpenTelemetry collector. Null: there is none, and containers is empty."
   type        = string
   default     = null
+
+  validation {
+    condition     = var.image == null || can(regex("(@sha256:[0-9a-f]{64}|:[A-Za-z0-9_][A-Za-z0-9._-]*)$", var.image)) && !can(regex(":latest$", var.image))
+    error_message = "The collector's image has a digest or a tag that does not move."
+  }
 }
 
 variable "ports" {

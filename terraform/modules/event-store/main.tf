@@ -9,15 +9,26 @@ locals {
   http = 8080
   grpc = 50051
 
-  environment = {
-    DATABASE_URL          = var.database.url
-    FLEET_GRPC_LISTEN     = "0.0.0.0:${local.grpc}"
-    FLEET_HTTP_LISTEN     = "0.0.0.0:${local.http}"
-    FLEET_LOG             = var.log
-    FLEET_LOG_FORMAT      = "json"
-    FLEET_MAX_CONNECTIONS = tostring(var.max_connections)
-    GOOGLE_CLOUD_PROJECT  = var.project_id
-  }
+  containers = concat([module.container.container], module.collector.containers)
+}
+
+module "container" {
+  source = "../container"
+
+  project_id      = var.project_id
+  name            = "event-store"
+  image           = var.image
+  args            = ["event-store"]
+  database        = var.database
+  cpu             = var.cpu
+  memory          = var.memory
+  log             = var.log
+  max_connections = var.max_connections
+  http_port       = local.http
+  # HTTP/2 without TLS, which is what gRPC is behind Cloud Run's front end. PORT is this one, so the one of HTTP must be
+  # stated.
+  serves      = { name = "h2c", container_port = local.grpc }
+  environment = { FLEET_GRPC_LISTEN = "0.0.0.0:${local.grpc}" }
 }
 
 module "collector" {
@@ -38,7 +49,6 @@ resource "google_cloud_run_v2_service" "this" {
   # Who may append is decided by IAM (the invokers below); from where, by ingress.
   ingress = var.ingress == "internal" ? "INGRESS_TRAFFIC_INTERNAL_ONLY" : "INGRESS_TRAFFIC_ALL"
 
-
   template {
     labels                           = var.labels
     service_account                  = var.service_account_email
@@ -51,86 +61,26 @@ resource "google_cloud_run_v2_service" "this" {
       max_instance_count = var.instances.max
     }
 
-    containers {
-      name  = "event-store"
-      image = var.image
-      args  = ["event-store"]
-
-      ports {
-        # HTTP/2 without TLS, which is what gRPC is behind Cloud Run's front end. PORT is this one, so FLEET_HTTP_LISTEN
-        # must be stated.
-        name           = "h2c"
-        container_port = local.grpc
-      }
-
-      resources {
-        limits = { cpu = tostring(var.cpu), memory = var.memory }
-        # The relay works between requests.
-        cpu_idle          = false
-        startup_cpu_boost = true
-      }
-
-      dynamic "env" {
-        for_each = local.environment
-        content {
-          name  = env.key
-          value = env.value
-        }
-      }
-      dynamic "env" {
-        for_each = var.database.password_secret == null ? [] : [var.database]
-        content {
-          name = "PGPASSWORD"
-          value_source {
-            secret_key_ref {
-              secret  = env.value.password_secret
-              version = env.value.password_version
-            }
-          }
-        }
-      }
-
-      # A revision that cannot reach its database never becomes ready, and the one before it goes on working.
-      startup_probe {
-        period_seconds    = 3
-        timeout_seconds   = 3
-        failure_threshold = 40
-        http_get {
-          path = "/readyz"
-          port = local.http
-        }
-      }
-      # Whether the process answers, not whether the database does: restarting whoever waits for the database helps
-      # nobody.
-      liveness_probe {
-        period_seconds    = 10
-        timeout_seconds   = 5
-        failure_threshold = 6
-        http_get {
-          path = "/healthz"
-          port = local.http
-        }
-      }
-
-      dynamic "volume_mounts" {
-        for_each = var.database.instance == null ? [] : [1]
-        content {
-          name       = "cloudsql"
-          mount_path = "/cloudsql"
-        }
-      }
-    }
-
     dynamic "containers" {
-      for_each = module.collector.containers
+      for_each = local.containers
       content {
         name  = containers.value.name
         image = containers.value.image
         args  = containers.value.args
 
+        dynamic "ports" {
+          for_each = containers.value.ports
+          content {
+            name           = ports.value.name
+            container_port = ports.value.container_port
+          }
+        }
+
         resources {
-          limits   = containers.value.limits
-          cpu_idle = false
+          limits = containers.value.limits
+          # The relay works between requests.
+          cpu_idle          = false
+          startup_cpu_boost = containers.value.startup_cpu_boost
         }
 
         dynamic "env" {
@@ -138,6 +88,51 @@ resource "google_cloud_run_v2_service" "this" {
           content {
             name  = env.key
             value = env.value
+          }
+        }
+        dynamic "env" {
+          for_each = containers.value.secrets
+          content {
+            name = env.key
+            value_source {
+              secret_key_ref {
+                secret  = env.value.secret
+                version = env.value.version
+              }
+            }
+          }
+        }
+
+        dynamic "startup_probe" {
+          for_each = containers.value.startup_probes
+          content {
+            period_seconds    = 3
+            timeout_seconds   = startup_probe.value.timeout_seconds
+            failure_threshold = 40
+            http_get {
+              path = startup_probe.value.path
+              port = startup_probe.value.port
+            }
+          }
+        }
+        dynamic "liveness_probe" {
+          for_each = containers.value.liveness_probes
+          content {
+            period_seconds    = 10
+            timeout_seconds   = 5
+            failure_threshold = 6
+            http_get {
+              path = liveness_probe.value.path
+              port = liveness_probe.value.port
+            }
+          }
+        }
+
+        dynamic "volume_mounts" {
+          for_each = containers.value.mounts
+          content {
+            name       = volume_mounts.key
+            mount_path = volume_mounts.value
           }
         }
       }

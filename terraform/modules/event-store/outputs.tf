@@ -9,6 +9,6 @@ output "uri" {
 }
 
 output "connections" {
-  description = "Connections that an instance opens at most, for the database's connection budget: its own, and the one that writes."
-  value       = var.max_connections + 1
+  description = "Connections that an instance opens at most, for the database's connection budget: its pools', the one that writes, and the watch's."
+  value       = module.container.connections
 }

@@ -4,16 +4,19 @@
 # A task that is moved to another machine gets SIGTSTP and loses its connections; the fleet connects again, and a replay
 # goes on where its last chunk was committed.
 
-locals {
-  environment = merge(
-    {
-      DATABASE_URL         = var.database.url
-      FLEET_LOG            = var.log
-      FLEET_LOG_FORMAT     = "json"
-      GOOGLE_CLOUD_PROJECT = var.project_id
-    },
-    var.environment,
-  )
+module "container" {
+  source = "../container"
+
+  project_id      = var.project_id
+  name            = "fleet"
+  image           = var.image
+  args            = var.args
+  database        = var.database
+  cpu             = var.cpu
+  memory          = var.memory
+  log             = var.log
+  max_connections = var.max_connections
+  environment     = var.environment
 }
 
 resource "google_cloud_run_v2_job" "this" {
@@ -35,40 +38,43 @@ resource "google_cloud_run_v2_job" "this" {
       max_retries           = var.max_retries
       execution_environment = "EXECUTION_ENVIRONMENT_GEN2"
 
-      containers {
-        name  = "fleet"
-        image = var.image
-        args  = var.args
+      dynamic "containers" {
+        for_each = [module.container.container]
+        content {
+          name  = containers.value.name
+          image = containers.value.image
+          args  = containers.value.args
 
-        resources {
-          limits = { cpu = tostring(var.cpu), memory = var.memory }
-        }
-
-        dynamic "env" {
-          for_each = local.environment
-          content {
-            name  = env.key
-            value = env.value
+          resources {
+            limits = containers.value.limits
           }
-        }
-        dynamic "env" {
-          for_each = var.database.password_secret == null ? [] : [var.database]
-          content {
-            name = "PGPASSWORD"
-            value_source {
-              secret_key_ref {
-                secret  = env.value.password_secret
-                version = env.value.password_version
+
+          dynamic "env" {
+            for_each = containers.value.environment
+            content {
+              name  = env.key
+              value = env.value
+            }
+          }
+          dynamic "env" {
+            for_each = containers.value.secrets
+            content {
+              name = env.key
+              value_source {
+                secret_key_ref {
+                  secret  = env.value.secret
+                  version = env.value.version
+                }
               }
             }
           }
-        }
 
-        dynamic "volume_mounts" {
-          for_each = var.database.instance == null ? [] : [1]
-          content {
-            name       = "cloudsql"
-            mount_path = "/cloudsql"
+          dynamic "volume_mounts" {
+            for_each = containers.value.mounts
+            content {
+              name       = volume_mounts.key
+              mount_path = volume_mounts.value
+            }
           }
         }
       }

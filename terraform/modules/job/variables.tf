@@ -32,11 +32,6 @@ variable "name" {
 variable "image" {
   description = "Image of the fleet. By digest, so that a rollout is a change in the plan and a rollback is the old digest."
   type        = string
-
-  validation {
-    condition     = can(regex("^[a-z0-9.-]+(:[0-9]+)?/.+(@sha256:[0-9a-f]{64}|:[A-Za-z0-9_][A-Za-z0-9._-]*)$", var.image)) && !endswith(var.image, ":latest")
-    error_message = "image is REGISTRY/PATH@sha256:DIGEST, or with a tag that does not move; :latest would change what runs without a plan."
-  }
 }
 
 variable "service_account_email" {
@@ -57,16 +52,6 @@ variable "database" {
     password_version = optional(string, "latest")
     instance         = optional(string)
   })
-
-  validation {
-    condition     = can(regex("^postgres(ql)?://[^:@/]+@", var.database.url))
-    error_message = "database.url is postgres://USER@HOST/DATABASE with no password in it: what stands in a URL stands in the state, in the plan and in the console."
-  }
-
-  validation {
-    condition     = var.database.instance == null || can(regex("^[^:]+:[^:]+:[^:]+$", var.database.instance))
-    error_message = "database.instance is the connection name of an instance, PROJECT:REGION:NAME."
-  }
 }
 
 variable "network" {
@@ -82,37 +67,18 @@ variable "cpu" {
   description = "vCPUs of an instance. Below 1 is not offered: Cloud Run then takes the CPU away between requests, and relay, sweep and replays stand still."
   type        = number
   default     = 1
-
-  validation {
-    condition     = contains([1, 2, 4, 6, 8], var.cpu)
-    error_message = "cpu is 1, 2, 4, 6 or 8."
-  }
 }
 
 variable "memory" {
   description = "Memory of an instance, such as 512Mi. What is exceeded is killed, and what was in hand comes again."
   type        = string
   default     = "512Mi"
-
-  validation {
-    condition     = can(regex("^[1-9][0-9]*(Mi|Gi)$", var.memory))
-    error_message = "memory is a number with Mi or Gi, such as 512Mi."
-  }
-  validation {
-    condition     = try(tonumber(trimsuffix(var.memory, "Mi")) >= 512, endswith(var.memory, "Gi"))
-    error_message = "Cloud Run wants at least 512Mi where the CPU is always there."
-  }
 }
 
 variable "log" {
   description = "What is logged: a level, or a list such as info,workers=debug."
   type        = string
   default     = "info"
-
-  validation {
-    condition     = can(regex("^(([a-z_:]+=)?(off|error|warn|info|debug|trace))(,([a-z_:]+=)?(off|error|warn|info|debug|trace))*$", var.log))
-    error_message = "log is a level (off, error, warn, info, debug, trace), or a comma-separated list of target=level."
-  }
 }
 
 variable "labels" {
@@ -130,22 +96,18 @@ variable "deletion_protection" {
 variable "args" {
   description = "Arguments of the binary, such as [\"migrate\"]. An execution may give others."
   type        = list(string)
+}
 
-  validation {
-    condition     = contains(["event-store", "worker", "admin", "migrate", "import", "export", "status", "replay"], try(var.args[0], ""))
-    error_message = "args begins with a role or a command of the fleet; plain fleet would look for a Postgres in the container."
-  }
+variable "max_connections" {
+  description = "Connections to Postgres that the pools of a run open at most. Null: the command has no such setting, as migrate, whose pool has two."
+  type        = number
+  default     = null
 }
 
 variable "environment" {
   description = "Settings besides those that every run has: database, log, project. Never a secret: they stand in the state."
   type        = map(string)
   default     = {}
-
-  validation {
-    condition     = alltrue([for name in keys(var.environment) : can(regex("^FLEET_[A-Z_]+$", name))])
-    error_message = "environment has the fleet's own settings only (FLEET_…); the others are given by this module."
-  }
 }
 
 variable "timeout_seconds" {

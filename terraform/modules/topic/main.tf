@@ -8,7 +8,6 @@ data "google_project" "this" {
 }
 
 locals {
-  dead_letter = "${var.subscription}-dead-letter"
   # Pub/Sub itself, as it acts in this project.
   service_agent = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-pubsub.iam.gserviceaccount.com"
   # The API and the state have seconds.
@@ -78,7 +77,7 @@ resource "google_pubsub_subscription" "this" {
 resource "google_pubsub_topic" "dead_letter" {
   # checkov:skip=CKV_GCP_83: Google encrypts with keys of its own; keys of yours would be one more thing that stops every event.
   project = var.project_id
-  name    = local.dead_letter
+  name    = var.dead_letter
   labels  = var.labels
 
   dynamic "message_storage_policy" {
@@ -92,7 +91,7 @@ resource "google_pubsub_topic" "dead_letter" {
 # Without a subscription a dead letter would be gone as soon as it is published.
 resource "google_pubsub_subscription" "dead_letter" {
   project                    = var.project_id
-  name                       = local.dead_letter
+  name                       = var.dead_letter
   topic                      = google_pubsub_topic.dead_letter.id
   labels                     = var.labels
   ack_deadline_seconds       = var.ack_deadline_seconds

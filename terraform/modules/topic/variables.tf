@@ -14,20 +14,32 @@ variable "name" {
 }
 
 variable "subscription" {
-  description = "Name of the subscription that the topic's workers read. Its dead letters get this name with -dead-letter."
+  description = "Name of the subscription that the topic's workers read."
   type        = string
 
   validation {
-    # 255 for the longest name made of it.
-    condition     = can(regex("^[A-Za-z][A-Za-z0-9._~+%-]{2,242}$", var.subscription)) && !startswith(lower(var.subscription), "goog")
-    error_message = "A subscription name has 3 to 243 characters, starts with a letter and not with goog, and has only letters, digits and -._~+%."
+    condition     = can(regex("^[A-Za-z][A-Za-z0-9._~+%-]{2,254}$", var.subscription)) && !startswith(lower(var.subscription), "goog")
+    error_message = "A subscription name has 3 to 255 characters, starts with a letter and not with goog, and has only letters, digits and -._~+%."
+  }
+}
+
+variable "dead_letter" {
+  description = "Name of the topic that receives what the broker gave up on, and of the subscription that keeps it."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[A-Za-z][A-Za-z0-9._~+%-]{2,254}$", var.dead_letter)) && !startswith(lower(var.dead_letter), "goog")
+    error_message = "A name for dead letters has 3 to 255 characters, starts with a letter and not with goog, and has only letters, digits and -._~+%."
+  }
+  validation {
+    condition     = !contains([var.name, var.subscription], var.dead_letter)
+    error_message = "Dead letters have a topic and a subscription of their own."
   }
 }
 
 variable "retention_days" {
   description = "Days that topic and subscription keep messages: how long workers may be away before only the sweep has what they missed."
   type        = number
-  default     = 7
 
   validation {
     condition     = var.retention_days >= 1 && var.retention_days <= 31 && floor(var.retention_days) == var.retention_days
@@ -38,7 +50,6 @@ variable "retention_days" {
 variable "ack_deadline_seconds" {
   description = "Seconds a worker has to acknowledge a message; for push, also the timeout of the request."
   type        = number
-  default     = 60
 
   validation {
     condition     = var.ack_deadline_seconds >= 10 && var.ack_deadline_seconds <= 600
@@ -49,7 +60,6 @@ variable "ack_deadline_seconds" {
 variable "minimum_backoff_seconds" {
   description = "Shortest wait before a redelivery."
   type        = number
-  default     = 10
 
   validation {
     condition     = var.minimum_backoff_seconds >= 0 && var.minimum_backoff_seconds <= 600
@@ -60,7 +70,6 @@ variable "minimum_backoff_seconds" {
 variable "maximum_backoff_seconds" {
   description = "Longest wait before a redelivery."
   type        = number
-  default     = 600
 
   validation {
     condition     = var.maximum_backoff_seconds <= 600 && var.maximum_backoff_seconds >= var.minimum_backoff_seconds
@@ -71,7 +80,6 @@ variable "maximum_backoff_seconds" {
 variable "max_delivery_attempts" {
   description = "Deliveries after which the broker gives a message to the dead-letter topic. High, because the workers park poison themselves: only what no worker could even answer for gets there, and an outage must not send a healthy backlog after it."
   type        = number
-  default     = 100
 
   validation {
     condition     = var.max_delivery_attempts >= 5 && var.max_delivery_attempts <= 100
@@ -82,7 +90,6 @@ variable "max_delivery_attempts" {
 variable "dead_letter_retention_days" {
   description = "Days that dead letters are kept for a person to look at."
   type        = number
-  default     = 31
 
   validation {
     condition     = var.dead_letter_retention_days >= 1 && var.dead_letter_retention_days <= 31 && floor(var.dead_letter_retention_days) == var.dead_letter_retention_days

@@ -7,20 +7,34 @@
 locals {
   http = 8080
   # The event store beside an adopting worker.
+  store_grpc = "127.0.0.1:50051"
   store_http = 8081
   scales     = var.instances.max > var.instances.min
 
-  # A map, because the order of a list would be a difference in every plan.
+  containers = concat([module.container.container], module.event_store[*].container, module.collector.containers)
+}
+
+module "container" {
+  source = "../container"
+
+  project_id            = var.project_id
+  name                  = "worker"
+  image                 = var.image
+  args                  = ["worker"]
+  database              = var.database
+  cpu                   = var.cpu
+  memory                = var.memory
+  log                   = var.log
+  max_connections       = var.max_connections
+  max_outstanding_bytes = var.max_outstanding_bytes
+  http_port             = local.http
+  # A pool has no address, but its probes need the port all the same.
+  serves = var.shape == "pool" ? null : { name = "http1", container_port = local.http }
+
   environment = merge(
     {
-      DATABASE_URL          = var.database.url
-      FLEET_MAX_CONNECTIONS = tostring(var.max_connections)
-      FLEET_LOG             = var.log
-      FLEET_LOG_FORMAT      = "json"
-      FLEET_HTTP_LISTEN     = "0.0.0.0:${local.http}"
-      FLEET_TOPIC           = var.topic
-      FLEET_SWEEP_GRACE     = tostring(var.sweep_grace_seconds)
-      GOOGLE_CLOUD_PROJECT  = var.project_id
+      FLEET_TOPIC       = var.topic
+      FLEET_SWEEP_GRACE = tostring(var.sweep_grace_seconds)
     },
     var.push == null ? {
       FLEET_DELIVERY        = "pull"
@@ -31,34 +45,31 @@ locals {
       FLEET_PUSH_AUDIENCE        = var.push.audience
       FLEET_PUSH_SERVICE_ACCOUNT = var.push.service_account_email
     },
-    var.adopts ? { FLEET_GRPC = "127.0.0.1:50051" } : {},
+    var.adopts ? { FLEET_GRPC = local.store_grpc } : {},
   )
+}
 
-  # Any number of event stores may write at once. This one does not relay, and only its own instance reaches it.
-  event_store = {
-    name  = "event-store"
-    image = var.image
-    args  = ["event-store"]
-    environment = {
-      DATABASE_URL          = var.database.url
-      FLEET_GRPC_LISTEN     = "127.0.0.1:50051"
-      FLEET_HTTP_LISTEN     = "0.0.0.0:${local.store_http}"
-      FLEET_LOG             = var.log
-      FLEET_LOG_FORMAT      = "json"
-      FLEET_MAX_CONNECTIONS = "4"
-      FLEET_NO_RELAY        = "true"
-      GOOGLE_CLOUD_PROJECT  = var.project_id
-    }
-    database = true
-    # Its health, and nothing about the database: the worker beside it waits for the database already.
-    probe_port = local.store_http
-    limits     = { cpu = "1", memory = "512Mi" }
+# Any number of event stores may write at once. This one does not relay, and only its own instance reaches it.
+module "event_store" {
+  source = "../container"
+  count  = var.adopts ? 1 : 0
+
+  project_id      = var.project_id
+  name            = "event-store"
+  image           = var.image
+  args            = ["event-store"]
+  database        = var.database
+  cpu             = 1
+  memory          = "512Mi"
+  log             = var.log
+  max_connections = 4
+  http_port       = local.store_http
+  beside          = true
+
+  environment = {
+    FLEET_GRPC_LISTEN = local.store_grpc
+    FLEET_NO_RELAY    = "true"
   }
-
-  sidecars = concat(
-    var.adopts ? [local.event_store] : [],
-    [for container in module.collector.containers : merge(container, { database = false, probe_port = null })],
-  )
 }
 
 module "collector" {

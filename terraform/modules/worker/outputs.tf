@@ -14,5 +14,5 @@ output "push" {
 
 output "connections" {
   description = "Connections that an instance opens at most, for the database's connection budget: its own, and those of the event store beside an adopting one."
-  value       = var.max_connections + (var.adopts ? 5 : 0)
+  value       = sum(concat([module.container.connections], module.event_store[*].connections))
 }

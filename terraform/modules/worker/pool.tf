@@ -21,68 +21,8 @@ resource "google_cloud_run_v2_worker_pool" "this" {
     labels          = var.labels
     service_account = var.service_account_email
 
-    containers {
-      name  = "worker"
-      image = var.image
-      args  = ["worker"]
-
-      resources {
-        limits = { cpu = tostring(var.cpu), memory = var.memory }
-      }
-
-      dynamic "env" {
-        for_each = local.environment
-        content {
-          name  = env.key
-          value = env.value
-        }
-      }
-      dynamic "env" {
-        for_each = var.database.password_secret == null ? [] : [var.database]
-        content {
-          name = "PGPASSWORD"
-          value_source {
-            secret_key_ref {
-              secret  = env.value.password_secret
-              version = env.value.password_version
-            }
-          }
-        }
-      }
-
-      # A pool has no address, but its probes need the port all the same.
-      startup_probe {
-        period_seconds    = 3
-        timeout_seconds   = 3
-        failure_threshold = 40
-        http_get {
-          path = "/readyz"
-          port = local.http
-        }
-      }
-      # Whether the process answers, not whether the database does: restarting whoever waits for the database helps
-      # nobody.
-      liveness_probe {
-        period_seconds    = 10
-        timeout_seconds   = 5
-        failure_threshold = 6
-        http_get {
-          path = "/healthz"
-          port = local.http
-        }
-      }
-
-      dynamic "volume_mounts" {
-        for_each = var.database.instance == null ? [] : [1]
-        content {
-          name       = "cloudsql"
-          mount_path = "/cloudsql"
-        }
-      }
-    }
-
     dynamic "containers" {
-      for_each = local.sidecars
+      for_each = local.containers
       content {
         name  = containers.value.name
         image = containers.value.image
@@ -100,35 +40,48 @@ resource "google_cloud_run_v2_worker_pool" "this" {
           }
         }
         dynamic "env" {
-          for_each = containers.value.database && var.database.password_secret != null ? [var.database] : []
+          for_each = containers.value.secrets
           content {
-            name = "PGPASSWORD"
+            name = env.key
             value_source {
               secret_key_ref {
-                secret  = env.value.password_secret
-                version = env.value.password_version
+                secret  = env.value.secret
+                version = env.value.version
               }
             }
           }
         }
 
         dynamic "startup_probe" {
-          for_each = containers.value.probe_port == null ? [] : [containers.value.probe_port]
+          for_each = containers.value.startup_probes
           content {
             period_seconds    = 3
+            timeout_seconds   = startup_probe.value.timeout_seconds
             failure_threshold = 40
             http_get {
-              path = "/healthz"
-              port = startup_probe.value
+              path = startup_probe.value.path
+              port = startup_probe.value.port
+            }
+          }
+        }
+        dynamic "liveness_probe" {
+          for_each = containers.value.liveness_probes
+          content {
+            period_seconds    = 10
+            timeout_seconds   = 5
+            failure_threshold = 6
+            http_get {
+              path = liveness_probe.value.path
+              port = liveness_probe.value.port
             }
           }
         }
 
         dynamic "volume_mounts" {
-          for_each = containers.value.database && var.database.instance != null ? [1] : []
+          for_each = containers.value.mounts
           content {
-            name       = "cloudsql"
-            mount_path = "/cloudsql"
+            name       = volume_mounts.key
+            mount_path = volume_mounts.value
           }
         }
       }

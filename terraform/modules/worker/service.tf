@@ -26,84 +26,26 @@ resource "google_cloud_run_v2_service" "this" {
       max_instance_count = var.instances.max
     }
 
-    containers {
-      name  = "worker"
-      image = var.image
-      args  = ["worker"]
-
-      ports {
-        name           = "http1"
-        container_port = local.http
-      }
-
-      resources {
-        limits = { cpu = tostring(var.cpu), memory = var.memory }
-        # Between requests there is work, too: sweep, replays, dead letters, metrics.
-        cpu_idle          = var.cpu_idle
-        startup_cpu_boost = true
-      }
-
-      dynamic "env" {
-        for_each = local.environment
-        content {
-          name  = env.key
-          value = env.value
-        }
-      }
-      dynamic "env" {
-        for_each = var.database.password_secret == null ? [] : [var.database]
-        content {
-          name = "PGPASSWORD"
-          value_source {
-            secret_key_ref {
-              secret  = env.value.password_secret
-              version = env.value.password_version
-            }
-          }
-        }
-      }
-
-      # A revision that cannot reach its database never becomes ready, and the one before it goes on working.
-      startup_probe {
-        period_seconds    = 3
-        timeout_seconds   = 3
-        failure_threshold = 40
-        http_get {
-          path = "/readyz"
-          port = local.http
-        }
-      }
-      # Whether the process answers, not whether the database does: restarting whoever waits for the database helps
-      # nobody.
-      liveness_probe {
-        period_seconds    = 10
-        timeout_seconds   = 5
-        failure_threshold = 6
-        http_get {
-          path = "/healthz"
-          port = local.http
-        }
-      }
-
-      dynamic "volume_mounts" {
-        for_each = var.database.instance == null ? [] : [1]
-        content {
-          name       = "cloudsql"
-          mount_path = "/cloudsql"
-        }
-      }
-    }
-
     dynamic "containers" {
-      for_each = local.sidecars
+      for_each = local.containers
       content {
         name  = containers.value.name
         image = containers.value.image
         args  = containers.value.args
 
+        dynamic "ports" {
+          for_each = containers.value.ports
+          content {
+            name           = ports.value.name
+            container_port = ports.value.container_port
+          }
+        }
+
         resources {
-          limits   = containers.value.limits
-          cpu_idle = var.cpu_idle
+          limits = containers.value.limits
+          # Between requests there is work, too: sweep, replays, dead letters, metrics.
+          cpu_idle          = var.cpu_idle
+          startup_cpu_boost = containers.value.startup_cpu_boost
         }
 
         dynamic "env" {
@@ -114,35 +56,48 @@ resource "google_cloud_run_v2_service" "this" {
           }
         }
         dynamic "env" {
-          for_each = containers.value.database && var.database.password_secret != null ? [var.database] : []
+          for_each = containers.value.secrets
           content {
-            name = "PGPASSWORD"
+            name = env.key
             value_source {
               secret_key_ref {
-                secret  = env.value.password_secret
-                version = env.value.password_version
+                secret  = env.value.secret
+                version = env.value.version
               }
             }
           }
         }
 
         dynamic "startup_probe" {
-          for_each = containers.value.probe_port == null ? [] : [containers.value.probe_port]
+          for_each = containers.value.startup_probes
           content {
             period_seconds    = 3
+            timeout_seconds   = startup_probe.value.timeout_seconds
             failure_threshold = 40
             http_get {
-              path = "/healthz"
-              port = startup_probe.value
+              path = startup_probe.value.path
+              port = startup_probe.value.port
+            }
+          }
+        }
+        dynamic "liveness_probe" {
+          for_each = containers.value.liveness_probes
+          content {
+            period_seconds    = 10
+            timeout_seconds   = 5
+            failure_threshold = 6
+            http_get {
+              path = liveness_probe.value.path
+              port = liveness_probe.value.port
             }
           }
         }
 
         dynamic "volume_mounts" {
-          for_each = containers.value.database && var.database.instance != null ? [1] : []
+          for_each = containers.value.mounts
           content {
-            name       = "cloudsql"
-            mount_path = "/cloudsql"
+            name       = volume_mounts.key
+            mount_path = volume_mounts.value
           }
         }
       }

@@ -46,29 +46,12 @@ variables {
   billing_account = "012345-6789AB-CDEF01"
 }
 
-run "there_are_the_three_topics" {
+run "there_is_a_worker_for_each_topic_and_no_other" {
   command = plan
 
   assert {
-    condition     = keys(module.topic) == ["integration-events", "progress-events", "vocabulary-events"] && keys(module.worker) == keys(module.topic)
-    error_message = "The fleet has these three topics, and a worker for each."
-  }
-  assert {
-    condition = { for name, topic in local.topics : name => "${topic.subscription} ${topic.retention_days}" } == {
-      vocabulary-events  = "vocabulary-projection 7"
-      progress-events    = "progress-projection 30"
-      integration-events = "integration-projection 7"
-    }
-    error_message = "Subscriptions and retention are those of events/src/topic.rs."
-  }
-}
-
-run "only_integration_events_adopts" {
-  command = plan
-
-  assert {
-    condition     = [for name, topic in local.topics : name if topic.adopts] == ["integration-events"]
-    error_message = "On the other topics a foreign event would be parked, so nobody foreign may publish there."
+    condition     = keys(module.topic) == sort([for topic in jsondecode(file("../../../deploy/topics.json")) : topic.name]) && keys(module.worker) == keys(module.topic)
+    error_message = "The topics are those of deploy/topics.json."
   }
 }
 
@@ -78,6 +61,10 @@ run "the_connections_of_all_fit_into_the_database" {
   assert {
     condition     = output.connections.demand <= output.connections.takes
     error_message = "A rollout must not take the database away from everybody."
+  }
+  assert {
+    condition     = output.connections.demand == 82
+    error_message = "The pools of all, a writer for each event store, and a watch for each process."
   }
 }
 

@@ -46,8 +46,17 @@ run "it_measures_lag_all_the_time" {
     error_message = "A lag that nobody measures looks like none."
   }
   assert {
-    condition     = google_cloud_run_v2_service.this.template[0].containers[0].args == tolist(["admin"]) && local.environment.FLEET_HTTP_LISTEN == "0.0.0.0:8080"
+    condition     = google_cloud_run_v2_service.this.template[0].containers[0].args == tolist(["admin"]) && module.container.container.environment.FLEET_HTTP_LISTEN == "0.0.0.0:8080"
     error_message = "The role is the argument."
+  }
+}
+
+run "its_connections_are_the_pools_and_the_watchs" {
+  command = plan
+
+  assert {
+    condition     = output.connections == 5
+    error_message = "4 of its pool, and one that looks who the primary is."
   }
 }
 

@@ -62,3 +62,13 @@ run "nothing_to_scrape_is_refused" {
 
   expect_failures = [var.ports]
 }
+
+run "an_image_that_moves_is_refused" {
+  command = plan
+
+  variables {
+    image = "otelcol-google:latest"
+  }
+
+  expect_failures = [var.image]
+}

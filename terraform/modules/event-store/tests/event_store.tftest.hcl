@@ -22,7 +22,7 @@ run "grpc_is_what_cloud_run_sends_requests_to" {
     error_message = "gRPC wants HTTP/2 to the container."
   }
   assert {
-    condition     = local.environment.FLEET_GRPC_LISTEN == "0.0.0.0:50051" && local.environment.FLEET_HTTP_LISTEN == "0.0.0.0:8080"
+    condition     = module.container.container.environment.FLEET_GRPC_LISTEN == "0.0.0.0:50051" && module.container.container.environment.FLEET_HTTP_LISTEN == "0.0.0.0:8080"
     error_message = "PORT is that of gRPC: without FLEET_HTTP_LISTEN both would want it."
   }
   assert {
@@ -52,7 +52,7 @@ run "the_relay_works_between_requests" {
     error_message = "A CPU that is there only during requests would relay nothing but by chance."
   }
   assert {
-    condition     = !contains(keys(local.environment), "FLEET_NO_RELAY")
+    condition     = !contains(keys(module.container.container.environment), "FLEET_NO_RELAY")
     error_message = "Somebody must relay."
   }
 }
@@ -101,12 +101,12 @@ run "appending_from_outside_still_takes_a_token" {
   }
 }
 
-run "its_connections_are_the_pools_and_the_writers" {
+run "its_connections_are_the_pools_the_writers_and_the_watchs" {
   command = plan
 
   assert {
-    condition     = local.environment.FLEET_MAX_CONNECTIONS == "12" && output.connections == 13
-    error_message = "The one that writes is besides the pool."
+    condition     = module.container.container.environment.FLEET_MAX_CONNECTIONS == "12" && output.connections == 14
+    error_message = "The one that writes and the one that watches are besides the pool."
   }
 }
 

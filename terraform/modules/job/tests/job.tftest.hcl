@@ -28,6 +28,10 @@ run "a_migration_is_one_task_that_may_be_tried_again" {
     error_message = "It may be run many times."
   }
   assert {
+    condition     = output.connections == 3
+    error_message = "Its pool has two, and one looks who the primary is."
+  }
+  assert {
     condition     = google_cloud_run_v2_job.this.template[0].template[0].timeout == "3600s"
     error_message = "Cloud Run's own ten minutes are too short for an index."
   }
@@ -40,6 +44,7 @@ run "a_replay_may_take_a_week" {
     name            = "fleet-replay"
     args            = ["worker"]
     timeout_seconds = 604800
+    max_connections = 10
     environment     = { FLEET_TOPIC = "progress-events" }
   }
 
@@ -48,8 +53,12 @@ run "a_replay_may_take_a_week" {
     error_message = "That is Cloud Run's limit."
   }
   assert {
-    condition     = local.environment.FLEET_TOPIC == "progress-events" && local.environment.DATABASE_URL == var.database.url
+    condition     = module.container.container.environment.FLEET_TOPIC == "progress-events" && module.container.container.environment.DATABASE_URL == var.database.url
     error_message = "Its own settings, and those of every run."
+  }
+  assert {
+    condition     = output.connections == 11 && module.container.container.environment.FLEET_MAX_CONNECTIONS == "10"
+    error_message = "Ten of its pools, and one that looks who the primary is."
   }
 }
 
@@ -77,36 +86,6 @@ run "who_may_start_it_is_named" {
     condition     = [for grant in google_cloud_run_v2_job_iam_member.runner : "${grant.name} ${grant.role}"] == ["fleet-migrate roles/run.invoker"]
     error_message = "Of this job and of no other."
   }
-}
-
-run "a_job_without_a_command_is_refused" {
-  command = plan
-
-  variables {
-    args = []
-  }
-
-  expect_failures = [var.args]
-}
-
-run "a_job_that_would_start_a_whole_fleet_is_refused" {
-  command = plan
-
-  variables {
-    args = ["dev"]
-  }
-
-  expect_failures = [var.args]
-}
-
-run "a_secret_in_the_environment_is_refused" {
-  command = plan
-
-  variables {
-    environment = { PGPASSWORD = "secret" }
-  }
-
-  expect_failures = [var.environment]
 }
 
 run "more_than_a_week_is_refused" {

@@ -14,9 +14,17 @@ variables {
   project_id   = "fleet-test"
   name         = "progress-events"
   subscription = "progress-projection"
+  dead_letter  = "progress-projection-dead-letter"
+
+  retention_days             = 7
+  dead_letter_retention_days = 31
+  ack_deadline_seconds       = 60
+  minimum_backoff_seconds    = 10
+  maximum_backoff_seconds    = 600
+  max_delivery_attempts      = 100
 }
 
-run "defaults_are_the_fleets_constants" {
+run "what_is_said_of_a_topic_is_so" {
   command = plan
 
   assert {
@@ -54,12 +62,12 @@ run "retention_is_of_topic_and_subscription" {
   }
 }
 
-run "dead_letters_have_a_topic_and_a_subscription_of_the_subscriptions_name" {
+run "dead_letters_have_a_topic_and_a_subscription_of_one_name" {
   command = plan
 
   assert {
     condition     = google_pubsub_topic.dead_letter.name == "progress-projection-dead-letter"
-    error_message = "The dead-letter topic is named after the subscription."
+    error_message = "The topic has the name that was said."
   }
   assert {
     condition     = google_pubsub_subscription.dead_letter.name == google_pubsub_topic.dead_letter.name
@@ -216,12 +224,14 @@ run "what_pubsub_would_refuse_is_refused_before" {
     ack_deadline_seconds       = 9
     minimum_backoff_seconds    = 601
     max_delivery_attempts      = 4
+    dead_letter                = "google-dead"
     dead_letter_retention_days = 0.5
   }
 
   expect_failures = [
     var.name,
     var.subscription,
+    var.dead_letter,
     var.retention_days,
     var.ack_deadline_seconds,
     var.minimum_backoff_seconds,

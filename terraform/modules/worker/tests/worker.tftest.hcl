@@ -38,7 +38,7 @@ run "a_pool_pulls_and_has_no_address" {
     error_message = "A pool is a pool."
   }
   assert {
-    condition     = local.environment.FLEET_DELIVERY == "pull" && local.environment.FLEET_STREAMS == "2" && local.environment.FLEET_MAX_OUTSTANDING == "2000"
+    condition     = module.container.container.environment.FLEET_DELIVERY == "pull" && module.container.container.environment.FLEET_STREAMS == "2" && module.container.container.environment.FLEET_MAX_OUTSTANDING == "2000"
     error_message = "It pulls, as the fleet does by default."
   }
   assert {
@@ -55,22 +55,23 @@ run "every_shape_runs_the_worker_of_its_topic" {
     error_message = "The role is the argument."
   }
   assert {
-    condition     = { for env in google_cloud_run_v2_worker_pool.this[0].template[0].containers[0].env : env.name => env.value if env.name != "PGPASSWORD" } == local.environment
+    condition     = { for env in google_cloud_run_v2_worker_pool.this[0].template[0].containers[0].env : env.name => env.value if env.name != "PGPASSWORD" } == module.container.container.environment
     error_message = "All settings are environment variables of the container."
   }
   assert {
-    condition = local.environment == {
-      DATABASE_URL          = "postgres://fleet@localhost/fleet?host=/cloudsql/fleet-test:europe-west1:fleet&sslmode=disable"
-      FLEET_DELIVERY        = "pull"
-      FLEET_HTTP_LISTEN     = "0.0.0.0:8080"
-      FLEET_LOG             = "info"
-      FLEET_LOG_FORMAT      = "json"
-      FLEET_MAX_CONNECTIONS = "4"
-      FLEET_MAX_OUTSTANDING = "2000"
-      FLEET_STREAMS         = "2"
-      FLEET_SWEEP_GRACE     = "10"
-      FLEET_TOPIC           = "progress-events"
-      GOOGLE_CLOUD_PROJECT  = "fleet-test"
+    condition = module.container.container.environment == {
+      DATABASE_URL                = "postgres://fleet@localhost/fleet?host=/cloudsql/fleet-test:europe-west1:fleet&sslmode=disable"
+      FLEET_DELIVERY              = "pull"
+      FLEET_HTTP_LISTEN           = "0.0.0.0:8080"
+      FLEET_LOG                   = "info"
+      FLEET_LOG_FORMAT            = "json"
+      FLEET_MAX_CONNECTIONS       = "4"
+      FLEET_MAX_OUTSTANDING       = "2000"
+      FLEET_MAX_OUTSTANDING_BYTES = "50331648"
+      FLEET_STREAMS               = "2"
+      FLEET_SWEEP_GRACE           = "10"
+      FLEET_TOPIC                 = "progress-events"
+      GOOGLE_CLOUD_PROJECT        = "fleet-test"
     }
     error_message = "These are the settings of a worker that pulls; .env.sample has their meaning."
   }
@@ -210,7 +211,7 @@ run "pushes_wake_a_service_that_scales_to_zero" {
     error_message = "Between requests there is work: sweep, replays."
   }
   assert {
-    condition     = google_cloud_run_v2_service.this[0].template[0].containers[0].ports[0].container_port == 8080 && local.environment.FLEET_HTTP_LISTEN == "0.0.0.0:8080"
+    condition     = google_cloud_run_v2_service.this[0].template[0].containers[0].ports[0].container_port == 8080 && module.container.container.environment.FLEET_HTTP_LISTEN == "0.0.0.0:8080"
     error_message = "Cloud Run sends requests to where the worker listens."
   }
 }
@@ -225,7 +226,7 @@ run "what_pubsub_says_is_what_the_worker_expects" {
   }
 
   assert {
-    condition     = output.push.audience == local.environment.FLEET_PUSH_AUDIENCE && output.push.service_account_email == local.environment.FLEET_PUSH_SERVICE_ACCOUNT && local.environment.FLEET_DELIVERY == "push"
+    condition     = output.push.audience == module.container.container.environment.FLEET_PUSH_AUDIENCE && output.push.service_account_email == module.container.container.environment.FLEET_PUSH_SERVICE_ACCOUNT && module.container.container.environment.FLEET_DELIVERY == "push"
     error_message = "Subscription and worker have one audience and one account."
   }
   assert {
@@ -233,7 +234,7 @@ run "what_pubsub_says_is_what_the_worker_expects" {
     error_message = "The worker takes pushes at /push."
   }
   assert {
-    condition     = !contains(keys(local.environment), "FLEET_PUSH_UNAUTHENTICATED") && !contains(keys(local.environment), "FLEET_STREAMS")
+    condition     = !contains(keys(module.container.container.environment), "FLEET_PUSH_UNAUTHENTICATED") && !contains(keys(module.container.container.environment), "FLEET_STREAMS")
     error_message = "Tokens are always asked for, and nothing is pulled."
   }
 }
@@ -340,15 +341,15 @@ run "an_adopting_worker_has_an_event_store_beside_it" {
     error_message = "Adopting is appending."
   }
   assert {
-    condition     = local.environment.FLEET_GRPC == local.event_store.environment.FLEET_GRPC_LISTEN && startswith(local.environment.FLEET_GRPC, "127.0.0.1:")
+    condition     = module.container.container.environment.FLEET_GRPC == module.event_store[0].container.environment.FLEET_GRPC_LISTEN && startswith(module.container.container.environment.FLEET_GRPC, "127.0.0.1:")
     error_message = "They meet on the loopback address, which nobody else reaches."
   }
   assert {
-    condition     = local.event_store.environment.FLEET_NO_RELAY == "true"
+    condition     = module.event_store[0].container.environment.FLEET_NO_RELAY == "true"
     error_message = "The relay is the event store's own."
   }
   assert {
-    condition     = local.event_store.environment.FLEET_HTTP_LISTEN == "0.0.0.0:8081"
+    condition     = module.event_store[0].container.environment.FLEET_HTTP_LISTEN == "0.0.0.0:8081"
     error_message = "Two processes of one instance share its ports."
   }
   assert {
@@ -356,8 +357,8 @@ run "an_adopting_worker_has_an_event_store_beside_it" {
     error_message = "It reaches the same database."
   }
   assert {
-    condition     = output.connections == 9
-    error_message = "4 of the worker, 4 and 1 of the event store."
+    condition     = output.connections == 11
+    error_message = "4 of the worker's pools and its watch's; 4 of the event store's, its writer's and its watch's."
   }
 }
 
@@ -365,8 +366,8 @@ run "other_workers_have_none" {
   command = plan
 
   assert {
-    condition     = length(google_cloud_run_v2_worker_pool.this[0].template[0].containers) == 1 && !contains(keys(local.environment), "FLEET_GRPC") && output.connections == 4
-    error_message = "Nothing beside them, and no more connections than their own."
+    condition     = length(google_cloud_run_v2_worker_pool.this[0].template[0].containers) == 1 && !contains(keys(module.container.container.environment), "FLEET_GRPC") && output.connections == 5
+    error_message = "Nothing beside them, and no more connections than their own: 4 of the pools, and the watch's."
   }
 }
 
@@ -393,24 +394,18 @@ run "a_collector_reads_every_process_of_the_instance" {
   }
 }
 
-run "an_image_that_moves_is_refused" {
+run "an_eighth_of_memory_may_be_said_for_messages" {
   command = plan
 
   variables {
-    image = "europe-west1-docker.pkg.dev/fleet-test/fleet/fleet:latest"
+    memory                = "1Gi"
+    max_outstanding_bytes = 134217728
   }
 
-  expect_failures = [var.image]
-}
-
-run "a_password_in_the_url_is_refused" {
-  command = plan
-
-  variables {
-    database = { url = "postgres://fleet:secret@10.1.2.3/fleet", password_secret = "pg" }
+  assert {
+    condition     = module.container.container.environment.FLEET_MAX_OUTSTANDING_BYTES == "134217728"
+    error_message = "What is said goes before the rule."
   }
-
-  expect_failures = [var.database]
 }
 
 run "the_default_account_is_refused" {
@@ -474,45 +469,27 @@ run "pulling_from_zero_is_refused" {
   expect_failures = [var.instances]
 }
 
-run "fewer_connections_than_the_fleet_takes_are_refused" {
-  command = plan
-
-  variables {
-    max_connections = 3
-  }
-
-  expect_failures = [var.max_connections]
-}
-
 run "what_cloud_run_or_the_fleet_would_refuse_is_refused_before" {
   command = plan
 
   variables {
     region              = "europe-west1-b"
     name                = "Fleet"
-    cpu                 = 0.5
-    memory              = "256Mi"
-    log                 = "verbose"
     concurrency         = 1001
     timeout_seconds     = 601
     streams             = 65
     max_outstanding     = 0
     sweep_grace_seconds = -1
-    collector_image     = "otelcol-google:latest"
   }
 
   expect_failures = [
     var.region,
     var.name,
-    var.cpu,
-    var.memory,
-    var.log,
     var.concurrency,
     var.timeout_seconds,
     var.streams,
     var.max_outstanding,
     var.sweep_grace_seconds,
-    var.collector_image,
   ]
 }
 

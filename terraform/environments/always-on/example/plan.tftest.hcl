@@ -1,4 +1,4 @@
-# The example's values, planned: terraform test -test-directory=example -var-file=example/large.tfvars
+# An example's values, planned: terraform test -test-directory=example -var-file=example/steady.tfvars
 # What the plan contains is counted in the README.
 mock_provider "google" {
   # Nothing else is known before the apply, as in the first plan of a new project.

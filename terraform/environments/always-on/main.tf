@@ -1,48 +1,25 @@
-# A fleet with steady work: a worker pool for each topic, an event store that is always awake, a database of its own
-# cores, and the whole set of alerts.
+# A fleet that is always awake: a worker pool for each topic, an event store, a database of its own cores, and the whole
+# set of alerts. How large all of it is stands in a file of values: example/steady.tfvars, example/large.tfvars.
 #
 # Every role has an account of its own, so that a worker can publish nothing and the event store can read no
 # subscription. They share one user of Postgres, the owner of everything (ADR 0022).
 
 locals {
-  labels = { app = "fleet", environment = "steady" }
+  labels = { app = "fleet", environment = var.environment }
 
-  # A new topic is one block here. Names and numbers are those of events/src/topic.rs.
-  topics = {
-    vocabulary-events = {
-      subscription    = "vocabulary-projection"
-      retention_days  = 7
-      adopts          = false
-      instances       = { min = 1, max = 1 }
-      cpu             = 1
-      memory          = "1Gi"
-      max_connections = 12
-    }
-    progress-events = {
-      subscription    = "progress-projection"
-      retention_days  = 30
-      adopts          = false
-      instances       = { min = 1, max = 1 }
-      cpu             = 1
-      memory          = "1Gi"
-      max_connections = 12
-    }
-    integration-events = {
-      subscription    = "integration-projection"
-      retention_days  = 7
-      adopts          = true
-      instances       = { min = 1, max = 1 }
-      cpu             = 1
-      memory          = "1Gi"
-      max_connections = 8
-    }
+  # What the program says of its topics; a test compares the two.
+  topics = { for topic in jsondecode(file("${path.module}/../../../deploy/topics.json")) : topic.name => topic }
+
+  # The size of each worker: that of all, where nothing else is said of its topic.
+  workers = {
+    for name in keys(local.topics) : name =>
+    merge(var.worker, { for part, size in try(var.worker_exceptions[name], {}) : part => size if size != null })
   }
 
   # What sends its metrics to Managed Prometheus must be allowed to.
   roles = var.collector_image == null ? [] : ["roles/monitoring.metricWriter"]
 
-  user            = "fleet"
-  job_connections = 12
+  user = "fleet"
 }
 
 data "google_project" "this" {
@@ -120,12 +97,13 @@ module "database" {
 
   demand = merge(
     {
-      event-store = { instances = var.event_store_instances.max, connections = module.event_store.connections }
+      event-store = { instances = var.event_store.instances.max, connections = module.event_store.connections }
       admin       = { instances = 1, connections = module.admin.connections }
     },
-    { for name, worker in module.worker : name => { instances = local.topics[name].instances.max, connections = worker.connections } },
+    { for name, worker in module.worker : name => { instances = local.workers[name].instances.max, connections = worker.connections } },
   )
-  job_connections = local.job_connections
+  # A migration beside a replay.
+  job_connections = module.migrate.connections + module.replay.connections
 }
 
 module "event_store" {
@@ -137,10 +115,10 @@ module "event_store" {
   service_account_email = module.event_store_identity.email
   database              = module.database.connections[local.user]
   network               = module.network.egress
-  instances             = var.event_store_instances
-  cpu                   = var.event_store_cpu
-  memory                = "1Gi"
-  max_connections       = 12
+  instances             = var.event_store.instances
+  cpu                   = var.event_store.cpu
+  memory                = var.event_store.memory
+  max_connections       = var.event_store.max_connections
   ingress               = var.event_store_ingress
   appenders             = var.appenders
   collector_image       = var.collector_image
@@ -160,11 +138,12 @@ module "worker" {
   network               = module.network.egress
   shape                 = var.worker_shape
   topic                 = each.key
-  adopts                = each.value.adopts
-  instances             = each.value.instances
-  cpu                   = each.value.cpu
-  memory                = each.value.memory
-  max_connections       = each.value.max_connections
+  adopts                = each.value.adopts_foreign_events
+  timeout_seconds       = each.value.ack_deadline_seconds
+  instances             = local.workers[each.key].instances
+  cpu                   = local.workers[each.key].cpu
+  memory                = local.workers[each.key].memory
+  max_connections       = local.workers[each.key].max_connections
   collector_image       = var.collector_image
   labels                = local.labels
 }
@@ -176,8 +155,14 @@ module "topic" {
   project_id                  = var.project_id
   name                        = each.key
   subscription                = each.value.subscription
+  dead_letter                 = each.value.dead_letter
   retention_days              = each.value.retention_days
-  publishers                  = setunion([module.event_store_identity.member], each.value.adopts ? var.foreign_publishers : [])
+  dead_letter_retention_days  = each.value.dead_letter_retention_days
+  ack_deadline_seconds        = each.value.ack_deadline_seconds
+  minimum_backoff_seconds     = each.value.minimum_backoff_seconds
+  maximum_backoff_seconds     = each.value.maximum_backoff_seconds
+  max_delivery_attempts       = each.value.max_delivery_attempts
+  publishers                  = setunion([module.event_store_identity.member], each.value.adopts_foreign_events ? var.foreign_publishers : [])
   subscribers                 = [module.worker_identity[each.key].member]
   allowed_persistence_regions = var.allowed_persistence_regions
   labels                      = local.labels
@@ -228,8 +213,9 @@ module "replay" {
   args                  = ["worker"]
   timeout_seconds       = 604800
   max_retries           = 3
-  cpu                   = 2
-  memory                = "2Gi"
+  max_connections       = var.replay.max_connections
+  cpu                   = var.replay.cpu
+  memory                = var.replay.memory
   runners               = var.operators
   labels                = local.labels
 
@@ -237,7 +223,6 @@ module "replay" {
     FLEET_TOPIC                = keys(local.topics)[0]
     FLEET_DELIVERY             = "push"
     FLEET_HTTP_LISTEN          = "127.0.0.1:8080"
-    FLEET_MAX_CONNECTIONS      = tostring(local.job_connections - 2)
     FLEET_PUSH_AUDIENCE        = "fleet-replay"
     FLEET_PUSH_SERVICE_ACCOUNT = module.job_identity.email
   }

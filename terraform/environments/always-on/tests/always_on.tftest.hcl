@@ -1,4 +1,5 @@
-# Plans only, against a mock whose ids have the shapes of real ones.
+# Plans only, against a mock whose ids have the shapes of real ones. With the sizes of an example:
+# terraform test -var-file=example/steady.tfvars
 mock_provider "google" {
   override_during = plan
 
@@ -46,29 +47,25 @@ variables {
   billing_account = "012345-6789AB-CDEF01"
 }
 
-run "there_are_the_three_topics" {
+run "there_is_a_worker_for_each_topic_and_no_other" {
   command = plan
 
   assert {
-    condition     = keys(module.topic) == ["integration-events", "progress-events", "vocabulary-events"] && keys(module.worker) == keys(module.topic)
-    error_message = "The fleet has these three topics, and a worker for each."
-  }
-  assert {
-    condition = { for name, topic in local.topics : name => "${topic.subscription} ${topic.retention_days}" } == {
-      vocabulary-events  = "vocabulary-projection 7"
-      progress-events    = "progress-projection 30"
-      integration-events = "integration-projection 7"
-    }
-    error_message = "Subscriptions and retention are those of events/src/topic.rs."
+    condition     = keys(module.topic) == sort([for topic in jsondecode(file("../../../deploy/topics.json")) : topic.name]) && keys(module.worker) == keys(module.topic)
+    error_message = "The topics are those of deploy/topics.json."
   }
 }
 
-run "only_integration_events_adopts" {
+run "a_worker_has_the_size_of_all_but_where_it_is_an_exception" {
   command = plan
 
   assert {
-    condition     = [for name, topic in local.topics : name if topic.adopts] == ["integration-events"]
-    error_message = "On the other topics a foreign event would be parked, so nobody foreign may publish there."
+    condition     = [for name, size in local.workers : size.max_connections] == [8, var.worker.max_connections, var.worker.max_connections]
+    error_message = "The worker that adopts has an event store with connections of its own beside it."
+  }
+  assert {
+    condition     = alltrue([for size in local.workers : size.memory == var.worker.memory && size.cpu == var.worker.cpu && size.instances == var.worker.instances])
+    error_message = "What the exception does not name is as in all."
   }
 }
 
@@ -78,6 +75,10 @@ run "the_connections_of_all_fit_into_the_database" {
   assert {
     condition     = output.connections.demand <= output.connections.takes
     error_message = "A rollout must not take the database away from everybody."
+  }
+  assert {
+    condition     = output.connections.demand == { steady = 172, large = 378 }[var.environment]
+    error_message = "The pools of all, a writer for each event store, and a watch for each process."
   }
 }
 
@@ -121,10 +122,10 @@ run "an_event_store_that_sleeps_is_refused" {
   command = plan
 
   variables {
-    event_store_instances = { min = 0, max = 1 }
+    event_store = { instances = { min = 0, max = 1 }, cpu = 1, memory = "1Gi", max_connections = 12 }
   }
 
-  expect_failures = [var.event_store_instances]
+  expect_failures = [var.event_store]
 }
 
 run "push_is_refused" {
@@ -135,4 +136,14 @@ run "push_is_refused" {
   }
 
   expect_failures = [var.worker_shape]
+}
+
+run "an_exception_for_a_topic_that_is_not_there_is_refused" {
+  command = plan
+
+  variables {
+    worker_exceptions = { integration = { max_connections = 8 } }
+  }
+
+  expect_failures = [var.worker_exceptions]
 }

@@ -24,6 +24,16 @@ variable "image" {
   type        = string
 }
 
+variable "environment" {
+  description = "Name of the environment, a label of everything: steady or large, or one of your own."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9_-]{0,62}$", var.environment))
+    error_message = "A label has at most 63 lowercase letters, digits, hyphens and underscores, and starts with a letter here."
+  }
+}
+
 variable "event_store_ingress" {
   description = "Where appends may come from: internal (networks of this project), or all, for command services that send through no network. IAM asks for a token either way."
   type        = string
@@ -86,7 +96,6 @@ variable "deletion_protection" {
 variable "database_tier" {
   description = "Machine of the database. The whole fleet waits for it, so it is the first thing to enlarge."
   type        = string
-  default     = "db-custom-2-7680"
 }
 
 variable "database_edition" {
@@ -98,7 +107,6 @@ variable "database_edition" {
 variable "database_availability" {
   description = "ZONAL, or REGIONAL with a standby in another zone."
   type        = string
-  default     = "ZONAL"
 }
 
 variable "database_public_address" {
@@ -116,13 +124,11 @@ variable "database_max_connections" {
 variable "database_disk_gb" {
   description = "Size of the disk at the beginning."
   type        = number
-  default     = 50
 }
 
 variable "database_disk_limit_gb" {
   description = "Size up to which it grows by itself; an alert comes at four fifths of it."
   type        = number
-  default     = 500
 }
 
 variable "database_recovery_days" {
@@ -134,7 +140,6 @@ variable "database_recovery_days" {
 variable "database_retained_backups" {
   description = "Daily backups that are kept."
   type        = number
-  default     = 14
 }
 
 variable "password_rotation" {
@@ -143,21 +148,54 @@ variable "password_rotation" {
   default     = 1
 }
 
-variable "event_store_instances" {
-  description = "Instances of the event store at least and at most. At least one, so that the relay is awake."
-  type        = object({ min = number, max = number })
-  default     = { min = 1, max = 2 }
+variable "event_store" {
+  description = "Size of the event store. At least one instance, so that the relay is awake; two for availability; more would not be faster, because all appends pass one writer at a time."
+  type = object({
+    instances       = object({ min = number, max = number })
+    cpu             = number
+    memory          = string
+    max_connections = number
+  })
 
   validation {
-    condition     = var.event_store_instances.min >= 1
+    condition     = var.event_store.instances.min >= 1
     error_message = "Without an event store that is awake nothing is relayed, and alerts on the relay would ring all night: min is at least 1 here."
   }
 }
 
-variable "event_store_cpu" {
-  description = "vCPUs of an instance of the event store."
-  type        = number
-  default     = 1
+variable "worker" {
+  description = "Size of the worker of each topic. First a larger instance, then more of them: workers of one topic wait for each other's aggregates."
+  type = object({
+    instances       = object({ min = number, max = number })
+    cpu             = number
+    memory          = string
+    max_connections = number
+  })
+}
+
+variable "worker_exceptions" {
+  description = "By the name of a topic, in what the size of its worker is another one."
+  type = map(object({
+    instances       = optional(object({ min = number, max = number }))
+    cpu             = optional(number)
+    memory          = optional(string)
+    max_connections = optional(number)
+  }))
+  default = {}
+
+  validation {
+    condition     = length(setsubtract(keys(var.worker_exceptions), keys(local.topics))) == 0
+    error_message = "worker_exceptions names a topic that is not in deploy/topics.json."
+  }
+}
+
+variable "replay" {
+  description = "Size of the job that does replays which take hours."
+  type = object({
+    cpu             = number
+    memory          = string
+    max_connections = number
+  })
 }
 
 variable "worker_shape" {
@@ -195,11 +233,9 @@ variable "notification_channels" {
 variable "slo" {
   description = "Objective of delivery: the share of five-minute windows, over days, in which messages wait less than seconds. Null: none."
   type        = object({ goal = number, seconds = number, days = number })
-  default     = { goal = 0.99, seconds = 60, days = 28 }
 }
 
 variable "monthly_amount" {
   description = "What a month may cost before the budget tells."
   type        = number
-  default     = 800
 }

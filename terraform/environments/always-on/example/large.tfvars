@@ -1,0 +1,38 @@
+# A big fleet: larger workers that follow their CPU, two event stores, a database with a standby, a stricter objective.
+# Each value's reason is in variables.tf.
+environment = "large"
+
+# What is yours.
+project_id = "my-project"
+region     = "europe-west1"
+image      = "europe-west1-docker.pkg.dev/my-project/fleet/fleet@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+runbooks   = "https://github.com/my-company/fleet/blob/main/docs/runbooks"
+
+# Who appends, who deploys, and who is on call.
+appenders    = ["serviceAccount:commands@my-project.iam.gserviceaccount.com"]
+deployers    = ["serviceAccount:deploy@my-project.iam.gserviceaccount.com"]
+operators    = ["group:on-call@example.com"]
+admin_access = "iap"
+
+notification_channels = {
+  page   = ["projects/my-project/notificationChannels/1234567890123456789"]
+  ticket = ["projects/my-project/notificationChannels/9876543210987654321"]
+}
+
+billing_account = "012345-6789AB-CDEF01"
+
+# How large it is.
+worker            = { instances = { min = 1, max = 2 }, cpu = 2, memory = "2Gi", max_connections = 24 }
+worker_exceptions = { integration-events = { max_connections = 8 } }
+event_store       = { instances = { min = 2, max = 2 }, cpu = 2, memory = "1Gi", max_connections = 16 }
+replay            = { cpu = 4, memory = "4Gi", max_connections = 22 }
+
+database_tier             = "db-custom-8-30720"
+database_availability     = "REGIONAL"
+database_disk_gb          = 200
+database_disk_limit_gb    = 4000
+database_retained_backups = 30
+
+# What is promised, and what it may cost.
+slo            = { goal = 0.999, seconds = 60, days = 28 }
+monthly_amount = 3000
