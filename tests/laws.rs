@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use event_store::read::{self, Filter};
-use events::{AggregateId, EventId, Payload, Recorded, Version};
+use events::{AggregateId, EventId, Payload, Position, Recorded, Version};
 use projections::Projection;
 use projections::learner_journeys::LearnerJourneys;
 use projections::learner_progress::LearnerProgress;
@@ -13,9 +13,13 @@ use projections::vocabulary::Vocabulary;
 use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
+use serde_json::json;
+use uuid::Uuid;
+use workers::apply::Mode;
 
 use crate::harness::full_size;
-use crate::harness::parts::Parts;
+use crate::harness::parts::{Parts, line};
+use crate::oracle::Held;
 use crate::sample::seeded;
 
 /// A history in which anything may happen again: sessions start twice, users sign up anew, items are made once more.
@@ -48,10 +52,50 @@ async fn law<P: Projection>(parts: &Parts, events: &[Recorded<Payload>], rng: &m
 #[tokio::test]
 async fn however_a_history_is_cut_into_batches_the_rows_and_the_poison_are_the_same() {
     let mut rng = seeded();
-    let (parts, _) = Parts::with_history(rng.random(), if full_size() { 3000 } else { 400 }).await;
+    let (parts, _) = Parts::with_history(rng.random(), if full_size() { 3000 } else { 600 }).await;
     let events = again(&parts, &mut rng).await;
     law::<Vocabulary>(&parts, &events, &mut rng).await;
     law::<LearnerProgress>(&parts, &events, &mut rng).await;
     law::<LearnerJourneys>(&parts, &events, &mut rng).await;
     law::<UserDirectory>(&parts, &events, &mut rng).await;
+}
+
+/// Its row is that of the first start, and what was judged before the second stays judged; each start counts for the first
+/// one's user.
+#[tokio::test]
+async fn a_session_that_starts_again_stays_what_it_was() {
+    for batch in [1, 10] {
+        let parts = Parts::new().await;
+        let [session, ada, ben, item] = [(); 4].map(|()| Uuid::now_v7());
+        let started = |user: Uuid, strategy: &str| json!({"session_id": session, "user_id": user, "item_count": 3, "strategy": strategy});
+        let judged = json!({
+            "session_id": session, "item_id": item, "judgment": "auto_confirmed", "response_time_ms": 5
+        });
+        let history = [
+            ("SessionStarted", started(ada, "mixed")),
+            ("CorrectnessJudged", judged.clone()),
+            ("SessionStarted", started(ben, "weak_items_first")),
+            ("CorrectnessJudged", judged),
+        ];
+        for (version, (event_type, data)) in (0..).zip(history) {
+            parts.load(&[line("LearningSession", session, version, event_type, &data)]).await;
+        }
+        for events in parts.events(Position::START).await.chunks(batch) {
+            parts.apply(events, Mode::Live).await.unwrap();
+        }
+        let rows: Vec<(Uuid, String, i32, i32)> = sqlx::query_as(
+            "select user_id, strategy, judged, sessions_started
+             from learner_progress.learning_sessions join learner_progress.user_progress using (user_id)",
+        )
+        .fetch_all(&parts.database.pool)
+        .await
+        .unwrap();
+        assert_eq!(rows, [(ada, "mixed".to_owned(), 2, 2)], "in batches of {batch}");
+        let steps: Vec<Vec<String>> = sqlx::query_scalar("select steps from learner_journeys.learner_journeys")
+            .fetch_all(&parts.database.pool)
+            .await
+            .unwrap();
+        assert_eq!(steps, [["started:mixed", "auto", "auto"]]);
+        parts.converge(&Held::default()).await;
+    }
 }

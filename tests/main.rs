@@ -33,6 +33,7 @@ mod plans;
 mod poolers;
 mod push;
 mod reading;
+mod redrives;
 mod replays;
 mod restore;
 mod sample;

@@ -83,9 +83,10 @@ impl Session {
         settings.extend(owned(if self == Self::Any { &ANY } else { &BY_KEY }));
         if let Self::Writing(attempt) = self {
             let part = |share: f64| format!("{}ms", attempt.mul_f64(share).as_millis());
+            // Who waits for a lock says so, and is not taken for one who asks for too much.
             settings.extend([
                 ("statement_timeout", part(0.6)),
-                ("lock_timeout", part(0.6)),
+                ("lock_timeout", part(0.5)),
                 ("idle_in_transaction_session_timeout", part(0.3)),
             ]);
         }

@@ -20,8 +20,6 @@ pub mod validate;
 
 mod metrics;
 
-/// While paths of its former place are in use.
-pub use ::database;
 pub use metrics::Metrics;
 
 /// The generated gRPC code.

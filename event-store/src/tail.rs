@@ -91,7 +91,7 @@ impl Head {
         while let Some(Ok(())) = stop.run_until_cancelled(own.changed()).await {
             let position = own.borrow_and_update().to_string();
             if let Err(error) = sqlx::query!("select pg_notify($1, $2)", CHANNEL, position).execute(&pool).await {
-                tracing::debug!(error = %crate::database::describe(&error), "notification lost; readers will poll");
+                tracing::debug!(error = %database::describe(&error), "notification lost; readers will poll");
             }
             stop.run_until_cancelled(tokio::time::sleep(COALESCE)).await;
         }
@@ -102,7 +102,7 @@ impl Head {
         let listening = async {
             loop {
                 if let Err(error) = database::primary::unless_changed(self.hear(&pool)).await {
-                    tracing::debug!(error = %crate::database::describe(&error), "not listening; readers will poll");
+                    tracing::debug!(error = %database::describe(&error), "not listening; readers will poll");
                 }
                 tokio::time::sleep(POLL).await;
             }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use database::SILENCE;
 use event_store::append::Error;
-use event_store::database::SILENCE;
 use kill_points::hold_at;
 use rand::Rng;
 use serde_json::json;

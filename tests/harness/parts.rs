@@ -3,11 +3,11 @@
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
+use event_store::Metrics as StoreMetrics;
 use event_store::append::{Append, Appended, Appender, Config, Error, Said};
 use event_store::read::{self, Filter};
 use event_store::tail::Head;
 use event_store::validate::printed;
-use event_store::{Metrics as StoreMetrics, database};
 use events::{AggregateId, AppendLine, EventId, NewEvent, Position, Version};
 use fleet::roles;
 use projections::registry;

@@ -70,9 +70,8 @@ impl World {
         let user = self.favourite(self.users.len());
         let user = self.users[user].aggregate.id;
         let item_count = self.rng.random_range(0..25);
-        let strategy = STRATEGIES.choose(&mut self.rng).unwrap();
-        let data = json!({"session_id": aggregate.id, "user_id": user, "item_count": item_count, "strategy": strategy});
-        self.append(&mut aggregate, [happening("SessionStarted", data)]);
+        let started = self.started(&aggregate, user, item_count);
+        self.append(&mut aggregate, [started]);
         self.sessions.push(Session { aggregate, user, item_count, judged: 0, correct: 0 });
     }
 
@@ -81,6 +80,12 @@ impl World {
         let index = self.rng.random_range(0..self.sessions.len());
         let mut session = self.sessions.swap_remove(index);
         let mut happenings = Vec::new();
+        if self.rng.random_ratio(1, 30) {
+            // A client that lost its state, or another learner at the same device.
+            let user = self.favourite(self.users.len());
+            let user = self.users[user].aggregate.id;
+            happenings.push(self.started(&session.aggregate, user, session.item_count + 1));
+        }
         for _ in 0..self.rng.random_range(1..4).min(session.item_count - session.judged) {
             happenings.push(self.judged(&mut session));
         }
@@ -99,6 +104,12 @@ impl World {
         if !ended && !self.rng.random_ratio(1, 200) {
             self.sessions.push(session);
         }
+    }
+
+    fn started(&mut self, aggregate: &Aggregate, user: Uuid, item_count: u32) -> Happening {
+        let strategy = STRATEGIES.choose(&mut self.rng).unwrap();
+        let data = json!({"session_id": aggregate.id, "user_id": user, "item_count": item_count, "strategy": strategy});
+        happening("SessionStarted", data)
     }
 
     fn judged(&mut self, session: &mut Session) -> Happening {

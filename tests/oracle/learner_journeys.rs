@@ -22,7 +22,8 @@ impl LearnerJourneys {
             "SessionStarted" => {
                 let steps = vec![format!("started:{}", event.string("strategy"))];
                 let journey = Journey { user_id: event.string("user_id"), steps, outcome: None };
-                self.journeys.insert(event.string("session_id"), journey);
+                // A journey begins once.
+                self.journeys.entry(event.string("session_id")).or_insert(journey);
             }
             "CorrectnessJudged" => {
                 let step = match event.string("judgment").as_str() {

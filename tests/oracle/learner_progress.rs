@@ -57,9 +57,12 @@ impl LearnerProgress {
     pub fn apply(&mut self, event: &Event) {
         match event.event_type.as_str() {
             "SessionStarted" => {
-                let session = Session::started(event);
-                self.user(&session.user_id, event).started += 1;
-                self.sessions.insert(event.string("session_id"), session);
+                // The row is that of the first start, whose user the session has: what was judged stays judged. Each start
+                // counts for that user, as each end does.
+                let id = event.string("session_id");
+                let session = self.sessions.entry(id).or_insert_with(|| Session::started(event));
+                let user_id = session.user_id.clone();
+                self.user(&user_id, event).started += 1;
             }
             "CorrectnessJudged" => self.judged(event),
             "SessionCompleted" => {

@@ -115,6 +115,7 @@ pub const STATEMENTS: &[Statement] = &[
     window(&[Applying], "where kind in ('retry', 'discard') and state in ('pending', 'running')", "", 1000, "the operations that are open"),
     // replay
     few(&[Plain, Applying], "as \"of_aggregates!\"", "{aggregates}, '1970-01-01', '1970-01-01', 100001"),
+    window(&[Plain], "min(selected.position) as first", "now() - interval '99.9 days', now() - interval '99.9 days' + interval '10 minutes', 1000001", 1000, "the events of that time, a million at most"),
     few(&[Plain, Applying], "where aggregate_id = wanted.aggregate_id offset 0 ) as event where event.position > $2", "'vocabulary', 0, 3000000, array['VocabularyItem', 'LearningSession'], array[]::text[], {aggregates}, null, null, 1000"),
     few(&[Plain, Applying], "from ( select event_id, position, aggregate_id, event_version, aggregate_type, event_type from events where occurred_at", "'vocabulary', 0, 3000000, array['VocabularyItem', 'LearningSession'], array[]::text[], array[]::uuid[], now() - interval '99.9 days', now() - interval '99.9 days' + interval '10 minutes', 1000"),
     window(&[Plain], "where event.event_version > coalesce(aggregate.version, 0) and not coalesce(aggregate.held, false) ) as \"unsettled!\"", "'vocabulary', 15000, 16000, array['VocabularyItem'], array[]::text[], array[]::uuid[], null, null", 2000, "the caller bounds the range of positions"),

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 
 use chrono::{DateTime, Utc};
-use event_store::{database, read};
+use event_store::read;
 use events::{AggregateId, EventId, Topic};
 use futures::FutureExt;
 use kill_points::kill_point;

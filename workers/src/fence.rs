@@ -4,7 +4,6 @@
 //! row, with a share lock, in the transaction in which it writes, so that a promote, which changes the row, comes
 //! before or after that transaction and never in the middle.
 
-use event_store::database;
 use projections::AnyProjection;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bus::Delivery;
 use event_store::proto::event_store_client::EventStoreClient;
 use event_store::proto::{AppendEventsRequest, NewEvent};
-use event_store::{database, read};
+use event_store::read;
 use events::{AggregateId, EventId, Payload, Recorded, Topic, wire};
 use kill_points::kill_point;
 use projections::AnyProjection;

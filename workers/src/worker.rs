@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bus::{Delivery, Subscription};
 use bytes::Bytes;
-use event_store::database;
 use event_store::tail::Head;
 use events::{EventId, Topic};
 use kill_points::kill_point;

@@ -6,6 +6,7 @@
 
 mod decide;
 mod heads;
+mod parts;
 mod statements;
 mod writer;
 

@@ -18,10 +18,11 @@ use tokio::sync::mpsc;
 
 use super::decide::{Decision, Known, decide};
 use super::heads::Heads;
+use super::parts::{Parts, TooMuch};
 use super::statements::{self, HeadRow, Rows, Taken};
 use super::{Append, Appended, Error, Queued};
+use crate::Metrics;
 use crate::tail::Head;
-use crate::{Metrics, database};
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -72,6 +73,7 @@ pub(super) async fn run(config: Config, mut requests: mpsc::Receiver<Queued>, he
         changes: 0,
         ours: None,
         repeating: false,
+        most: config.batch,
         away_since: None,
         head,
         metrics,
@@ -115,6 +117,8 @@ struct Writer {
     ours: Option<HeadRow>,
     /// The last batch with keys held used ones: somebody is sending again what was sent before.
     repeating: bool,
+    /// Requests written in one commit at most, for now: less than may be, if that was too much.
+    most: usize,
     heads: Heads,
     away_since: Option<Instant>,
     head: Head,
@@ -123,44 +127,59 @@ struct Writer {
 
 impl Writer {
     /// Answers every request of the batch.
-    async fn write(&mut self, mut batch: Vec<Queued>) {
+    async fn write(&mut self, batch: Vec<Queued>) {
         let started = Instant::now();
         self.metrics.append_batch_requests.observe(batch.len() as f64);
-        while !batch.is_empty() {
-            match self.attempt(&mut batch).await {
-                Ok(()) => self.away_since = None,
-                Err(error) if database::blames_data(&error) && !database::is_unique_violation(&error) => {
-                    if batch.len() > 1 {
-                        // Somebody's data is refused: find out whose, so that the neighbours are not.
-                        let second = batch.split_off(batch.len() / 2);
-                        Box::pin(self.write(batch)).await;
-                        batch = second;
-                    } else {
-                        answer_all(&mut batch, &Error::Refused(database::describe(&error)));
+        let mut parts = Parts::of(batch);
+        while let Some(mut part) = parts.next(self.most) {
+            let tried = part.len();
+            match self.attempt(&mut part).await {
+                Ok(()) => {
+                    self.away_since = None;
+                    if tried >= self.most {
+                        self.most = (self.most * 2).min(self.config.batch);
                     }
+                    parts.went_through(part);
+                }
+                // Somebody's data is refused: find out whose, so that the neighbours are not.
+                Err(error) if database::blames_data(&error) && !database::is_unique_violation(&error) => {
+                    answer_all(parts.is_refused(part), &Error::Refused(database::describe(&error)));
                 }
                 Err(error) if database::lacks_migrations(&error) => {
                     self.disconnect();
-                    answer_all(&mut batch, &Error::NotMigrated);
+                    answer_all(part, &Error::NotMigrated);
                 }
-                Err(error) => {
-                    let away_since = *self.away_since.get_or_insert_with(|| {
-                        tokio::spawn(tell(database::describe(&error)));
-                        Instant::now()
-                    });
-                    self.disconnect();
-                    for queued in &mut batch {
-                        queued.attempted = true;
-                    }
-                    if away_since.elapsed() >= self.config.patience {
-                        answer_all(&mut batch, &Error::Unavailable(database::describe(&error)));
-                    } else {
-                        tokio::time::sleep(Duration::from_millis(50)).await;
-                    }
-                }
+                Err(error) => self.failed(part, &mut parts, &error).await,
             }
         }
         self.metrics.append_duration_seconds.observe(started.elapsed().as_secs_f64());
+    }
+
+    /// The database is away, or the part was too much for it. Whether it was committed all the same is not known.
+    async fn failed(&mut self, mut part: Vec<Queued>, parts: &mut Parts<Queued>, error: &sqlx::Error) {
+        // Who could not even be connected to was not asked for too much.
+        let too_much = database::is_too_much(error) && self.db.is_some();
+        let requests = part.len();
+        let away_since = *self.away_since.get_or_insert_with(|| {
+            tokio::spawn(tell(too_much, requests, database::describe(error)));
+            Instant::now()
+        });
+        self.disconnect();
+        for queued in &mut part {
+            queued.attempted = true;
+        }
+        let unavailable = || Error::Unavailable(database::describe(error));
+        let failed =
+            if too_much { parts.is_too_much(part, |queued| queued.append.bytes()) } else { TooMuch::Unwell(part) };
+        match failed {
+            TooMuch::Cut => self.most = requests.div_ceil(2),
+            TooMuch::Alone(part) => answer_all(part, &unavailable()),
+            TooMuch::Unwell(part) if away_since.elapsed() >= self.config.patience => answer_all(part, &unavailable()),
+            TooMuch::Unwell(part) => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                parts.again(part);
+            }
+        }
     }
 
     /// One try; requests that are answered leave the batch.
@@ -310,8 +329,14 @@ impl Writer {
 }
 
 /// Beside the writer, because the callers wait for its next try.
-async fn tell(error: String) {
-    if !database::is_found_away().await {
+async fn tell(too_much: bool, requests: usize, error: String) {
+    if too_much {
+        tracing::warn!(
+            error,
+            requests,
+            "append: too much for one statement, or nobody answers; fewer requests at a time"
+        );
+    } else if !database::is_found_away().await {
         tracing::warn!(error, "append: the database is away");
     }
 }
@@ -357,8 +382,8 @@ fn appended(append: &Append, first: Version, position: &mut Position) -> Vec<App
         .collect()
 }
 
-fn answer_all(batch: &mut Vec<Queued>, error: &Error) {
-    for queued in batch.drain(..) {
+fn answer_all(part: Vec<Queued>, error: &Error) {
+    for queued in part {
         let _ = queued.answer.send(Err(error.clone()));
     }
 }

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::read::{self, Filter, Page};
 use crate::tail::{Head, POLL};
-use crate::{Metrics, database, unreadable};
+use crate::{Metrics, unreadable};
 use cursor::{Cursor, Lease, RENEW};
 use load::Load;
 use publish::{Published, Publishing};

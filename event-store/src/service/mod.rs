@@ -25,7 +25,7 @@ use crate::proto::{
 use crate::read::Unreadable;
 use crate::tail::Head;
 use crate::validate::{self, Violation, Violations};
-use crate::{Metrics, database, read, snapshot};
+use crate::{Metrics, read, snapshot};
 use stream::Reader;
 
 /// The domain of gRPC error details.

@@ -94,7 +94,7 @@ impl Server {
 
 impl Database {
     pub fn options(&self) -> Result<sqlx::postgres::PgConnectOptions> {
-        Ok(event_store::database::options(&self.url)?)
+        Ok(database::options(&self.url)?)
     }
 
     /// The product's own way to append, and its task.

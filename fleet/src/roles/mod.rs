@@ -49,8 +49,8 @@ pub async fn refuse_pooler(
     if let Ok(looked) = endpoint.refuse_pooler(connections).await {
         return looked.context("DATABASE_URL");
     }
-    let (endpoint, stop) = (endpoint.clone(), stop.clone());
-    parts.spawn(async move {
+    let (endpoint, stopped) = (endpoint.clone(), stop.clone());
+    spawn(parts, "looking for a pooler", stop, async move {
         let looking = async {
             loop {
                 tokio::time::sleep(AGAIN).await;
@@ -60,10 +60,10 @@ pub async fn refuse_pooler(
                 }
             }
         };
-        let looked = stop.run_until_cancelled(looking).await.unwrap_or(Ok(()));
+        let looked = stopped.run_until_cancelled(looking).await.unwrap_or(Ok(()));
         if looked.is_ok() {
             // A part that ends would end the process.
-            stop.cancelled().await;
+            stopped.cancelled().await;
         }
         looked
     });

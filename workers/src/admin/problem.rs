@@ -2,7 +2,7 @@
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use event_store::{database, read};
+use event_store::read;
 use serde::Serialize;
 
 use crate::replay::Invalid;

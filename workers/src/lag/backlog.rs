@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
 
+use super::sightings::Sightings;
+
 /// Positions looked at in one statement.
 const WINDOW: i64 = 20_000;
 
@@ -38,6 +40,8 @@ pub(super) struct Backlog {
     head: i64,
     /// Unsettled events of whole windows when they were last looked at, by the window's number.
     windows: BTreeMap<i64, i64>,
+    /// By the clock of this process: the database's may have gone back since an event was recorded.
+    sightings: Sightings,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
@@ -64,6 +68,7 @@ impl Backlog {
     pub async fn measure(&mut self, pool: &PgPool, stand: &Stand<'_>, patience: Duration) -> sqlx::Result<Lag> {
         self.keep(stand);
         let started = Instant::now();
+        self.sightings.see(stand.settled, stand.head, started);
         let mut lag = Lag::default();
         let mut oldest_known = false;
         let mut uncertain = None;
@@ -81,12 +86,12 @@ impl Backlog {
             let looked = if seen.is_none() { &mut looked_further } else { &mut looked_again };
             if wanted && (started.elapsed() < patience || !*looked) {
                 *looked = true;
-                let (events, seconds) = look(pool, stand, after, upto).await?;
+                let Seen { events, seconds, first } = look(pool, stand, after, upto).await?;
                 if whole {
                     self.windows.insert(number, events);
                 }
                 if events > 0 && lag.events == 0 {
-                    lag.seconds = seconds;
+                    lag.seconds = seconds.max(self.sightings.age(first, started));
                     oldest_known = true;
                 }
                 lag.events += events;
@@ -97,13 +102,22 @@ impl Backlog {
             }
         }
         if let (false, Some(after)) = (oldest_known, uncertain) {
-            lag.seconds = age(pool, after).await?;
+            lag.seconds = age(pool, after).await?.max(self.sightings.age(after + 1, started));
         }
         Ok(lag)
     }
 }
 
-async fn look(pool: &PgPool, stand: &Stand<'_>, after: i64, upto: i64) -> sqlx::Result<(i64, f64)> {
+/// What a window holds.
+struct Seen {
+    events: i64,
+    /// The age of the oldest.
+    seconds: f64,
+    /// The position of the first.
+    first: i64,
+}
+
+async fn look(pool: &PgPool, stand: &Stand<'_>, after: i64, upto: i64) -> sqlx::Result<Seen> {
     let row = sqlx::query_file!(
         "src/lag/unsettled.sql",
         stand.projection,
@@ -114,7 +128,8 @@ async fn look(pool: &PgPool, stand: &Stand<'_>, after: i64, upto: i64) -> sqlx::
     )
     .fetch_one(pool)
     .await?;
-    Ok((row.events, row.seconds.unwrap_or_default().max(0.0)))
+    let seconds = row.seconds.unwrap_or_default().max(0.0);
+    Ok(Seen { events: row.events, seconds, first: row.first.unwrap_or(upto) })
 }
 
 /// The age of the first event after a position.

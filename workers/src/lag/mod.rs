@@ -5,11 +5,12 @@
 
 mod backlog;
 mod horizon;
+mod sightings;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use event_store::{database, read};
+use event_store::read;
 use futures::future::join_all;
 use projections::AnyProjection;
 use serde::Serialize;
@@ -202,7 +203,8 @@ async fn status(
     let Lag { events, seconds, at_most } = backlog.measure(pool, &stand, patience).await?;
     let state = if row.version != projection.version() as i32 {
         State::Fenced
-    } else if row.silence.is_some_and(|silence| silence < SILENCE) {
+    } else if row.silence.is_some_and(|silence| (0.0..SILENCE).contains(&silence)) {
+        // A sweep of the future is from before the clock went back: a worker that lives would have written another.
         State::Running
     } else {
         State::Stopped
@@ -216,7 +218,7 @@ async fn status(
         lag_at_most: at_most,
         settled_position: row.settled_position,
         parked: row.parked,
-        parked_oldest_seconds: row.parked_oldest,
+        parked_oldest_seconds: row.parked_oldest.max(0.0),
         held_aggregates: row.held,
         processed_event_ids: row.ids,
         generation: row.generation,

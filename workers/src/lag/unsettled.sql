@@ -1,9 +1,10 @@
 -- Binds: projection, generation, position before the window, last position of the window, aggregate types.
 -- Locks: none.
--- One statement, because count and age must be of the same moment. The inner limit: see ../sweep/unsettled.sql.
+-- One statement, because count, age and place must be of the same moment. The inner limit: see ../sweep/unsettled.sql.
 select
     count(*) as "events!",
-    extract(epoch from clock_timestamp() - min(event.created_at))::float8 as seconds
+    extract(epoch from clock_timestamp() - min(event.created_at))::float8 as seconds,
+    min(event.position) as first
 from events as event
 left join lateral (
     select known.version, known.held

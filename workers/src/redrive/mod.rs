@@ -10,7 +10,6 @@ mod turns;
 
 use std::time::Duration;
 
-use event_store::database;
 use events::AggregateId;
 use queue::{Pace, Queue};
 use tokio_util::sync::CancellationToken;

@@ -12,7 +12,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use event_store::{database, read};
+use event_store::read;
 use events::Position;
 use futures::stream::{self, StreamExt};
 use kill_points::kill_point;

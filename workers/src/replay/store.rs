@@ -1,5 +1,6 @@
 //! Replays as rows of `operations`.
 
+use chrono::{DateTime, Utc};
 use event_store::read;
 use events::Position;
 use projections::AnyProjection;
@@ -9,15 +10,16 @@ use sqlx::PgPool;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::Selection;
 use super::path::{FEW, Path};
+use super::{Range, Selection};
 use crate::apply::Tally;
 use crate::audit::{self, By};
 
 /// Seconds without a sign of life after which another worker takes an operation over.
 const SILENCE: f64 = 30.0;
 
-/// Positions gone through for a plan at most, so that planning ends however large the store is.
+/// Positions gone through for a plan at most, and events of a time looked at, so that planning ends however large the store
+/// is.
 const COUNTED: i64 = 1_000_000;
 
 /// What a replay would do.
@@ -52,9 +54,12 @@ pub(super) struct Claim {
 /// Counts what a replay would touch; writes nothing.
 pub async fn plan(pool: &PgPool, projection: &dyn AnyProjection, selection: &Selection) -> sqlx::Result<Plan> {
     let head = read::head(pool).await?;
-    let (after, upto) = (selection.after(), selection.upto(head));
+    let (mut after, mut upto) = (selection.after(), selection.upto(head));
     let path = Path::to(selection, after, upto, pool).await?;
     let (selected, unsettled, more) = if path == Path::Positions {
+        if let Some(times) = selection.times.filter(|_| upto.0 - after.0 > FEW) {
+            (after, upto) = bounded(pool, times, after, upto).await?;
+        }
         let looked_at = Position(upto.0.min(after.0.saturating_add(COUNTED)));
         let (selected, unsettled) = count(pool, projection, selection, after, looked_at).await?;
         (selected, unsettled, looked_at < upto)
@@ -65,6 +70,24 @@ pub async fn plan(pool: &PgPool, projection: &dyn AnyProjection, selection: &Sel
         (found.len() as i64, unsettled as i64, false)
     };
     Ok(Plan { selected, unsettled, first_position: after.0 + 1, last_position: upto.0, more })
+}
+
+/// The part of a range of positions in which the events of a time lie. Where each lies the store is asked: they may be
+/// recorded long after they occurred, or before the time at which they say that they did.
+async fn bounded(
+    pool: &PgPool,
+    times: Range<DateTime<Utc>>,
+    after: Position,
+    upto: Position,
+) -> sqlx::Result<(Position, Position)> {
+    let found = sqlx::query_file!("src/replay/bounds.sql", times.from, times.to, COUNTED + 1).fetch_one(pool).await?;
+    if found.count > COUNTED {
+        return Ok((after, upto));
+    }
+    // Without any, the range is empty.
+    let (first, last) = found.first.zip(found.last).unwrap_or((upto.0 + 1, upto.0));
+    let after = after.max(Position(first - 1)).min(upto);
+    Ok((after, upto.min(Position(last)).max(after)))
 }
 
 /// Counts in a range of positions what is selected, and what of it is unsettled.

@@ -8,7 +8,6 @@ mod marks;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use event_store::database;
 use event_store::tail::Head;
 use events::{EventId, Position};
 use kill_points::kill_point;
