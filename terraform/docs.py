@@ -53,6 +53,7 @@ PURPOSE = {
     "google_sql_database": "the one database",
     "google_sql_database_instance": "Postgres 16",
     "google_sql_user": "users of Postgres",
+    "terraform_data": "a run of the migrations, before anything else gets the image",
 }
 
 

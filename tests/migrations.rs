@@ -11,6 +11,9 @@ use crate::harness::client::{append, connect, signed_up};
 use crate::harness::parts::LIMIT;
 use crate::harness::{Broker, Database, Fleet, Process, Project, eventually};
 
+/// A newer fleet has migrated.
+const TOMORROW: &str = "insert into fleet_bookkeeping.migrations values (1999, 'of tomorrow', '')";
+
 /// The tables and schemas of a database, without what Postgres has itself.
 async fn tables(database: &Database) -> Vec<String> {
     let rows = sqlx::query(
@@ -115,9 +118,10 @@ async fn what_cannot_be_migrated_is_refused_and_left_as_it_was() {
     // Tables of which nobody knows where they come from.
     let unrecorded = Database::new().await;
     unrecorded.pool.execute("drop schema fleet_bookkeeping cascade").await.unwrap();
-    // A newer fleet was here.
+    // A newer fleet was here, and this one's own migrations are not all there.
     let newer = Database::new().await;
-    newer.pool.execute("insert into fleet_bookkeeping.migrations values (1999, 'of tomorrow', '')").await.unwrap();
+    newer.pool.execute(TOMORROW).await.unwrap();
+    newer.pool.execute("delete from fleet_bookkeeping.migrations where version = 1001").await.unwrap();
     // A migration was edited.
     let changed = Database::new().await;
     changed.pool.execute("update fleet_bookkeeping.migrations set checksum = '' where version = 1001").await.unwrap();
@@ -136,6 +140,20 @@ async fn what_cannot_be_migrated_is_refused_and_left_as_it_was() {
         assert!(refusal.contains(reason), "{refusal}");
         assert_eq!(tables(&database).await, before, "{reason}");
     }
+}
+
+#[tokio::test]
+async fn an_older_fleet_finds_nothing_to_do_where_a_newer_one_has_migrated() {
+    let database = Database::new().await;
+    database.pool.execute(TOMORROW).await.unwrap();
+    // The newer one has dropped a projection: who goes back does not bring it again.
+    database.pool.execute("delete from projection_progress; delete from projections").await.unwrap();
+    let before = tables(&database).await;
+    assert_eq!(migrate(&database).await.unwrap(), Vec::<String>::new());
+    assert_eq!(tables(&database).await, before);
+    let projections: i64 =
+        sqlx::query_scalar("select count(*) from projections").fetch_one(&database.pool).await.unwrap();
+    assert_eq!(projections, 0);
 }
 
 #[tokio::test]

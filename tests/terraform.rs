@@ -170,6 +170,35 @@ async fn what_large_plans_is_accepted() {
     accepted(&plan).await;
 }
 
+#[tokio::test]
+async fn nothing_gets_an_image_before_its_migrations_have_succeeded() {
+    for name in ["small", "steady"] {
+        let Some(environment) = terraform::environment(name).await else { return };
+        if !environment.may_be_applied() {
+            return;
+        }
+        let [first, second] = ["1", "2"].map(|tag| format!("europe-west1-docker.pkg.dev/fleet-test/fleet/fleet:{tag}"));
+        let job = "module.migrate.google_cloud_run_v2_job.this";
+
+        environment.apply(&first, "exit 1").expect_err("a migration that fails");
+        assert_eq!(environment.images().into_values().collect::<Vec<_>>(), [[job]], "{name}");
+        environment.apply(&first, "exit 0").expect("the next apply tries again");
+        let all = environment.images();
+        assert_eq!(all[&first].len(), 7, "{name}: event store, admin, three workers and two jobs are not {all:?}");
+        environment.apply(&first, "exit 1").expect("what has been migrated is not migrated again");
+        assert_eq!(environment.gcloud().len(), 2, "{name}");
+
+        environment.apply(&second, "exit 1").expect_err("a migration that fails");
+        let mixed = environment.images();
+        assert_eq!((mixed[&first].len(), &mixed[&second][..]), (6, &[job.to_owned()][..]), "{name}");
+        environment.apply(&second, "exit 0").expect("the next apply tries again");
+        assert_eq!(environment.images().into_keys().collect::<Vec<_>>(), [second], "{name}");
+        for call in environment.gcloud() {
+            assert_eq!(call, "run jobs execute fleet-migrate --project=my-project --region=europe-west1 --wait");
+        }
+    }
+}
+
 /// Fails unless the program takes every container of the plan, and every topic and subscription is as promised.
 async fn accepted(plan: &Plan) -> Project {
     let containers = plan.containers();

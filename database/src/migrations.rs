@@ -29,8 +29,8 @@ pub enum Error {
     #[error("migration {version} ({description}): {}", describe(cause))]
     Migration { version: i64, description: String, cause: sqlx::Error },
     #[error(
-        "this database has migration {version} ({description}), which this fleet does not know: it was migrated by a newer \
-         fleet. Use that one"
+        "this database has migration {version} ({description}), which this fleet does not know, and lacks some that it \
+         does know: it was migrated by a newer fleet. Use that one"
     )]
     Newer { version: i64, description: String },
     #[error(
@@ -89,6 +89,9 @@ impl Migrations {
     /// Applies what is missing, then does what comes after it, and says what was done, a line each. All of it is one
     /// transaction, but for migrations that cannot be in one: those are applied, and noted, by themselves.
     ///
+    /// Where a newer fleet has migrated, and all that this one needs is there, there is nothing to do: a rollback to this
+    /// one must not fail on it.
+    ///
     /// # Errors
     /// Nothing was done, or all before a migration that cannot be in a transaction.
     pub async fn run<E: From<Error>>(
@@ -100,7 +103,12 @@ impl Migrations {
         let mut done = Vec::new();
         let mut tx = connection.begin().await.map_err(Error::from)?;
         let applied = self.applied(&mut tx).await?;
-        for migration in self.pending(&applied)? {
+        let pending = self.pending(&applied)?;
+        if applied.keys().any(|version| !self.knows(*version)) {
+            tracing::info!("a newer fleet has migrated this database, and all that this one needs is there");
+            return Ok(done);
+        }
+        for migration in pending {
             let named = |cause| Error::Migration {
                 version: migration.version,
                 description: migration.description.to_string(),
@@ -175,17 +183,25 @@ impl Migrations {
         if ours == 0 && !homes.is_empty() { Err(Error::Unrecorded) } else { Ok(()) }
     }
 
+    fn knows(&self, version: i64) -> bool {
+        self.wanted.iter().any(|migration| migration.version == version)
+    }
+
     fn pending(&self, applied: &BTreeMap<i64, (String, Vec<u8>)>) -> Result<Vec<&Migration>, Error> {
+        let missing = |migration: &&Migration| !applied.contains_key(&migration.version);
+        let pending: Vec<_> = self.wanted.iter().filter(missing).collect();
         for (version, (description, checksum)) in applied {
             match self.wanted.iter().find(|migration| migration.version == *version) {
-                None => return Err(Error::Newer { version: *version, description: description.clone() }),
+                None if !pending.is_empty() => {
+                    return Err(Error::Newer { version: *version, description: description.clone() });
+                }
                 Some(migration) if *migration.checksum != checksum[..] => {
                     return Err(Error::Changed { version: *version, description: description.clone() });
                 }
-                Some(_) => {}
+                None | Some(_) => {}
             }
         }
-        Ok(self.wanted.iter().filter(|migration| !applied.contains_key(&migration.version)).collect())
+        Ok(pending)
     }
 }
 

@@ -1,15 +1,52 @@
 //! What Terraform would make of an environment: its plan, as `terraform show -json` prints it.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
+use tempfile::TempDir;
 
 use super::container::{self, Container};
 
 const IMAGE: &str = "europe-docker.pkg.dev/fleet-test/fleet/fleet@sha256:0000000000000000000000000000000000000000000000000000000000000000";
+
+/// Outputs of modules in place of what the stand-in of the provider makes up, which validations refuse.
+const STOOD_IN: [(&str, &str); 2] = [
+    (
+        "database",
+        r#"
+        output "connections" {
+          value = { for name in keys(var.users) : name => {
+            url = "postgres://fleet@10.0.0.1/fleet", password_secret = "some", password_version = "1", instance = null
+          } }
+        }
+        "#,
+    ),
+    (
+        "worker",
+        r#"
+        output "push" {
+          value = var.push == null ? null : merge(var.push, { endpoint = "https://some.service/push" })
+        }
+        "#,
+    ),
+];
+
+/// What runs containers.
+const CLOUD_RUN: [&str; 3] =
+    ["google_cloud_run_v2_service", "google_cloud_run_v2_worker_pool", "google_cloud_run_v2_job"];
+
+/// A copy of the configuration of one environment, in which nothing is left behind but in itself.
+pub struct Environment {
+    terraform: OsString,
+    copy: TempDir,
+    folder: PathBuf,
+    values: String,
+}
 
 pub struct Plan(Value);
 
@@ -70,65 +107,131 @@ async fn terraform() -> Result<OsString, &'static str> {
     }
 }
 
-/// The plan with `terraform/environments/*/example/NAME.tfvars`; `None`, loudly, where there is no terraform to make one.
-pub async fn plan(environment: &str) -> Option<Plan> {
+/// The environment whose values are `terraform/environments/*/example/NAME.tfvars`; `None`, loudly, where there is no
+/// terraform that could plan it.
+pub async fn environment(name: &str) -> Option<Environment> {
     let terraform = match terraform().await {
         Ok(terraform) => terraform,
         Err(reason) => {
             assert_ne!(std::env::var("CI_REQUIRE_TERRAFORM").as_deref(), Ok("1"), "nothing can be planned: {reason}");
-            eprintln!("\n*** SKIPPED: what {environment} plans was NOT held against the fleet: {reason}.\n");
+            eprintln!("\n*** SKIPPED: what {name} plans was NOT held against the fleet: {reason}.\n");
             return None;
         }
     };
-    // In a copy, so that no lock file, provider or state is left behind.
     let copy = tempfile::tempdir().unwrap();
     let mut read = ["terraform", "deploy/prometheus"].map(|folder| all_files(&root().join(folder))).concat();
     read.push(root().join("deploy/topics.json"));
     for file in &read {
         let to = copy.path().join(file.strip_prefix(root()).unwrap());
         std::fs::create_dir_all(to.parent().unwrap()).unwrap();
-        std::fs::copy(&file, to).unwrap();
+        std::fs::copy(file, to).unwrap();
     }
-    let values = Path::new("example").join(format!("{environment}.tfvars"));
+    let values = Path::new("example").join(format!("{name}.tfvars"));
     let example = read.iter().find(|file| file.ends_with(&values)).unwrap_or_else(|| panic!("no {}", values.display()));
-    let folder = example.ancestors().nth(2).unwrap().strip_prefix(root()).unwrap();
-    let folder = copy.path().join(folder);
+    let folder = copy.path().join(example.ancestors().nth(2).unwrap().strip_prefix(root()).unwrap());
     // Its own backend is a bucket that does not exist here.
     std::fs::write(folder.join("override.tf"), "terraform {\n  backend \"local\" {}\n}\n").unwrap();
-    let run = |arguments: &[&str]| {
-        let mut command = Command::new(&terraform);
+    let values = format!("-var-file={}", values.display());
+    let environment = Environment { terraform, copy, folder, values };
+    environment.run(&["init", "-input=false", "-no-color"]);
+    Some(environment)
+}
+
+/// The plan of an environment.
+pub async fn plan(name: &str) -> Option<Plan> {
+    Some(environment(name).await?.plan())
+}
+
+impl Environment {
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.terraform);
         // The provider wants to be somebody, though planning an empty project asks nobody.
-        command.current_dir(&folder).env("GOOGLE_OAUTH_ACCESS_TOKEN", "none").args(arguments);
-        let output = command.output().unwrap();
+        command.current_dir(&self.folder).env("GOOGLE_OAUTH_ACCESS_TOKEN", "none").args(arguments);
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Vec<u8> {
+        let output = self.command(arguments).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "terraform {arguments:?}: {said}");
         output.stdout
-    };
-    run(&["init", "-input=false", "-no-color"]);
-    // As its README says, but with an image that is known here, and without a budget, for which the project's number would
-    // have to be a real one.
-    let values = format!("-var-file={}", values.display());
-    std::fs::write(folder.join("here.tfvars"), format!("image = {IMAGE:?}\nbilling_account = null\n")).unwrap();
-    run(&["plan", "-input=false", "-no-color", "-out=plan", &values, "-var-file=here.tfvars"]);
-    Some(Plan(serde_json::from_slice(&run(&["show", "-json", "plan"])).unwrap()))
+    }
+
+    /// As its README says, but with an image that is known here, and without a budget, for which the project's number would
+    /// have to be a real one.
+    fn values(&self, image: &str) {
+        std::fs::write(self.folder.join("here.tfvars"), format!("image = {image:?}\nbilling_account = null\n"))
+            .unwrap();
+    }
+
+    pub fn plan(&self) -> Plan {
+        self.values(IMAGE);
+        self.run(&["plan", "-input=false", "-no-color", "-out=plan", &self.values, "-var-file=here.tfvars"]);
+        Plan(serde_json::from_slice(&self.run(&["show", "-json", "plan"])).unwrap())
+    }
+
+    /// Whether an apply makes nothing but a file: only with the stand-in of a provider.
+    pub fn may_be_applied(&self) -> bool {
+        let may = Path::new(&self.terraform).ends_with("terraform-offline/terraform");
+        if !may {
+            eprintln!("\n*** SKIPPED: applying asks for a stand-in of the provider, or it would be a real project.\n");
+        }
+        may
+    }
+
+    /// Applies beside a `gcloud` that notes how it was called and then does `what`.
+    ///
+    /// # Errors
+    /// What terraform said.
+    pub fn apply(&self, image: &str, what: &str) -> Result<(), String> {
+        assert!(self.may_be_applied());
+        let bin = self.copy.path().join("bin");
+        std::fs::create_dir_all(&bin).unwrap();
+        let gcloud = bin.join("gcloud");
+        let noting = format!("#!/bin/sh\necho \"$@\" >>{:?}\n{what}\n", self.copy.path().join("gcloud"));
+        std::fs::write(&gcloud, noting).unwrap();
+        std::fs::set_permissions(&gcloud, PermissionsExt::from_mode(0o755)).unwrap();
+        for (module, output) in STOOD_IN {
+            let file = self.copy.path().join("terraform/modules").join(module).join("override.tf");
+            std::fs::write(file, output).unwrap();
+        }
+        self.values(image);
+        let path = std::env::join_paths(
+            std::iter::once(bin).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
+        );
+        let arguments = ["apply", "-input=false", "-no-color", "-auto-approve", &self.values, "-var-file=here.tfvars"];
+        let output = self.command(&arguments).env("PATH", path.unwrap()).output().unwrap();
+        if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+    }
+
+    /// The images that run, or wait to be run, and in which resources of Cloud Run.
+    pub fn images(&self) -> BTreeMap<String, Vec<String>> {
+        let state: Value = serde_json::from_slice(&self.run(&["show", "-json"])).unwrap();
+        let mut images = BTreeMap::<_, Vec<_>>::new();
+        for resource in resources(&state["values"], &CLOUD_RUN) {
+            let template = &resource["values"]["template"][0];
+            let container = template.pointer("/containers/0").or_else(|| template.pointer("/template/0/containers/0"));
+            let image = string(&container.expect("it runs something")["image"]).to_owned();
+            images.entry(image).or_default().push(string(&resource["address"]).to_owned());
+        }
+        images
+    }
+
+    /// How `gcloud` was called.
+    pub fn gcloud(&self) -> Vec<String> {
+        let called = std::fs::read_to_string(self.copy.path().join("gcloud")).unwrap_or_default();
+        called.lines().map(str::to_owned).collect()
+    }
 }
 
 impl Plan {
     fn resources(&self, kinds: &[&str]) -> Vec<&Value> {
-        fn collect<'a>(module: &'a Value, found: &mut Vec<&'a Value>) {
-            found.extend(items(&module["resources"]));
-            items(&module["child_modules"]).for_each(|module| collect(module, found));
-        }
-        let mut found = Vec::new();
-        collect(&self.0["planned_values"]["root_module"], &mut found);
-        found.retain(|resource| kinds.contains(&resource["type"].as_str().unwrap()));
-        found
+        resources(&self.0["planned_values"], kinds)
     }
 
     /// Every container of the fleet that Cloud Run would run.
     pub fn containers(&self) -> Vec<Container> {
-        let kinds = ["google_cloud_run_v2_service", "google_cloud_run_v2_worker_pool", "google_cloud_run_v2_job"];
-        let resources = self.resources(&kinds).into_iter();
+        let resources = self.resources(&CLOUD_RUN).into_iter();
         resources.flat_map(|it| container::of_cloud_run(string(&it["address"]), &it["values"], IMAGE)).collect()
     }
 
@@ -198,6 +301,18 @@ impl Plan {
         let topic = topics.iter().find(|topic| topic["address"] == target.as_str());
         string(&topic.unwrap_or_else(|| panic!("{target} is not planned"))["values"]["name"]).to_owned()
     }
+}
+
+/// The resources of some kinds in a plan or a state.
+fn resources<'a>(values: &'a Value, kinds: &[&str]) -> Vec<&'a Value> {
+    fn collect<'a>(module: &'a Value, found: &mut Vec<&'a Value>) {
+        found.extend(items(&module["resources"]));
+        items(&module["child_modules"]).for_each(|module| collect(module, found));
+    }
+    let mut found = Vec::new();
+    collect(&values["root_module"], &mut found);
+    found.retain(|resource| kinds.contains(&resource["type"].as_str().unwrap()));
+    found
 }
 
 fn items(list: &Value) -> impl Iterator<Item = &Value> {

@@ -111,7 +111,7 @@ module "event_store" {
 
   project_id            = var.project_id
   region                = var.region
-  image                 = var.image
+  image                 = module.migrate.image
   service_account_email = module.event_store_identity.email
   database              = module.database.connections[local.user]
   network               = module.network.egress
@@ -132,7 +132,7 @@ module "worker" {
   project_id            = var.project_id
   region                = var.region
   name                  = "fleet-worker-${trimsuffix(each.key, "-events")}"
-  image                 = var.image
+  image                 = module.migrate.image
   service_account_email = module.worker_identity[each.key].email
   database              = module.database.connections[local.user]
   network               = module.network.egress
@@ -173,7 +173,7 @@ module "admin" {
 
   project_id            = var.project_id
   region                = var.region
-  image                 = var.image
+  image                 = module.migrate.image
   service_account_email = module.admin_identity.email
   database              = module.database.connections[local.user]
   network               = module.network.egress
@@ -183,6 +183,7 @@ module "admin" {
   labels                = local.labels
 }
 
+# Everything that runs takes its image from here, so that nothing runs an image before its migrations are done.
 module "migrate" {
   source = "../../modules/job"
 
@@ -195,6 +196,7 @@ module "migrate" {
   network               = module.network.egress
   args                  = ["migrate"]
   runners               = var.deployers
+  run                   = true
   labels                = local.labels
 }
 
@@ -206,7 +208,7 @@ module "replay" {
   project_id            = var.project_id
   region                = var.region
   name                  = "fleet-replay"
-  image                 = var.image
+  image                 = module.migrate.image
   service_account_email = module.job_identity.email
   database              = module.database.connections[local.user]
   network               = module.network.egress

@@ -72,7 +72,7 @@ module "event_store" {
 
   project_id            = var.project_id
   region                = var.region
-  image                 = var.image
+  image                 = module.migrate.image
   service_account_email = module.identity.email
   database              = module.database.connections[local.user]
   network               = module.network.egress
@@ -90,7 +90,7 @@ module "worker" {
   project_id            = var.project_id
   region                = var.region
   name                  = "fleet-worker-${trimsuffix(each.key, "-events")}"
-  image                 = var.image
+  image                 = module.migrate.image
   service_account_email = module.identity.email
   database              = module.database.connections[local.user]
   network               = module.network.egress
@@ -136,7 +136,7 @@ module "admin" {
 
   project_id            = var.project_id
   region                = var.region
-  image                 = var.image
+  image                 = module.migrate.image
   service_account_email = module.identity.email
   database              = module.database.connections[local.user]
   network               = module.network.egress
@@ -147,6 +147,7 @@ module "admin" {
   labels    = local.labels
 }
 
+# Everything that runs takes its image from here, so that nothing runs an image before its migrations are done.
 module "migrate" {
   source = "../../modules/job"
 
@@ -158,6 +159,7 @@ module "migrate" {
   database              = module.database.connections[local.user]
   network               = module.network.egress
   args                  = ["migrate"]
+  run                   = true
   labels                = local.labels
 }
 
@@ -169,7 +171,7 @@ module "replay" {
   project_id            = var.project_id
   region                = var.region
   name                  = "fleet-replay"
-  image                 = var.image
+  image                 = module.migrate.image
   service_account_email = module.identity.email
   database              = module.database.connections[local.user]
   network               = module.network.egress

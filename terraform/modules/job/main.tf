@@ -107,6 +107,26 @@ resource "google_cloud_run_v2_job" "this" {
   }
 }
 
+# An apply that gives the job another image runs it, too, and waits: whoever takes image from this module's output starts
+# only after it has succeeded. A failed run fails the apply, and the next apply runs it again (ADR 0024).
+resource "terraform_data" "run" {
+  count = var.run ? 1 : 0
+
+  triggers_replace = {
+    image    = var.image
+    database = var.database.url
+  }
+
+  provisioner "local-exec" {
+    command = "gcloud run jobs execute \"$JOB\" --project=\"$PROJECT\" --region=\"$REGION\" --wait"
+    environment = {
+      JOB     = google_cloud_run_v2_job.this.name
+      PROJECT = var.project_id
+      REGION  = var.region
+    }
+  }
+}
+
 resource "google_cloud_run_v2_job_iam_member" "runner" {
   for_each = var.runners
 

@@ -3,6 +3,12 @@ output "name" {
   value       = google_cloud_run_v2_job.this.name
 }
 
+output "image" {
+  description = "Image of the job, once its run with that image has succeeded, if an apply runs it."
+  value       = var.image
+  depends_on  = [terraform_data.run]
+}
+
 output "connections" {
   description = "Connections that a run opens at most, for the database's connection budget: its pools', and the watch's."
   value       = module.container.connections

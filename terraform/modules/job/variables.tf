@@ -132,6 +132,12 @@ variable "max_retries" {
   }
 }
 
+variable "run" {
+  description = "Whether an apply that makes the job, or gives it another image or database, runs it by gcloud and waits until it has succeeded. For what must be done before anything else gets that image: let the others take it from the output image."
+  type        = bool
+  default     = false
+}
+
 variable "runners" {
   description = "Members that may start it: the pipeline that deploys, and who is on call."
   type        = set(string)

@@ -31,10 +31,6 @@ variable "dead_letter" {
     condition     = can(regex("^[A-Za-z][A-Za-z0-9._~+%-]{2,254}$", var.dead_letter)) && !startswith(lower(var.dead_letter), "goog")
     error_message = "A name for dead letters has 3 to 255 characters, starts with a letter and not with goog, and has only letters, digits and -._~+%."
   }
-  validation {
-    condition     = !contains([var.name, var.subscription], var.dead_letter)
-    error_message = "Dead letters have a topic and a subscription of their own."
-  }
 }
 
 variable "retention_days" {

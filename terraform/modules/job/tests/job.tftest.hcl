@@ -99,3 +99,29 @@ run "more_than_a_week_is_refused" {
 
   expect_failures = [var.timeout_seconds, var.max_retries, var.runners]
 }
+
+run "nothing_is_run_unasked" {
+  command = plan
+
+  assert {
+    condition     = length(terraform_data.run) == 0
+    error_message = "A replay is started by a person."
+  }
+}
+
+run "what_is_asked_for_is_run_again_with_another_image_or_database" {
+  command = plan
+
+  variables {
+    run = true
+  }
+
+  assert {
+    condition     = terraform_data.run[0].triggers_replace.image == var.image && terraform_data.run[0].triggers_replace.database == var.database.url
+    error_message = "Both may lack migrations."
+  }
+  assert {
+    condition     = output.image == var.image
+    error_message = "Known in the plan, and there after the run."
+  }
+}
