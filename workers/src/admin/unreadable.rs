@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use event_store::database;
 use event_store::unreadable::{self, Contents, Error, Finding, Which};
 use events::{Position, Topic};
 use serde::{Deserialize, Serialize};
