@@ -106,7 +106,7 @@ pub const STATEMENTS: &[Statement] = &[
     few(&[Applying], "set releases = releases + 1", "'vocabulary', 1"),
     few(&[Applying], "where projection = $1 and generation = $2 and aggregate_id = $3 for update", "'vocabulary', 1, md5('9')::uuid"),
     few(&[Applying], "select parked.aggregate_id as \"aggregate_id!\", operation.rate", "'vocabulary', '01900000-0000-7000-9000-000000000001', 100"),
-    few(&[Applying], "coalesce(parked.message_id, '') as \"message_id!\"", "'integration-events', '01900000-0000-7000-9000-000000000001', 100"),
+    window(&[Applying], "coalesce(parked.message_id, '') as \"message_id!\"", "'integration-events', '01900000-0000-7000-9000-000000000001', 100", 12_000, "the letters of one operation: a batch has 10,000 at most"),
     window(&[Applying], "operation.kind in ('retry', 'discard') and exists", "'vocabulary', null, 100", 20_000, "the operations that are open, and the letters of each until one is the projection's: a batch has 10,000 at most"),
     few(&[Applying], "delete from parked_events where id = $1 and operation_id = $2", "'01900000-0000-7000-8000-0000000003e8', '01900000-0000-7000-9000-000000000001'"),
     few(&[Applying], "delete from parked_events where id = $1 and decision = 'discard'", "'01900000-0000-7000-8000-0000000003e8'"),
