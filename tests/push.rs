@@ -14,10 +14,12 @@ use events::{EventId, wire};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use sqlx::Executor;
 use uuid::Uuid;
 
 use crate::harness::client::{append, connect, signed_up};
-use crate::harness::{Fleet, Process};
+use crate::harness::parts::LIMIT;
+use crate::harness::{Fleet, Process, eventually};
 
 const AUDIENCE: &str = "https://worker.example.org";
 const ACCOUNT: &str = "push@project.iam.gserviceaccount.com";
@@ -170,4 +172,42 @@ async fn while_the_issuers_keys_cannot_be_had_a_push_shall_come_again_and_nothin
     let statuses = pushed(&issuer.url).await;
     assert!(statuses.iter().all(|status| *status == StatusCode::NO_CONTENT), "{statuses:?}");
     assert_eq!(issuer.fetched.load(Ordering::Relaxed), 1, "one fetch for all who ask at once");
+}
+
+/// One message takes all the room there is, for as long as it cannot be applied.
+#[tokio::test]
+async fn what_is_pushed_while_there_is_no_room_is_answered_429_and_applied_when_it_comes_again() {
+    let fleet = Fleet::new().await;
+    let builder = fleet.process("event-store").await.env("FLEET_GRPC_LISTEN", "127.0.0.1:0");
+    let store = builder.env("FLEET_NO_RELAY", "true").start().await;
+    let worker = fleet.worker_builder("integration-events", &store).await.env("FLEET_DELIVERY", "push");
+    let worker = worker.env("FLEET_SWEEP_GRACE", "3600").env("FLEET_MAX_OUTSTANDING_BYTES", "1048576");
+    let worker = worker.env("FLEET_PUSH_UNAUTHENTICATED", "true").start().await;
+    let mut client = connect(&store).await;
+    let mut messages = Vec::new();
+    for padding in [2_000_000, 10] {
+        let user = Uuid::now_v7();
+        let mut event = signed_up(user);
+        event.event_data.truncate(event.event_data.len() - 1);
+        event.event_data += &format!(r#","padding":"{}"}}"#, "x".repeat(padding));
+        let appended = client.append_events(append("User", user, vec![event])).await.unwrap();
+        let id = EventId(appended.into_inner().events[0].event_id.parse().unwrap());
+        let event = event_store::read::by_id(&fleet.database.pool, &[id]).await.unwrap().events.remove(0);
+        messages.push(wire::encode(&event).0);
+    }
+    let [large, small] = &messages[..] else { unreachable!() };
+    let mut lock = fleet.database.pool.begin().await.unwrap();
+    lock.execute("lock table user_directory.users in access exclusive mode").await.unwrap();
+    let (large, refused) = tokio::join!(push(&worker, None, large), async {
+        eventually("it has no room", LIMIT, async || match push(&worker, None, small).await {
+            StatusCode::TOO_MANY_REQUESTS => Ok(()),
+            other => Err(other.to_string()),
+        })
+        .await;
+        lock.rollback().await.unwrap();
+    });
+    let () = refused;
+    assert_eq!(large, StatusCode::NO_CONTENT);
+    assert_eq!(push(&worker, None, small).await, StatusCode::NO_CONTENT, "it comes again");
+    assert_eq!(fleet.database.count("select count(*) from user_directory.users").await, 2);
 }

@@ -29,7 +29,7 @@ use crate::oracle::Held;
 use crate::sample::seeded;
 
 /// A user with so many events.
-async fn user(parts: &Parts, versions: i32) -> Uuid {
+pub async fn user(parts: &Parts, versions: i32) -> Uuid {
     let user = Uuid::now_v7();
     let mut lines = vec![signed_up(user, "someone@example.org")];
     for version in 1..versions {
@@ -40,12 +40,12 @@ async fn user(parts: &Parts, versions: i32) -> Uuid {
     user
 }
 
-fn signed_up(user: Uuid, email: &str) -> events::AppendLine {
+pub fn signed_up(user: Uuid, email: &str) -> events::AppendLine {
     let data = json!({"user_id": user, "email": email, "first_name": "Ada", "last_name": "L"});
     line("User", user, 0, "UserSignedUp", &data)
 }
 
-async fn users(parts: &Parts, count: usize) -> Vec<Event> {
+pub async fn users(parts: &Parts, count: usize) -> Vec<Event> {
     for number in 0..count {
         parts.load(&[signed_up(Uuid::now_v7(), &format!("{number}@example.org"))]).await;
     }
@@ -53,7 +53,7 @@ async fn users(parts: &Parts, count: usize) -> Vec<Event> {
 }
 
 /// Lets Postgres fail with this SQLSTATE when the users that are written satisfy a condition.
-async fn refuse(parts: &Parts, code: &str, condition: &str) {
+pub async fn refuse(parts: &Parts, code: &str, condition: &str) {
     let sql = format!(
         "create sequence refusals;
          create function refuse() returns trigger language plpgsql as $$

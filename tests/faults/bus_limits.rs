@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bus::google::Google;
@@ -130,6 +130,7 @@ async fn a_topic_that_refuses_everything_is_an_outage() {
         inner: bus.publisher(INTEGRATION.name),
         pause: Duration::ZERO,
         stubborn: stubborn.clone(),
+        away_after: Arc::new(usize::MAX.into()),
         asked: Arc::default(),
     };
     let relay = Running::start(&parts.database, Arc::new(odd));
@@ -144,4 +145,39 @@ async fn a_topic_that_refuses_everything_is_an_outage() {
     cursor_at(&parts.database, 300).await;
     assert_eq!(parts.database.count(REFUSED).await, 0);
     relay.stop().await;
+}
+
+/// A load is refused as a whole, or each of those that are tried of it, and while it is found out whose fault that is, the bus
+/// goes away.
+#[tokio::test]
+async fn a_refusal_that_is_followed_by_an_outage_refuses_nothing() {
+    // How many requests are refused before that: the load; the load and some of its parts; single ones that are tried.
+    for refused in [1, 9, 40] {
+        let parts = Parts::new().await;
+        let all = appended(&parts, 300).await;
+        let bus = bus();
+        let received = Received::from(&bus);
+        let (stubborn, away_after) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(refused)));
+        let odd = Odd {
+            inner: bus.publisher(INTEGRATION.name),
+            pause: Duration::ZERO,
+            stubborn: stubborn.clone(),
+            away_after: away_after.clone(),
+            asked: Arc::default(),
+        };
+        let relay = Running::start(&parts.database, Arc::new(odd));
+        eventually("it is away, and was asked again", LIMIT, async || {
+            let failed = relay.counted("relay_published_events_total", "failed");
+            let left = away_after.load(Ordering::Relaxed);
+            if failed >= 900 && left == 0 { Ok(()) } else { Err(format!("{failed} failed, {left} left")) }
+        })
+        .await;
+        assert_eq!((parts.database.count(REFUSED).await, parts.database.count(CURSOR).await), (0, 0), "{refused}");
+        stubborn.store(false, Ordering::Relaxed);
+        away_after.store(usize::MAX, Ordering::Relaxed);
+        received.all(&all).await;
+        cursor_at(&parts.database, 300).await;
+        assert_eq!(parts.database.count(REFUSED).await, 0, "{refused}");
+        relay.stop().await;
+    }
 }

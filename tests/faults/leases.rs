@@ -30,6 +30,7 @@ async fn a_bus_that_is_slower_than_the_lease_is_published_to_by_one_of_two_relay
         // Three seconds in which another could take the lease if it were not renewed.
         pause: Duration::from_secs(13),
         stubborn: Arc::default(),
+        away_after: Arc::new(usize::MAX.into()),
         asked: asked.clone(),
     };
     let relays = [(); 2].map(|()| Running::start(&parts.database, Arc::new(odd())));

@@ -130,6 +130,8 @@ pub struct Odd {
     pub inner: bus::embedded::EmbeddedPublisher,
     pub pause: Duration,
     pub stubborn: Arc<AtomicBool>,
+    /// After so many requests it is away.
+    pub away_after: Arc<AtomicUsize>,
     /// Messages that it was ever asked to publish.
     pub asked: Arc<AtomicUsize>,
 }
@@ -138,6 +140,12 @@ impl Publisher for Odd {
     fn publish(&self, messages: Vec<Message>) -> BoxFuture<'_, Result<(), PublishError>> {
         async move {
             self.asked.fetch_add(messages.len(), Ordering::Relaxed);
+            let here = |left: usize| left.checked_sub(1);
+            if self.away_after.fetch_update(Ordering::Relaxed, Ordering::Relaxed, here).is_err() {
+                let (doing, reason) = ("publishing".to_owned(), "nobody answers".to_owned());
+                let source = bus::Error { doing, reason, blames: Blame::Bus };
+                return Err(PublishError { confirmed: 0, source });
+            }
             tokio::time::sleep(self.pause).await;
             if self.stubborn.load(Ordering::Relaxed) {
                 let (doing, reason) = ("publishing".to_owned(), "it does not match the schema".to_owned());
