@@ -79,9 +79,8 @@ async fn applied(fleet: &Fleet, worker: &Process, what: &str) {
 async fn publish(broker: &Broker, events: impl IntoIterator<Item = &Recorded<Payload>>) {
     let publisher = broker.bus.publisher(INTEGRATION.name);
     for event in events {
-        let published = || async {
-            publisher.publish(vec![message(event)]).await.map_err(|error| error.source.to_string())
-        };
+        let published =
+            || async { publisher.publish(vec![message(event)]).await.map_err(|error| error.source.to_string()) };
         eventually("the bus takes it", LIMIT, published).await;
     }
 }

@@ -87,7 +87,7 @@ async fn a_redrive_whose_steps_are_too_much_goes_on_with_smaller_ones() {
         succeeded(&parts, operation).await;
         stop.cancel();
         redriving.await.unwrap();
-        assert_eq!(parts.database.count("select version from user_directory.users").await, 150, "{code}");
+        assert_eq!(parts.database.count("select version::bigint from user_directory.users").await, 150, "{code}");
         assert_eq!(parts.database.count(PARKED).await, 0, "{code}");
         let largest = parts.database.count(LARGEST).await;
         assert!((2..=10).contains(&largest), "{code}: {largest} events in one transaction");

@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
-
 /// Members of data, and of metadata, that are said at most: the largest.
 const MEMBERS: i64 = 200;
 
