@@ -10,9 +10,9 @@ use bus::{Blame, Chaos, Embedded, Message, PublishError, Publisher, Spec, Subscr
 use event_store::relay::Relay;
 use event_store::tail::Head;
 use events::AppendLine;
-use events::topic::INTEGRATION;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use projections::topics::INTEGRATION;
 use prometheus::Registry;
 use rand::seq::SliceRandom;
 use serde_json::json;

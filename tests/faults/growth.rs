@@ -22,7 +22,7 @@ use workers::replay::{self, NewReplay, Replays, Selection};
 
 use crate::harness::parts::{LIMIT, Parts, line, request};
 use crate::harness::proxy::{Proxy, Weather};
-use crate::harness::{Database, eventually, full_size};
+use crate::harness::{Database, catalogue, eventually, full_size};
 use crate::plans::fill;
 use crate::sample::seeded;
 
@@ -320,7 +320,7 @@ async fn a_snapshot_that_is_open_elsewhere_makes_forgetting_ids_no_slower() {
 #[tokio::test]
 async fn who_holds_the_oldest_snapshot_is_named_with_its_pid() {
     let database = Database::new().await;
-    let measurer = Measurer::new(database.pool.clone(), projections::registry::all().to_vec());
+    let measurer = Measurer::new(database.pool.clone(), catalogue().projections().to_vec());
     let mut open = snapshot(&database, "forgotten in a terminal").await;
     let pid: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut open).await.unwrap();
     eventually("it is named", LIMIT, async || {
@@ -405,7 +405,7 @@ async fn the_lag_of_a_rare_topic_is_never_less_than_the_truth_and_comes_to_it() 
     .await;
     assert!(truth > 0);
     // With no time at all, so that it has to remember.
-    let measurer = Measurer::new(database.pool.clone(), projections::registry::all().to_vec()).patience(Duration::ZERO);
+    let measurer = Measurer::new(database.pool.clone(), catalogue().projections().to_vec()).patience(Duration::ZERO);
     let lag = async || {
         let report = measurer.report().await.unwrap();
         report.projections.into_iter().find(|status| status.name == "user_directory").unwrap()
@@ -450,7 +450,7 @@ async fn a_projection_that_cannot_be_measured_takes_no_other_with_it() {
     let report = database.lag().await;
     let unmeasured: Vec<_> = report.unmeasured.iter().map(|failed| failed.name).collect();
     assert_eq!(unmeasured, ["user_directory"], "{:?}", report.unmeasured);
-    assert_eq!(report.projections.len(), projections::registry::all().len() - 1);
+    assert_eq!(report.projections.len(), catalogue().projections().len() - 1);
 
     let registry = Registry::new();
     let metrics = workers::Metrics::register(&registry).unwrap();

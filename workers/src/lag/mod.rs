@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use event_store::{database, read};
 use futures::future::join_all;
-use projections::AnyProjection;
+use read_model::AnyProjection;
 use serde::Serialize;
 use sqlx::PgPool;
 use tokio::sync::Mutex;
