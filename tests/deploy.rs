@@ -144,7 +144,7 @@ fn the_program_takes_what_the_compose_file_gives_it_and_every_topic_has_a_worker
     agree_with_each_other(&containers.values().cloned().collect::<Vec<_>>());
     assert_eq!(containers.len(), 3 + catalogue().topics().len(), "{containers:?}");
     for &topic in catalogue().topics() {
-        assert!(containers.values().any(|it| it.topic() == Some(topic.name)), "no worker for {topic}");
+        assert!(containers.values().any(|it| it.topic().as_deref() == Some(topic.name)), "no worker for {topic}");
     }
     for role in ["event-store", "admin", "migrate"] {
         assert!(containers.values().any(|container| container.role() == role), "nothing runs fleet {role}");

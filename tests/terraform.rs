@@ -220,7 +220,7 @@ async fn accepted(plan: &Plan) -> Project {
         assert!(containers.iter().any(|container| container.role() == role), "nothing runs fleet {role}");
     }
     for &topic in catalogue().topics() {
-        let of_topic = |container: &&Container| container.topic() == Some(topic.name);
+        let of_topic = |container: &&Container| container.topic().as_deref() == Some(topic.name);
         assert!(containers.iter().any(|it| of_topic(&it)), "no worker for {topic}");
     }
     let project = Project::bare().await;
@@ -272,7 +272,7 @@ async fn carries_the_sample(plan: &Plan) {
     let mut pushers = JoinSet::new();
     let pushed = Arc::new(AtomicUsize::new(0));
     for &topic in catalogue().topics() {
-        let serves = |it: &&Container| it.topic() == Some(topic.name) && !it.probes.is_empty();
+        let serves = |it: &&Container| it.topic().as_deref() == Some(topic.name) && !it.probes.is_empty();
         let worker = containers.iter().find(serves).unwrap_or_else(|| panic!("no worker for {topic}"));
         // The emulator paces each stream; and the sweep must not do the work that is tested here.
         let mut builder = here(worker).env("FLEET_STREAMS", "8").env("FLEET_SWEEP_GRACE", "3600");

@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::builder::PossibleValuesParser;
+use clap::{Command, CommandFactory, FromArgMatches};
 use events::Topic;
 use read_model::{AnyProjection, Catalogue, Mistake, Projection, erased};
 
@@ -73,6 +74,13 @@ impl Fleet {
         &self.catalogue
     }
 
+    /// The command line, with the names of this program's topics.
+    pub fn command(&self) -> Command {
+        let topics: Vec<_> = self.catalogue.topics().iter().map(|topic| topic.name).collect();
+        let topics = PossibleValuesParser::new(topics);
+        Cli::command().mut_subcommand("worker", |worker| worker.mut_arg("topic", |topic| topic.value_parser(topics)))
+    }
+
     /// The history that `fleet dev` loads at its first start.
     pub fn sample(&self) -> Option<&'static [u8]> {
         self.sample
@@ -114,7 +122,8 @@ impl Builder {
             Ok(fleet) => fleet,
             Err(mistake) => return failed(&anyhow::Error::from(mistake).context("this program's catalogue")),
         };
-        let cli = Cli::parse();
+        let matches = fleet.command().get_matches();
+        let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
         match tokio::runtime::Runtime::new() {
             Ok(runtime) => runtime.block_on(cli.run(&fleet)).unwrap_or_else(|error| failed(&error)),
             Err(error) => failed(&anyhow::Error::from(error).context("starting the runtime")),

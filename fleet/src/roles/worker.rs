@@ -35,7 +35,7 @@ const JWKS: &str = "https://www.googleapis.com/oauth2/v3/certs";
 
 #[derive(Debug, Args)]
 pub struct Options {
-    /// The topic whose events are applied.
+    /// The topic whose events are applied. The program knows which there are.
     #[arg(long, env = "FLEET_TOPIC")]
     pub topic: String,
     #[command(flatten)]
@@ -84,14 +84,6 @@ pub enum DeliveryMode {
     Push,
 }
 
-/// The topic of this name, which only the program knows.
-fn find_topic(catalogue: &Catalogue, name: &str) -> Result<&'static Topic> {
-    catalogue.topic(name).with_context(|| {
-        let names: Vec<_> = catalogue.topics().iter().map(|topic| topic.name).collect();
-        format!("FLEET_TOPIC: there is no topic {name:?}, only {}", names.join(", "))
-    })
-}
-
 fn parse_seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.0..=86_400.0).contains(&seconds) => Ok(seconds),
@@ -108,7 +100,7 @@ fn parse_bytes(text: &str) -> Result<usize, String> {
 }
 
 pub async fn run(catalogue: &Catalogue, options: Options, stop: CancellationToken) -> Result<()> {
-    let topic = find_topic(catalogue, &options.topic)?;
+    let topic = catalogue.topic(&options.topic).with_context(|| format!("there is no topic {:?}", options.topic))?;
     let url = &options.database.database_url;
     let connections = options.database.max_connections;
     let endpoint = super::endpoint(url)?;
