@@ -11,7 +11,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::harness::container::{self, Container, Probe};
-use crate::harness::{Fleet, Process, eventually, terraform};
+use crate::harness::{Fleet, Process, catalogue, eventually, terraform};
 
 fn folder() -> PathBuf {
     terraform::root().join("deploy/cloud-run")
@@ -57,7 +57,8 @@ fn all_of_cloud_run() -> Vec<(String, Value, Vec<Container>)> {
     files.sort();
     assert_eq!(files.len(), 7, "{files:?}");
     let filled = files.into_iter().flat_map(|file| {
-        let topics = events::TOPICS.into_iter().map(move |topic| (file.clone(), cloud_run(&file, topic.name)));
+        let topics =
+            catalogue().topics().iter().copied().map(move |topic| (file.clone(), cloud_run(&file, topic.name)));
         topics.map(|(file, (resource, containers))| (file, resource, containers))
     });
     filled.collect()
@@ -141,9 +142,9 @@ fn the_program_takes_what_the_files_for_cloud_run_give_it() {
 fn the_program_takes_what_the_compose_file_gives_it_and_every_topic_has_a_worker() {
     let containers = compose();
     agree_with_each_other(&containers.values().cloned().collect::<Vec<_>>());
-    assert_eq!(containers.len(), 3 + events::TOPICS.len(), "{containers:?}");
-    for topic in events::TOPICS {
-        assert!(containers.values().any(|it| it.topic() == Some(topic.name)), "no worker for {topic}");
+    assert_eq!(containers.len(), 3 + catalogue().topics().len(), "{containers:?}");
+    for &topic in catalogue().topics() {
+        assert!(containers.values().any(|it| it.topic().as_deref() == Some(topic.name)), "no worker for {topic}");
     }
     for role in ["event-store", "admin", "migrate"] {
         assert!(containers.values().any(|container| container.role() == role), "nothing runs fleet {role}");

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use event_store::proto::ReadAggregateRequest;
-use events::{EventId, topic, wire};
+use events::{EventId, wire};
+use projections::topics::VOCABULARY;
 use serde_json::json;
 use tonic::Request;
 use uuid::Uuid;
@@ -54,7 +55,7 @@ async fn one_event_passes_its_nine_stops() {
     assert!(attributes.contains(&(wire::TRACEPARENT, TRACEPARENT.to_owned())));
 
     // 5. receive, 6. resolve, 7. judge, 8. fold and write: a worker of the topic makes a row of it.
-    let _worker = fleet.worker(topic::VOCABULARY.name, &store).await;
+    let _worker = fleet.worker(VOCABULARY.name, &store).await;
     eventually("the row is there", limit, async || {
         let rows = expected::rows(pool, "vocabulary", "vocabulary_entries").await;
         match rows.first() {

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use event_store::read::{self, Filter};
 use events::{AggregateId, EventId, Payload, Position, Recorded, Version};
-use projections::Projection;
 use projections::learner_journeys::LearnerJourneys;
 use projections::learner_progress::LearnerProgress;
-use projections::testing::any_cut;
 use projections::user_directory::UserDirectory;
 use projections::vocabulary::Vocabulary;
 use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
+use read_model::Projection;
+use read_model::testing::any_cut;
 use serde_json::json;
 use uuid::Uuid;
 use workers::apply::Mode;

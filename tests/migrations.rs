@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::harness::client::{append, connect, signed_up};
 use crate::harness::parts::LIMIT;
-use crate::harness::{Broker, Database, Fleet, Process, Project, eventually};
+use crate::harness::{Broker, Database, Fleet, Process, Project, catalogue, eventually};
 
 /// A newer fleet has migrated.
 const TOMORROW: &str = "insert into fleet_bookkeeping.migrations values (1999, 'of tomorrow', '')";
@@ -27,7 +27,7 @@ async fn tables(database: &Database) -> Vec<String> {
 }
 
 async fn migrate(database: &Database) -> Result<Vec<String>, String> {
-    roles::migrate::migrate(&database.pool).await.map_err(|error| format!("{error:#}"))
+    roles::migrate::migrate(catalogue(), &database.pool).await.map_err(|error| format!("{error:#}"))
 }
 
 /// As an older version left it: the bookkeeping where sqlx has it.

@@ -4,7 +4,7 @@
 //! whatever has just ended in the middle.
 //!
 //! ```sh
-//! FLEET_MODEL_CASES=1000 cargo test -p fleet --test fleet -- model --nocapture
+//! FLEET_MODEL_CASES=1000 cargo test -p projections --test fleet -- model --nocapture
 //! ```
 
 use std::time::Duration;

@@ -1,15 +1,15 @@
 //! Under load: Postgres is away, and then everything is there at once.
 //!
 //! ```sh
-//! FLEET_OUTAGE=60 cargo test -p fleet --test fleet -- outage --nocapture
-//! FLEET_BACKLOG=1000000 cargo test --release -p fleet --test fleet -- backlog --nocapture
+//! FLEET_OUTAGE=60 cargo test -p projections --test fleet -- outage --nocapture
+//! FLEET_BACKLOG=1000000 cargo test --release -p projections --test fleet -- backlog --nocapture
 //! ```
 
 use std::time::{Duration, Instant};
 
 use bus::{Chaos, Publisher, Spec, Subscription};
 use events::Topic;
-use events::topic::INTEGRATION;
+use projections::topics::INTEGRATION;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -113,7 +113,7 @@ async fn a_worker_keeps_its_size_through_a_backlog() {
     let store = builder.env("FLEET_NO_RELAY", "true").start().await;
     // Of one topic's messages each event comes several times: what makes a worker grow is deliveries.
     History::of(seed, backlog / COPIES).load(&store).await;
-    let topic = &events::topic::PROGRESS;
+    let topic = &projections::topics::PROGRESS;
     let events = all(&fleet, &event_store::read::Filter::aggregate_types(topic.aggregate_types)).await;
     let builder = fleet.worker_builder(topic.name, &store).await.env("FLEET_SWEEP_GRACE", "3600");
     let worker = builder.start().await;

@@ -6,7 +6,7 @@ use reqwest::StatusCode;
 use serde_json::json;
 
 use crate::harness::client::{SAMPLE_EVENTS, load_sample};
-use crate::harness::{Admin, Fleet, expected};
+use crate::harness::{Admin, Fleet, catalogue, expected};
 
 #[tokio::test]
 async fn a_repair_applies_what_neither_bus_nor_sweep_has_brought() {
@@ -16,7 +16,7 @@ async fn a_repair_applies_what_neither_bus_nor_sweep_has_brought() {
     load_sample(&store).await;
     // Nothing is relayed and the sweep waits: only a replay can apply anything here.
     let mut workers = Vec::new();
-    for topic in events::TOPICS {
+    for &topic in catalogue().topics() {
         workers.push(fleet.worker_builder(topic.name, &store).await.env("FLEET_SWEEP_GRACE", "86400").start().await);
     }
     let admin_process = fleet.process("admin").await.start().await;

@@ -12,7 +12,7 @@ use sqlx::Row;
 use uuid::Uuid;
 
 use crate::harness::client::{self, SAMPLE, SAMPLE_EVENTS, connect, load_sample, signed_up};
-use crate::harness::{Database, Fleet, Process, eventually, expected};
+use crate::harness::{Database, Fleet, Process, catalogue, eventually, expected};
 
 /// Everything is slow when all cores are busy with other tests.
 const LIMIT: Duration = Duration::from_secs(240);
@@ -112,7 +112,7 @@ fn lost(lines: &[String]) -> i64 {
     let mut events: BTreeMap<bool, usize> = BTreeMap::new();
     for line in lines {
         let request: events::AppendLine = serde_json::from_str(line).unwrap();
-        let topic = events::Topic::of_aggregate_type(&request.aggregate_type).unwrap();
+        let topic = catalogue().topic_of(&request.aggregate_type).unwrap();
         *events.entry(topic.adopts_foreign_events).or_default() += request.events.len();
     }
     assert!(events[&true] > 0, "some of them are adopted");

@@ -10,12 +10,11 @@ use bus::{Delivery, Publisher, Subscription};
 use event_store::read::{self, Filter};
 use event_store::relay::Relay;
 use event_store::tail::Head;
-use events::{Payload, Position, Recorded, TOPICS, Topic, wire};
+use events::{Payload, Position, Recorded, Topic, wire};
 use fleet::bus_choice::{Bus, Pull};
 use fleet::roles;
 use fleet::roles::worker::TopicWorker;
 use futures::{FutureExt, StreamExt};
-use projections::registry;
 use prometheus::Registry;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -26,7 +25,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::client::{SAMPLE_EVENTS, load_sample};
-use crate::harness::{Fleet, Process, eventually, expected};
+use crate::harness::{Fleet, Process, catalogue, eventually, expected};
 use crate::oracle;
 
 /// Everything is slow when all cores are busy with other tests.
@@ -67,7 +66,7 @@ async fn three_deliveries_of_each_message_fully_shuffled_and_five_percent_lost_c
 
     let mut lost = 0;
     let mut published = 0;
-    for topic in TOPICS {
+    for &topic in catalogue().topics() {
         let mut messages = Vec::new();
         for event in all(&fleet, &Filter::aggregate_types(topic.aggregate_types)).await {
             if rng.random_bool(0.05) {
@@ -99,7 +98,7 @@ async fn a_worker_that_is_killed_twenty_times_on_the_way_loses_and_doubles_nothi
     load_sample(&store).await;
 
     let mut kills = JoinSet::new();
-    for topic in TOPICS {
+    for &topic in catalogue().topics() {
         // Small batches, so that there is a way to be killed on.
         let builder = async |fleet: &Fleet, store: &Process| {
             fleet.worker_builder(topic.name, store).await.env("FLEET_MAX_OUTSTANDING", "20").env("FLEET_STREAMS", "1")
@@ -128,7 +127,7 @@ async fn the_embedded_bus_ends_in_the_same_rows() {
     let store = builder.env("FLEET_NO_RELAY", "true").start().await;
 
     let bus = Bus::Embedded(Embedded::new());
-    bus.ensure().await.unwrap();
+    bus.ensure(catalogue().topics()).await.unwrap();
     let stop = CancellationToken::new();
     let mut parts = JoinSet::new();
     let head = Head::default();
@@ -136,7 +135,7 @@ async fn the_embedded_bus_ends_in_the_same_rows() {
     let store_metrics = event_store::Metrics::register(&registry).unwrap();
     let metrics = workers::Metrics::register(&registry).unwrap();
     let pool = roles::applying_pool(&fleet.database.url, 12).unwrap();
-    for topic in TOPICS {
+    for &topic in catalogue().topics() {
         let relay = Relay {
             topic,
             publisher: bus.publisher(topic),
@@ -148,7 +147,7 @@ async fn the_embedded_bus_ends_in_the_same_rows() {
         let (sender, deliveries) = mpsc::channel(1000);
         let worker = TopicWorker {
             topic,
-            projections: registry::of_topic(topic).collect(),
+            projections: catalogue().listening_to(topic),
             pool: pool.clone(),
             head: head.clone(),
             metrics: metrics.clone(),
@@ -176,7 +175,7 @@ async fn pushed_deliveries_end_in_the_same_rows() {
     let mut workers = Vec::new();
     let mut pushers = JoinSet::new();
     let pushed = Arc::new(AtomicUsize::new(0));
-    for topic in TOPICS {
+    for &topic in catalogue().topics() {
         let builder = fleet.worker_builder(topic.name, &store).await.env("FLEET_DELIVERY", "push");
         // The sweep must not do the work that is tested here.
         let builder = builder.env("FLEET_PUSH_UNAUTHENTICATED", "true").env("FLEET_SWEEP_GRACE", "3600");

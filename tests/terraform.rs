@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use events::{TOPICS, Topic};
+use events::Topic;
 use fleet::bus_choice::Pull;
 use hcl::{Block, Expression};
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use crate::deploy::{agree_with_each_other, probed};
 use crate::harness::client::{SAMPLE_EVENTS, load_sample};
 use crate::harness::container::{Container, variables};
 use crate::harness::terraform::{self, Plan};
-use crate::harness::{Database, Fleet, Process, Project, expected};
+use crate::harness::{Database, Fleet, Process, Project, catalogue, expected};
 use crate::push::Issuer;
 use crate::sample::push_all;
 
@@ -40,7 +40,7 @@ fn promised(topic: &Topic, project: &str) -> Value {
 
 /// Fails unless the emulator has each topic, its subscription, and its dead letters, as promised.
 async fn keeps_the_promise(project: &Project, retention: bool) {
-    for topic in TOPICS {
+    for &topic in catalogue().topics() {
         let subscription = project.get(&format!("subscriptions/{}", topic.subscription)).await;
         for (field, wanted) in promised(topic, &project.name).as_object().unwrap() {
             assert_eq!(&subscription[field], wanted, "{field} of {}", topic.subscription);
@@ -77,7 +77,11 @@ async fn the_script_for_the_emulator_makes_what_the_fleet_promises_and_may_be_re
             .unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-        assert_eq!(said.lines().filter(|line| line.starts_with(word)).count(), 4 * TOPICS.len(), "{said}");
+        assert_eq!(
+            said.lines().filter(|line| line.starts_with(word)).count(),
+            4 * catalogue().topics().len(),
+            "{said}"
+        );
     }
     keeps_the_promise(&project, true).await;
 }
@@ -149,7 +153,7 @@ fn the_file_of_topics_says_what_the_program_says() {
             "adopts_foreign_events": topic.adopts_foreign_events,
         })
     };
-    assert_eq!(file, TOPICS.into_iter().map(said).collect::<Value>(), "deploy/topics.json");
+    assert_eq!(file, catalogue().topics().iter().map(|topic| said(topic)).collect::<Value>(), "deploy/topics.json");
 }
 
 #[tokio::test]
@@ -206,8 +210,8 @@ async fn accepted(plan: &Plan) -> Project {
     for role in ["event-store", "admin", "migrate"] {
         assert!(containers.iter().any(|container| container.role() == role), "nothing runs fleet {role}");
     }
-    for topic in TOPICS {
-        let of_topic = |container: &&Container| container.topic() == Some(topic.name);
+    for &topic in catalogue().topics() {
+        let of_topic = |container: &&Container| container.topic().as_deref() == Some(topic.name);
         assert!(containers.iter().any(|it| of_topic(&it)), "no worker for {topic}");
     }
     let project = Project::bare().await;
@@ -218,7 +222,7 @@ async fn accepted(plan: &Plan) -> Project {
     for mut subscription in plan.subscriptions(&project.name) {
         // The emulator refuses more than 7 days, which was the limit once.
         let retention = subscription.body.as_object_mut().unwrap().remove("messageRetentionDuration");
-        for topic in TOPICS {
+        for &topic in catalogue().topics() {
             let wanted = if subscription.name == topic.subscription {
                 topic.retention_days
             } else if subscription.name == topic.dead_letter() {
@@ -231,7 +235,7 @@ async fn accepted(plan: &Plan) -> Project {
         }
         project.put(&format!("subscriptions/{}", subscription.name), &subscription.body).await;
     }
-    assert_eq!(kept, 2 * TOPICS.len());
+    assert_eq!(kept, 2 * catalogue().topics().len());
     keeps_the_promise(&project, true).await;
     project
 }
@@ -258,8 +262,8 @@ async fn carries_the_sample(plan: &Plan) {
     let mut processes: Vec<Process> = Vec::new();
     let mut pushers = JoinSet::new();
     let pushed = Arc::new(AtomicUsize::new(0));
-    for topic in TOPICS {
-        let serves = |it: &&Container| it.topic() == Some(topic.name) && !it.probes.is_empty();
+    for &topic in catalogue().topics() {
+        let serves = |it: &&Container| it.topic().as_deref() == Some(topic.name) && !it.probes.is_empty();
         let worker = containers.iter().find(serves).unwrap_or_else(|| panic!("no worker for {topic}"));
         // The emulator paces each stream; and the sweep must not do the work that is tested here.
         let mut builder = here(worker).env("FLEET_STREAMS", "8").env("FLEET_SWEEP_GRACE", "3600");

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-/// Names are short (`progress-projection`), never resource paths.
+/// Names are short (`order-projection`), never resource paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spec {
     pub name: String,

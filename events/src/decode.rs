@@ -4,13 +4,16 @@ use serde::de::DeserializeOwned;
 
 use crate::{Object, Payload, Topic, Upcast};
 
-/// The events of one topic, in their newest shape.
+/// What a read model listens to: the events of one topic, or of several, in their newest shape.
 ///
 /// `decode` is a hand-written `match` on the event type, so that the list of events can be read. A type that is not
 /// in the list is `None`: it is skipped, counted and settled, because a new event must never stop an old worker.
 pub trait EventSet: Sized + Send {
-    const TOPIC: &'static Topic;
+    /// Where the events come from. Each of these topics is in the program's catalogue.
+    const TOPICS: &'static [&'static Topic];
 
+    /// The event in its newest shape; `None` for a type that is not in the set.
+    ///
     /// # Errors
     /// The type is known and the data does not fit it: poison, which only a person can resolve.
     fn decode(payload: &Payload) -> Result<Option<Self>, DecodeError>;
@@ -34,13 +37,19 @@ pub fn payload<T: DeserializeOwned>(payload: &Payload) -> Result<T, DecodeError>
 }
 
 /// As [`payload`], for an event whose newest schema is not the first.
-pub(crate) fn payload_of<T: DeserializeOwned>(payload: &Payload, newest: u32) -> Result<T, DecodeError> {
+///
+/// # Errors
+/// Those of [`payload`].
+pub fn payload_of<T: DeserializeOwned>(payload: &Payload, newest: u32) -> Result<T, DecodeError> {
     not_newer(payload, newest)?;
     serde_json::from_str(payload.event_data.get()).map_err(|error| wrong(payload, &error))
 }
 
 /// As [`payload`], for an event of an older schema: its JSON goes through the steps of `upcast` first.
-pub(crate) fn upcasted<T: DeserializeOwned>(payload: &Payload, upcast: &Upcast) -> Result<T, DecodeError> {
+///
+/// # Errors
+/// Those of [`payload`].
+pub fn upcasted<T: DeserializeOwned>(payload: &Payload, upcast: &Upcast) -> Result<T, DecodeError> {
     not_newer(payload, upcast.newest())?;
     let data: Object = serde_json::from_str(payload.event_data.get()).map_err(|error| wrong(payload, &error))?;
     let data = upcast.apply(data, payload.metadata.schema_version());
@@ -92,24 +101,14 @@ mod tests {
 
     #[test]
     fn a_schema_newer_than_the_code_is_an_error_that_says_so() {
-        use crate::Metadata;
-        use crate::integration::IntegrationEvent;
-        let user = |event_type: &str, schema_version: u32| Payload {
-            aggregate_type: "User".into(),
-            event_type: event_type.into(),
-            event_data: serde_json::value::RawValue::from_string(
-                r#"{"user_id":"25b08957-4beb-4caa-a8ea-e86e943080dd","email":"","first_name":"","last_name":""}"#
-                    .into(),
-            )
-            .expect("JSON"),
-            metadata: Metadata::from([("schema_version", schema_version.into())]),
-        };
-        for (event_type, newest) in [("UserSignedUp", 2), ("UserEmailUpdated", 1), ("UserDeleted", 1)] {
-            assert!(IntegrationEvent::decode(&user(event_type, newest)).is_ok(), "{event_type}");
-            let error = IntegrationEvent::decode(&user(event_type, 99)).expect_err(event_type).to_string();
+        use crate::orders::{OrderEvent, stored};
+        let data = r#"{"note":null,"amount":1}"#;
+        for (event_type, newest) in [("OrderPlaced", 2), ("OrderMade", 2), ("OrderPaid", 1)] {
+            assert!(OrderEvent::decode(&stored(event_type, newest, data)).is_ok(), "{event_type}");
+            let error = OrderEvent::decode(&stored(event_type, 99, data)).expect_err(event_type).to_string();
             assert!(error.contains("schema 99") && error.contains("run newer code"), "{error}");
         }
-        assert!(IntegrationEvent::decode(&user("UserTeleported", 99)).is_ok_and(|event| event.is_none()));
+        assert!(OrderEvent::decode(&stored("OrderTeleported", 99, data)).is_ok_and(|event| event.is_none()));
     }
 
     #[test]

@@ -42,25 +42,16 @@ impl From<Value> for Json {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::vocabulary::VocabularyEvent;
-    use crate::{EventSet, Metadata, Payload};
+    use crate::EventSet;
+    use crate::orders::{OrderEvent, stored};
 
     #[test]
     fn a_value_keeps_all_its_digits_also_through_an_upcast() {
         let value = r#"[1.10,123456789012345678901234567890,{"b":-0.0,"a":[]}]"#;
-        for (event_type, field) in [("FieldUpdated", "field_path"), ("ItemUpdated", "field_name")] {
-            let data = format!(
-                r#"{{"item_id":"ab9eede9-26b1-4af7-bcf5-3fb793badecd","{field}":"f","old_value":null,"new_value":{value}}}"#
-            );
-            let event = VocabularyEvent::decode(&Payload {
-                aggregate_type: "VocabularyItem".to_owned(),
-                event_type: event_type.to_owned(),
-                event_data: RawValue::from_string(data).expect("JSON"),
-                metadata: Metadata::default(),
-            });
-            let Ok(Some(VocabularyEvent::FieldUpdated(updated))) = event else { panic!("{event:?}") };
-            assert_eq!(serde_json::to_string(&updated.new_value).expect("JSON"), value);
+        for (event_type, field) in [("OrderPlaced", "note"), ("OrderMade", "remark")] {
+            let event = OrderEvent::decode(&stored(event_type, 1, &format!(r#"{{"{field}":{value}}}"#)));
+            let Ok(Some(OrderEvent::Placed(placed))) = event else { panic!("{event:?}") };
+            assert_eq!(serde_json::to_string(&placed.note).expect("JSON"), value);
         }
     }
 }

@@ -4,28 +4,26 @@
 //! carry: the envelope with the data still as JSON. `Recorded<E>` is what a projection folds: the same envelope
 //! with the data decoded into an [`EventSet`] in its newest shape.
 //!
-//! This crate knows neither Postgres nor Pub/Sub. The catalogue (one file per topic) is the part a team replaces
-//! with its own; the rest it keeps.
+//! Which topics and events there are, a program says: this crate knows none of them, and neither Postgres nor Pub/Sub.
 
 mod decode;
 mod id;
 mod json;
 mod metadata;
 mod recorded;
-pub mod topic;
+mod topic;
 mod trace;
-mod upcast;
+pub mod upcast;
 pub mod wire;
 
-pub mod integration;
-pub mod progress;
-pub mod vocabulary;
+#[cfg(test)]
+mod orders;
 
-pub use decode::{DecodeError, EventSet, payload};
+pub use decode::{DecodeError, EventSet, payload, payload_of, upcasted};
 pub use id::{AggregateId, EventId, Position, Version};
 pub use json::{Json, Object};
 pub use metadata::Metadata;
 pub use recorded::{AppendLine, EventLine, NewEvent, Payload, Recorded};
-pub use topic::{TOPICS, Topic};
+pub use topic::Topic;
 pub use trace::is_traceparent;
 pub use upcast::Upcast;

@@ -1,11 +1,13 @@
-//! The topics, and which aggregates speak on which.
+//! A topic, and which aggregates speak on it.
 
 use std::fmt;
 
 /// A Pub/Sub topic with its one subscription. The values are those of the ADR; `deploy/topics.json` repeats them.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Topic {
+    /// The topic's own name, never a resource path.
     pub name: &'static str,
+    /// The aggregates whose events it carries, all of them. An aggregate type speaks on one topic only.
     pub aggregate_types: &'static [&'static str],
     /// The subscription that the topic's workers read.
     pub subscription: &'static str,
@@ -15,33 +17,6 @@ pub struct Topic {
     /// (and then applied) or parked.
     pub adopts_foreign_events: bool,
 }
-
-pub static VOCABULARY: Topic = Topic {
-    name: "vocabulary-events",
-    aggregate_types: &["VocabularyEntry", "VocabularyItem"],
-    subscription: "vocabulary-projection",
-    retention_days: 7,
-    adopts_foreign_events: false,
-};
-
-pub static PROGRESS: Topic = Topic {
-    name: "progress-events",
-    aggregate_types: &["LearningSession", "LearnerMilestone"],
-    subscription: "progress-projection",
-    retention_days: 30,
-    adopts_foreign_events: false,
-};
-
-pub static INTEGRATION: Topic = Topic {
-    name: "integration-events",
-    aggregate_types: &["User"],
-    subscription: "integration-projection",
-    retention_days: 7,
-    adopts_foreign_events: true,
-};
-
-/// All topics there are.
-pub static TOPICS: [&Topic; 3] = [&VOCABULARY, &PROGRESS, &INTEGRATION];
 
 impl Topic {
     /// Seconds a worker has to acknowledge a message.
@@ -56,13 +31,9 @@ impl Topic {
     /// How long dead letters are kept for a person to look at, in days: the longest that Pub/Sub keeps anything.
     pub const DEAD_LETTER_RETENTION_DAYS: u32 = 31;
 
-    pub fn named(name: &str) -> Option<&'static Self> {
-        TOPICS.into_iter().find(|topic| topic.name == name)
-    }
-
-    /// The topic on which this aggregate type speaks. `None`: nobody listens to it, its events stay in the store.
-    pub fn of_aggregate_type(aggregate_type: &str) -> Option<&'static Self> {
-        TOPICS.into_iter().find(|topic| topic.aggregate_types.contains(&aggregate_type))
+    /// Whether the events of such aggregates travel on it.
+    pub fn carries(&self, aggregate_type: &str) -> bool {
+        self.aggregate_types.contains(&aggregate_type)
     }
 
     /// The topic that receives what the broker gave up on; its subscription has the same name.
@@ -74,19 +45,5 @@ impl Topic {
 impl fmt::Display for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_aggregate_type_speaks_on_one_topic_only() {
-        let mut types: Vec<_> = TOPICS.iter().flat_map(|topic| topic.aggregate_types).collect();
-        let all = types.len();
-        types.sort_unstable();
-        types.dedup();
-        assert_eq!(types.len(), all);
     }
 }

@@ -21,8 +21,8 @@ impl Upcast {
     }
 }
 
-/// Gives the value under `old` the name `new`.
-pub(crate) fn rename(data: &mut Object, old: &str, new: &str) {
+/// Gives the value under `old` the name `new`, if there is one.
+pub fn rename(data: &mut Object, old: &str, new: &str) {
     if let Some(value) = data.remove(old) {
         data.insert(new.to_owned(), value);
     }

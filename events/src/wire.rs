@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn an_event_without_its_names_is_none() {
-        let event = r#" ["25b08957-4beb-4caa-a8ea-e86e943080dd","ef005975-efd3-473c-b818-972640025d09","User","UserDeleted",
+        let event = r#" ["25b08957-4beb-4caa-a8ea-e86e943080dd","ef005975-efd3-473c-b818-972640025d09","Order","OrderCancelled",
             1,{},{},"2026-01-05T06:34:32.379Z",3]"#;
         let error = decode(event.as_bytes()).expect_err("an array").to_string();
         assert_eq!(error, "the data is not an event: must be a JSON object");
@@ -162,9 +162,9 @@ mod tests {
             occurred_at: "2026-01-05T06:34:32.379Z".parse().expect("a time"),
             recorded_at: Utc::now(),
             data: Payload {
-                aggregate_type: "User".into(),
-                event_type: "UserEmailUpdated".into(),
-                event_data: RawValue::from_string(r#"{"email":"a@example.org"}"#.into()).expect("JSON"),
+                aggregate_type: "Order".into(),
+                event_type: "OrderPlaced".into(),
+                event_data: RawValue::from_string(r#"{"note":"by post"}"#.into()).expect("JSON"),
                 metadata: Metadata::from([("schema_version", 2.into()), ("traceparent", TRACE.into())]),
             },
         }

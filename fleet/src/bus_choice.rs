@@ -6,7 +6,7 @@ use std::time::Duration;
 use bus::embedded::Embedded;
 use bus::google::Google;
 use bus::{Publisher, Room, Spec, Subscription};
-use events::{TOPICS, Topic};
+use events::Topic;
 
 /// Pulls side by side, each with so many unsettled messages at most, and all of them within a room.
 #[derive(Debug, Clone)]
@@ -50,8 +50,8 @@ impl Bus {
     }
 
     /// Creates what Terraform creates in production: topics, subscriptions, dead letters.
-    pub async fn ensure(&self) -> Result<(), bus::Error> {
-        for topic in TOPICS {
+    pub async fn ensure(&self, topics: &[&Topic]) -> Result<(), bus::Error> {
+        for topic in topics {
             let dead_letter = topic.dead_letter();
             self.ensure_topic(&dead_letter).await?;
             self.ensure_subscription(Spec::new(&dead_letter, &dead_letter)).await?;

@@ -8,7 +8,7 @@ use bus::google::Google;
 use clap::{Args, Parser, Subcommand};
 
 use crate::bus_choice::Bus;
-use crate::{commands, dev, roles, shutdown, telemetry};
+use crate::{Fleet, commands, dev, roles, shutdown, telemetry};
 
 /// A fleet of projection workers: keeps read models equal to the fold of an event store, whatever the bus does.
 #[derive(Debug, Parser)]
@@ -111,25 +111,26 @@ impl Cli {
     ///
     /// # Errors
     /// It did not work; the error is one line that says what to do.
-    pub async fn run(self) -> Result<ExitCode> {
+    pub async fn run(self, fleet: &Fleet) -> Result<ExitCode> {
+        let catalogue = fleet.catalogue();
         let done = |()| ExitCode::SUCCESS;
         match self.command.unwrap_or(Command::Dev(self.dev)) {
-            Command::Dev(options) => dev::run(options, shutdown::signal()?).await.map(done),
+            Command::Dev(options) => dev::run(fleet, options, shutdown::signal()?).await.map(done),
             Command::EventStore(options) => {
                 telemetry::init(&options.log)?;
-                roles::event_store::run(options, shutdown::signal()?).await.map(done)
+                roles::event_store::run(catalogue, options, shutdown::signal()?).await.map(done)
             }
             Command::Worker(options) => {
                 telemetry::init(&options.log)?;
-                roles::worker::run(options, shutdown::signal()?).await.map(done)
+                roles::worker::run(catalogue, options, shutdown::signal()?).await.map(done)
             }
             Command::Admin(options) => {
                 telemetry::init(&options.log)?;
-                roles::admin::run(options, shutdown::signal()?).await.map(done)
+                roles::admin::run(catalogue, options, shutdown::signal()?).await.map(done)
             }
             Command::Migrate(options) => {
                 telemetry::init(&options.log)?;
-                roles::migrate::run(&options).await.map(done)
+                roles::migrate::run(catalogue, &options).await.map(done)
             }
             Command::Import(options) => commands::import::run(options).await,
             Command::Export(options) => commands::export::run(options).await,

@@ -1,11 +1,24 @@
-//! The fleet as one program: it knows all the parts and composes them; no part knows it.
+//! A fleet of projection workers, as a library: a program names its topics and read models, and is the whole command line.
+//!
+//! [`Fleet::builder`] is the door. An author's crate needs no other crate of the fleet: what a topic and a read model are
+//! made of is here as well. The rest of this crate composes the parts (it knows all of them; no part knows it), for those
+//! programs and for hosts that run some of the parts in a process of their own.
 
 pub mod bus_choice;
 pub mod cli;
 pub mod client;
 pub mod commands;
 pub mod dev;
+mod program;
 pub mod roles;
 pub mod serve;
 pub mod shutdown;
 pub mod telemetry;
+
+pub use events::{
+    AggregateId, DecodeError, EventId, EventSet, Json, Metadata, NewEvent, Object, Payload, Position, Recorded, Topic,
+    Upcast, Version, payload, payload_of, upcast, upcasted,
+};
+pub use program::{Builder, Fleet};
+pub use read_model::{AnyProjection, Catalogue, Error, Mistake, Projection, column, testing};
+pub use {chrono, serde, serde_json, sqlx, uuid};

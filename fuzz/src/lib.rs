@@ -4,13 +4,16 @@
 //! the known ones on every run of the tests. It must not know libFuzzer.
 
 use base64::prelude::{BASE64_STANDARD, Engine};
-use events::integration::IntegrationEvent;
-use events::progress::ProgressEvent;
-use events::vocabulary::VocabularyEvent;
-use events::{EventSet, Payload, Position, Recorded, TOPICS, wire};
+use events::{EventSet, Payload, Position, Recorded, Topic, wire};
+use projections::topics::integration::IntegrationEvent;
+use projections::topics::progress::ProgressEvent;
+use projections::topics::vocabulary::VocabularyEvent;
+use projections::topics::{INTEGRATION, PROGRESS, VOCABULARY};
 use serde_json::{Value, json};
 use workers::push;
 use workers::replay::Selection;
+
+static TOPICS: [&Topic; 3] = [&INTEGRATION, &PROGRESS, &VOCABULARY];
 
 /// Stands in seeds where values are: no error may repeat it.
 const SECRET: &str = "s3cr3t";

@@ -15,11 +15,11 @@ use events::{AppendLine, EventId, EventSet, Payload, Position, Recorded, Version
 use flate2::read::GzDecoder;
 use projections::learner_journeys::LearnerJourneys;
 use projections::learner_progress::LearnerProgress;
-use projections::testing::Generation;
 use projections::user_directory::UserDirectory;
 use projections::vocabulary::Vocabulary;
-use projections::{Error, Projection};
 use rand::prelude::*;
+use read_model::testing::Generation;
+use read_model::{Error, Projection};
 use serde_json::Value;
 use sqlx::{Connection, PgConnection};
 
@@ -79,7 +79,8 @@ impl Sample {
     }
 
     fn of<E: EventSet>(&self) -> Result<Vec<Recorded<E>>> {
-        let ours = self.history.iter().filter(|event| E::TOPIC.aggregate_types.contains(&&*event.data.aggregate_type));
+        let ours =
+            self.history.iter().filter(|event| E::TOPICS.iter().any(|topic| topic.carries(&event.data.aggregate_type)));
         ours.filter_map(|event| event.decode().transpose()).map(|event| Ok(event?)).collect()
     }
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use bus::{Delivery, Receipt, Settle};
 use event_store::proto::event_store_client::EventStoreClient;
-use events::topic::{INTEGRATION, PROGRESS};
 use fleet::roles::worker::endpoint;
 use kill_points::hold_at;
+use projections::topics::{INTEGRATION, PROGRESS};
 use prometheus::Registry;
 use rand::Rng;
 use tokio::sync::mpsc;

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use database::Endpoint;
-use events::topic::{INTEGRATION, PROGRESS};
 use events::{DecodeError, Payload, Recorded, Topic};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use projections::{AnyProjection, Folded, Pending, registry};
+use projections::topics::{INTEGRATION, PROGRESS};
 use rand::Rng;
+use read_model::{AnyProjection, Folded, Pending};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tokio::sync::mpsc;
@@ -24,7 +24,7 @@ use workers::{dead_letters, retry};
 use super::answers::{Answers, delivered, worker};
 use crate::harness::parts::{LIMIT, Parts, apply, consistent, line};
 use crate::harness::proxy::{Proxy, Weather};
-use crate::harness::{Database, eventually, full_size};
+use crate::harness::{Database, catalogue, eventually, full_size};
 use crate::oracle::Held;
 use crate::sample::seeded;
 
@@ -191,8 +191,8 @@ impl AnyProjection for Fragile {
     fn tables(&self) -> &'static str {
         self.inner.tables()
     }
-    fn topic(&self) -> &'static Topic {
-        self.inner.topic()
+    fn topics(&self) -> &'static [&'static Topic] {
+        self.inner.topics()
     }
     fn begin(&self) -> Box<dyn Pending> {
         assert!(self.mistake != Mistake::Begin, "out of paint");
@@ -214,7 +214,7 @@ impl Pending for Folding {
         self.inner.fold(event)
     }
 
-    fn write<'a>(self: Box<Self>, db: &'a mut PgConnection) -> BoxFuture<'a, Result<(), projections::Error>> {
+    fn write<'a>(self: Box<Self>, db: &'a mut PgConnection) -> BoxFuture<'a, Result<(), read_model::Error>> {
         async move {
             assert!(!(self.marked && self.mistake == Mistake::Write), "divided by {}", 0);
             self.inner.write(db).await
@@ -224,7 +224,7 @@ impl Pending for Folding {
 }
 
 fn fragile(parts: &Parts, mistake: Mistake) -> Applier {
-    let inner = registry::named("user_directory").unwrap();
+    let inner = catalogue().projection("user_directory").unwrap();
     let projection = Box::leak(Box::new(Fragile { inner, mistake }));
     Applier { projection, ..parts.applier("user_directory").clone() }
 }

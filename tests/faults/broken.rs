@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use events::Position;
-use events::topic::INTEGRATION;
+use projections::topics::INTEGRATION;
 use serde_json::json;
 use sqlx::{Executor, PgPool};
 use tokio_util::sync::CancellationToken;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bus::google::Google;
 use bus::{Chaos, Embedded, Spec};
 use event_store::tail::Head;
-use events::topic::INTEGRATION;
+use projections::topics::INTEGRATION;
 use rand::seq::SliceRandom;
 use serde_json::json;
 use uuid::Uuid;

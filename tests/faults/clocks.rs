@@ -5,9 +5,9 @@ use std::time::Duration;
 use bus::{Delivery, Message, Receipt, Settle};
 use chrono::Utc;
 use event_store::proto::event_store_client::EventStoreClient;
-use events::topic::INTEGRATION;
 use fleet::roles::worker::endpoint;
 use kill_points::hold_at;
+use projections::topics::INTEGRATION;
 use prometheus::Registry;
 use serde_json::{Value, json};
 use sqlx::Executor;
@@ -22,7 +22,7 @@ use workers::resolve::{PATIENCE, Resolver};
 use workers::sweep::Sweep;
 
 use crate::harness::parts::{LIMIT, Parts, line};
-use crate::harness::{Database, Fleet, Process, eventually, full_size};
+use crate::harness::{Database, Fleet, Process, catalogue, eventually, full_size};
 
 struct Nobody;
 
@@ -56,7 +56,7 @@ fn said(event: &Value) -> Delivery {
 fn resolver(fleet: &Fleet, store: &Process) -> Resolver {
     Resolver {
         topic: &INTEGRATION,
-        projections: projections::registry::of_topic(&INTEGRATION).collect(),
+        projections: catalogue().listening_to(&INTEGRATION),
         pool: fleet.database.pool.clone(),
         store: EventStoreClient::new(endpoint(&store.grpc()).unwrap().connect_lazy()),
         metrics: Metrics::register(&Registry::new()).unwrap(),

@@ -6,10 +6,10 @@ use std::time::Duration;
 use bus::Embedded;
 use event_store::relay::Relay;
 use events::Topic;
-use events::topic::INTEGRATION;
 use kill_points::hold_at;
-use projections::{AnyProjection, Pending, registry};
+use projections::topics::INTEGRATION;
 use rand::Rng;
+use read_model::{AnyProjection, Pending};
 use sqlx::Executor;
 use tokio_util::sync::CancellationToken;
 use workers::apply::{self, Applier, Mode};
@@ -17,7 +17,7 @@ use workers::audit::By;
 use workers::replay::{self, NewReplay, Replays, Selection};
 
 use crate::harness::parts::{LIMIT, Parts, apply, consistent};
-use crate::harness::{Database, eventually};
+use crate::harness::{Database, catalogue, eventually};
 use crate::sample::seeded;
 
 async fn cursor(database: &Database) -> i64 {
@@ -197,8 +197,8 @@ impl AnyProjection for Next {
     fn tables(&self) -> &'static str {
         self.0.tables()
     }
-    fn topic(&self) -> &'static Topic {
-        self.0.topic()
+    fn topics(&self) -> &'static [&'static Topic] {
+        self.0.topics()
     }
     fn begin(&self) -> Box<dyn Pending> {
         self.0.begin()
@@ -210,7 +210,7 @@ async fn of_two_versions_of_the_code_only_the_one_that_the_fence_names_writes() 
     let (parts, history) = Parts::with_history(seeded().random(), 400).await;
     let events = parts.events(Default::default()).await;
     let old = parts.applier("user_directory").clone();
-    let next: &'static dyn AnyProjection = Box::leak(Box::new(Next(registry::named("user_directory").unwrap())));
+    let next: &'static dyn AnyProjection = Box::leak(Box::new(Next(catalogue().projection("user_directory").unwrap())));
     let next = Applier { projection: next, ..old.clone() };
 
     let half = &events[..200];

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use bus::{Chaos, Delivery, Message, Receipt, Settle};
 use chrono::Utc;
-use events::topic::INTEGRATION;
+use projections::topics::INTEGRATION;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;

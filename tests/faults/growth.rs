@@ -15,7 +15,7 @@ use workers::operations;
 use workers::replay::{self, NewReplay, Replays, Selection};
 
 use crate::harness::parts::{LIMIT, Parts, line, request};
-use crate::harness::{Database, eventually, full_size};
+use crate::harness::{Database, catalogue, eventually, full_size};
 use crate::plans::{Pool, assert_explained_as, fill};
 use crate::sample::seeded;
 
@@ -171,7 +171,7 @@ async fn a_repair_of_a_long_time_goes_from_its_first_event_to_its_last() {
     let times: Vec<chrono::DateTime<chrono::Utc>> = sqlx::query_scalar(times).fetch_all(pool).await.unwrap();
     let selection = json!({"times": {"from": times[0], "to": times[1]}});
     let selection: Selection = serde_json::from_value(selection).unwrap();
-    let vocabulary = projections::registry::named("vocabulary").unwrap();
+    let vocabulary = catalogue().projection("vocabulary").unwrap();
     let plan = replay::plan(pool, vocabulary, &selection).await.unwrap();
     assert_eq!((plan.first_position, plan.last_position, plan.more), (20_001, 130_000, false));
     assert!(plan.selected > 40_000 && plan.unsettled > 0, "{plan:?}");

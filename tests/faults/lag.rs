@@ -12,7 +12,7 @@ use workers::sweep::Sweep;
 
 use super::growth::{number, user};
 use crate::harness::parts::{LIMIT, Parts};
-use crate::harness::{Database, eventually, full_size};
+use crate::harness::{Database, catalogue, eventually, full_size};
 use crate::plans::fill;
 
 /// Nearly nothing of the store is its topic's, and all of it lies above its settled position.
@@ -31,7 +31,7 @@ async fn the_lag_of_a_rare_topic_is_never_less_than_the_truth_and_comes_to_it() 
     .await;
     assert!(truth > 0);
     // With no time at all, so that it has to remember.
-    let measurer = Measurer::new(database.pool.clone(), projections::registry::all().to_vec()).patience(Duration::ZERO);
+    let measurer = Measurer::new(database.pool.clone(), catalogue().projections().to_vec()).patience(Duration::ZERO);
     let lag = async || {
         let report = measurer.report().await.unwrap();
         report.projections.into_iter().find(|status| status.name == "user_directory").unwrap()
@@ -76,7 +76,7 @@ async fn a_projection_that_cannot_be_measured_takes_no_other_with_it() {
     let report = database.lag().await;
     let unmeasured: Vec<_> = report.unmeasured.iter().map(|failed| failed.name).collect();
     assert_eq!(unmeasured, ["user_directory"], "{:?}", report.unmeasured);
-    assert_eq!(report.projections.len(), projections::registry::all().len() - 1);
+    assert_eq!(report.projections.len(), catalogue().projections().len() - 1);
 
     let registry = Registry::new();
     let metrics = workers::Metrics::register(&registry).unwrap();
@@ -123,7 +123,7 @@ async fn an_event_of_the_future_grows_old_and_nothing_is_younger_than_now() {
         insert into parked_events (id, topic, reason, error, message_id, payload, first_parked_at)
         values (gen_random_uuid(), 'integration-events', 'undecodable', 'no', '1', 'x', now() + interval '1 hour')";
     sqlx::raw_sql(future).execute(&parts.database.pool).await.unwrap();
-    let measurer = Measurer::new(parts.database.pool.clone(), projections::registry::all().to_vec());
+    let measurer = Measurer::new(parts.database.pool.clone(), catalogue().projections().to_vec());
     eventually("its age grows", LIMIT, async || {
         let report = measurer.report().await.unwrap();
         let status = report.projections.into_iter().find(|status| status.name == "user_directory").unwrap();

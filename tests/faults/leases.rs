@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use event_store::relay::Relay;
 use event_store::tail::Head;
-use events::topic::INTEGRATION;
+use projections::topics::INTEGRATION;
 use prometheus::Registry;
 use sqlx::Executor;
 use tokio_util::sync::CancellationToken;

@@ -17,7 +17,7 @@ use crate::harness::client::{append, connect, signed_up};
 use crate::harness::cluster::Cluster;
 use crate::harness::parts::LIMIT;
 use crate::harness::proxy::{Proxy, Weather};
-use crate::harness::{Broker, Database, Fleet, Process, Project, Store, eventually, full_size};
+use crate::harness::{Broker, Database, Fleet, Process, Project, Store, catalogue, eventually, full_size};
 use crate::oracle;
 
 /// By when everybody has noticed. The design says 3.5 s; a busy machine takes longer.
@@ -133,7 +133,7 @@ async fn fail_over(a_is: Before) {
     let a = Cluster::start();
     let b = a.followed();
     let database = Database::existing(&a.url);
-    roles::migrate::migrate(&database.pool).await.unwrap();
+    roles::migrate::migrate(catalogue(), &database.pool).await.unwrap();
     database.pool.close().await;
     let proxy = Proxy::before(&a.url).await;
     let broker = Broker::start(Chaos::new(1)).await;
@@ -228,7 +228,7 @@ async fn a_primary_that_has_fallen_silent_holds_up_nobody_once_it_has_a_successo
 async fn while_there_is_no_primary_nothing_is_ready_measured_or_read_and_nothing_is_parked() {
     let a = Cluster::start();
     let database = Database::existing(&a.url);
-    roles::migrate::migrate(&database.pool).await.unwrap();
+    roles::migrate::migrate(catalogue(), &database.pool).await.unwrap();
     let fleet = Fleet { database, project: Project::of(&Broker::start(Chaos::new(1)).await) };
     let store = fleet.event_store().await;
     let worker = fleet.worker("integration-events", &store).await;

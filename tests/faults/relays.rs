@@ -9,9 +9,9 @@ use bus::{Blame, Embedded, Message, PublishError, Publisher, Spec, Subscription}
 use event_store::relay::Relay;
 use event_store::tail::Head;
 use events::AppendLine;
-use events::topic::INTEGRATION;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use projections::topics::INTEGRATION;
 use prometheus::Registry;
 use serde_json::json;
 use tokio::task::JoinHandle;

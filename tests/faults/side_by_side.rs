@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use events::topic::PROGRESS;
+use projections::topics::PROGRESS;
 use rand::Rng;
 use sqlx::{AssertSqlSafe, Executor};
 use tokio_util::sync::CancellationToken;

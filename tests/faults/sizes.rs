@@ -1,7 +1,7 @@
 //! What comes at once, in bytes: a worker and an event store of 512 MiB get through whatever is legal.
 //!
 //! ```sh
-//! FLEET_FULL_SIZE=1 cargo test -p fleet --test fleet -- sizes --nocapture
+//! FLEET_FULL_SIZE=1 cargo test -p projections --test fleet -- sizes --nocapture
 //! ```
 
 use std::fs;
@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use bus::{Chaos, Delivery, Embedded, Message, Publisher, Room, Spec, Subscription};
 use event_store::proto::ReadAggregateRequest;
 use event_store::read::Filter;
-use events::topic::INTEGRATION;
 use events::{Payload, Recorded};
+use projections::topics::INTEGRATION;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;

@@ -1,8 +1,8 @@
 //! What is too much for one transaction goes on with less: repairs, redrives, and what a batch of messages speaks of.
 
 use event_store::read::BUDGET;
-use events::topic::INTEGRATION;
 use events::{EventId, Position};
+use projections::topics::INTEGRATION;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Executor};
 use tokio_util::sync::CancellationToken;

@@ -8,7 +8,7 @@ use workers::lag::Measurer;
 
 use super::growth::{number, user};
 use crate::harness::parts::{LIMIT, Parts};
-use crate::harness::{Database, eventually, full_size};
+use crate::harness::{Database, catalogue, eventually, full_size};
 
 /// A transaction with a snapshot, of a program with this name, until it is dropped.
 async fn snapshot(database: &Database, name: &str) -> sqlx::PgConnection {
@@ -115,7 +115,7 @@ async fn a_snapshot_that_is_open_elsewhere_makes_forgetting_ids_no_slower() {
 #[tokio::test]
 async fn who_holds_the_oldest_snapshot_is_named_with_its_pid() {
     let database = Database::new().await;
-    let measurer = Measurer::new(database.pool.clone(), projections::registry::all().to_vec());
+    let measurer = Measurer::new(database.pool.clone(), catalogue().projections().to_vec());
     let mut open = snapshot(&database, "forgotten in a terminal").await;
     let pid: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut open).await.unwrap();
     eventually("it is named", LIMIT, async || {

@@ -6,9 +6,9 @@ use std::time::Duration;
 use bus::{Chaos, Delivery, Receipt, Settle};
 use chrono::Utc;
 use events::Position;
-use events::topic::{PROGRESS, VOCABULARY};
 use fleet::roles;
 use kill_points::kill_at;
+use projections::topics::{PROGRESS, VOCABULARY};
 use rand::Rng;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,7 @@ use workers::replay::{self, NewReplay, Replays, Selection};
 use super::answers::{delivered_to, worker};
 use crate::harness::cluster::Cluster;
 use crate::harness::parts::{LIMIT, Parts, consistent, line};
-use crate::harness::{Broker, Database, Fleet, Project, eventually};
+use crate::harness::{Broker, Database, Fleet, Project, catalogue, eventually};
 use crate::histories::History;
 use crate::oracle::Held;
 use crate::sample::{message, seeded};
@@ -30,7 +30,7 @@ use crate::sample::{message, seeded};
 async fn a_standby_is_refused_because_what_it_shows_may_be_old() {
     let cluster = Cluster::start();
     let database = Database::existing(&cluster.url);
-    roles::migrate::migrate(&database.pool).await.unwrap();
+    roles::migrate::migrate(catalogue(), &database.pool).await.unwrap();
     database.pool.close().await;
     cluster.become_standby();
     let fleet =
@@ -117,7 +117,7 @@ async fn wrong_clocks_of_writers_and_of_the_bus_change_neither_order_nor_lag() {
         attempt: None,
         receipt: Receipt::new(Nobody),
     });
-    delivered_to(worker(&parts, &events::topic::INTEGRATION), deliveries.collect()).await;
+    delivered_to(worker(&parts, &projections::topics::INTEGRATION), deliveries.collect()).await;
     parts.converge(&Held::default()).await;
     assert!(lag(parts.database.lag().await).abs() < f64::EPSILON);
 }

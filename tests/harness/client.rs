@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::{Process, eventually};
 
 /// The sample history, as `fleet dev` loads it.
-pub static SAMPLE: &[u8] = include_bytes!("../../fleet/sample/history.ndjson.gz");
+pub static SAMPLE: &[u8] = include_bytes!("../../projections/sample/history.ndjson.gz");
 
 /// How many events it has.
 pub const SAMPLE_EVENTS: i64 = 22_496;

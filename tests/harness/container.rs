@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Command, CommandFactory};
+use clap::{ArgMatches, Command};
 use serde_json::Value;
 
 use super::{Builder, Database, Process};
@@ -33,7 +33,7 @@ pub enum Probe {
 
 /// The command line, with all that is flattened into it.
 pub fn command_line() -> Command {
-    let mut command = fleet::cli::Cli::command();
+    let mut command = projections::program().build().unwrap().command();
     command.build();
     command
 }
@@ -127,10 +127,10 @@ impl Container {
     }
 
     /// The topic that it works on, if it is a worker.
-    pub fn topic(&self) -> Option<&'static str> {
+    pub fn topic(&self) -> Option<String> {
         let matches = self.parsed();
         let (_, matches) = matches.subcommand()?;
-        matches.try_get_one::<&'static events::Topic>("topic").ok().flatten().map(|topic| topic.name)
+        matches.try_get_one::<String>("topic").ok().flatten().cloned()
     }
 
     /// What the program makes of arguments and environment; fails where it would refuse to start, where no role knows a
@@ -157,7 +157,7 @@ impl Container {
                 (false, _) => panic!("{}: {name} is true or false, not {value}", self.of),
             }
         }
-        let matches = fleet::cli::Cli::command().try_get_matches_from(line);
+        let matches = projections::program().build().unwrap().command().try_get_matches_from(line);
         matches.unwrap_or_else(|error| panic!("{}: {error}", self.of))
     }
 

@@ -5,13 +5,12 @@ use std::time::Duration;
 use events::Position;
 use fleet::roles;
 use local_servers::{Place, Postgres};
-use projections::registry;
 use sqlx::PgPool;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 use workers::lag::{self, Report};
 
-use super::eventually;
+use super::{catalogue, eventually};
 
 pub struct Database {
     pub url: String,
@@ -31,7 +30,7 @@ async fn cluster() -> &'static Cluster {
         let template = unique("template");
         let url = postgres.create_database(&template, None).await.unwrap();
         let pool = roles::pool(&url, 2).unwrap();
-        roles::migrate::migrate(&pool).await.unwrap();
+        roles::migrate::migrate(catalogue(), &pool).await.unwrap();
         // A template is copied only while nobody is connected to it.
         pool.close().await;
         Cluster { postgres, template }
@@ -98,7 +97,7 @@ impl Database {
     }
 
     pub async fn lag(&self) -> Report {
-        lag::report(&self.pool, registry::all()).await.unwrap()
+        lag::report(&self.pool, catalogue().projections()).await.unwrap()
     }
 
     /// Waits until every projection has settled the whole store, which must reach `head`.

@@ -16,6 +16,7 @@ pub mod proxy;
 pub mod terraform;
 
 use std::future::Future;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use bus::Spec;
@@ -23,6 +24,7 @@ use bus::google::Google;
 use events::Topic;
 use fleet::bus_choice::Bus;
 use local_servers::{Emulator, Place};
+use read_model::Catalogue;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
@@ -32,6 +34,13 @@ pub use client::Store;
 pub use database::Database;
 pub use process::{Builder, Process};
 use serde_json::Value;
+
+/// The topics and read models of the sample.
+pub fn catalogue() -> &'static Catalogue {
+    static CATALOGUE: LazyLock<Catalogue> =
+        LazyLock::new(|| projections::program().build().unwrap().catalogue().clone());
+    &CATALOGUE
+}
 
 pub fn full_size() -> bool {
     std::env::var_os("FLEET_FULL_SIZE").is_some()
@@ -104,7 +113,7 @@ impl Project {
 
     async fn on(emulator: String, own: Option<Emulator>) -> Self {
         let project = Self::empty(emulator, own);
-        project.bus().ensure().await.unwrap();
+        project.bus().ensure(catalogue().topics()).await.unwrap();
         project
     }
 
@@ -204,7 +213,7 @@ impl Fleet {
 
     pub async fn workers(&self, store: &Process) -> Vec<Process> {
         let mut workers = Vec::new();
-        for topic in events::TOPICS {
+        for &topic in catalogue().topics() {
             workers.push(self.worker(topic.name, store).await);
         }
         workers

@@ -10,7 +10,6 @@ use event_store::tail::Head;
 use event_store::validate::printed;
 use events::{AggregateId, AppendLine, EventId, NewEvent, Position, Version};
 use fleet::roles;
-use projections::registry;
 use prometheus::Registry;
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -22,7 +21,7 @@ use workers::apply::{self, Applier, Mode, Tally};
 use workers::sweep::Sweep;
 use workers::verdict::Event;
 
-use super::Database;
+use super::{Database, catalogue};
 use crate::histories::History;
 use crate::oracle::{self, Held};
 
@@ -32,7 +31,7 @@ pub const LIMIT: Duration = Duration::from_secs(120);
 pub struct Parts {
     pub database: Database,
     pub appender: Appender,
-    /// Of all projections, in the registry's order.
+    /// Of all projections, in the catalogue's order.
     pub appliers: Vec<Applier>,
 }
 
@@ -49,7 +48,7 @@ impl Parts {
         let metrics = Metrics::register(&registry).unwrap();
         let pool = roles::applying_pool(url, 12).unwrap();
         let applier = |projection: &&'static _| Applier::new(*projection, pool.clone(), metrics.clone());
-        let appliers = registry::all().iter().map(applier).collect();
+        let appliers = catalogue().projections().iter().map(applier).collect();
         let config = Config::new(database::options(url).unwrap());
         let (appender, _) = Appender::start(config, Head::default(), StoreMetrics::register(&registry).unwrap());
         Self { database, appender, appliers }
@@ -144,7 +143,7 @@ pub async fn consistent(pool: &PgPool) {
     loop {
         let mut held = Held::default();
         for (projection, aggregate, version) in &before {
-            held.after(registry::named(projection).unwrap().name(), *aggregate, (*version).into());
+            held.after(catalogue().projection(projection).unwrap().name(), *aggregate, (*version).into());
         }
         let holds = oracle::holds(pool, &held).await;
         let after = applied(pool).await;

@@ -2,7 +2,7 @@
 
 use bus::Publisher;
 use event_store::proto::NewEvent;
-use events::topic::INTEGRATION;
+use projections::topics::INTEGRATION;
 use sqlx::PgPool;
 use tonic::Code;
 use uuid::Uuid;

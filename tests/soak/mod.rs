@@ -1,7 +1,7 @@
 //! Everything goes wrong at once, for as long as is wanted.
 //!
 //! ```sh
-//! FLEET_SOAK_EVENTS=200000 FLEET_SOAK_SEEDS=10 cargo test --release -p fleet --test fleet -- soak --nocapture
+//! FLEET_SOAK_EVENTS=200000 FLEET_SOAK_SEEDS=10 cargo test --release -p projections --test fleet -- soak --nocapture
 //! ```
 
 mod bombs;
@@ -21,7 +21,7 @@ use rand::{Rng, SeedableRng};
 use uuid::Uuid;
 
 use crate::harness::parts::consistent;
-use crate::harness::{Broker, Database, Fleet, Process, Project, eventually};
+use crate::harness::{Broker, Database, Fleet, Process, Project, catalogue, eventually};
 use crate::histories::History;
 use crate::oracle;
 use crate::sample::seeded;
@@ -116,7 +116,7 @@ impl Soak {
     async fn start(seed: u64) -> Self {
         let servers = Servers::start().await;
         let database = Database::existing(servers.url());
-        roles::migrate::migrate(&database.pool).await.unwrap();
+        roles::migrate::migrate(catalogue(), &database.pool).await.unwrap();
         let chaos = Chaos { duplicate: 9, shuffle: 5_000, lose: 0.05, lose_acks: 0.05, ..Chaos::new(seed) };
         let broker = Broker::start(chaos).await;
         let fleet = Fleet { database, project: Project::of(&broker) };
@@ -131,7 +131,7 @@ impl Soak {
             Harm::KillWorker => {
                 let which = self.rng.random_range(0..self.workers.len());
                 self.workers[which].kill();
-                self.workers[which] = self.fleet.worker(::events::TOPICS[which].name, &self.stores[0]).await;
+                self.workers[which] = self.fleet.worker(catalogue().topics()[which].name, &self.stores[0]).await;
             }
             Harm::KillStore => {
                 let which = self.rng.random_range(0..self.stores.len());

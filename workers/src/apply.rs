@@ -16,7 +16,7 @@ use event_store::read;
 use events::{AggregateId, EventId, Topic};
 use futures::FutureExt;
 use kill_points::kill_point;
-use projections::{AnyProjection, Folded, Pending};
+use read_model::{AnyProjection, Folded, Pending};
 use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::fence::{self, Fence};
@@ -106,10 +106,10 @@ impl From<fence::Error> for Error {
     }
 }
 
-impl From<projections::Error> for Error {
-    fn from(error: projections::Error) -> Self {
+impl From<read_model::Error> for Error {
+    fn from(error: read_model::Error) -> Self {
         match error {
-            projections::Error::Database(error) => Self::Write(error),
+            read_model::Error::Database(error) => Self::Write(error),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! row, with a share lock, in the transaction in which it writes, so that a promote, which changes the row, comes
 //! before or after that transaction and never in the middle.
 
-use projections::AnyProjection;
+use read_model::AnyProjection;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +84,7 @@ pub async fn establish(db: &mut PgConnection, projection: &dyn AnyProjection) ->
         sqlx::query!("insert into projection_progress (projection, generation) values ($1, 1)", name)
             .execute(&mut *tx)
             .await?;
-        // Name and tables come from the registry, which is code, never from outside.
+        // Name and tables come from the catalogue, which is code, never from outside.
         let create = format!("create schema {name}; set local search_path to {name}, public; {}", projection.tables());
         sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut *tx).await?;
     }

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use events::{Payload, Recorded};
-use projections::{Folded, Pending};
+use read_model::{Folded, Pending};
 
 use crate::park::Reason;
 use crate::part::said;

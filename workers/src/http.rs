@@ -14,8 +14,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use database::primary::Seen;
 use database::{MIGRATE, Migrations, Primary};
-use projections::AnyProjection;
 use prometheus::{Registry, TextEncoder};
+use read_model::AnyProjection;
 use sqlx::PgPool;
 use tokio::time::timeout;
 

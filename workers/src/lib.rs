@@ -31,6 +31,8 @@ pub mod worker;
 mod fold;
 mod lanes;
 mod metrics;
+#[cfg(test)]
+mod orders;
 
 pub use metrics::Metrics;
 

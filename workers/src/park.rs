@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use bus::{Delivery, Message};
 use events::{AggregateId, Payload, Recorded, Topic, wire};
-use projections::AnyProjection;
+use read_model::AnyProjection;
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};

@@ -13,7 +13,7 @@ use event_store::proto::{AppendEventsRequest, NewEvent};
 use event_store::read;
 use events::{AggregateId, EventId, Payload, Recorded, Topic, wire};
 use kill_points::kill_point;
-use projections::AnyProjection;
+use read_model::AnyProjection;
 use sqlx::PgPool;
 use tonic::Code;
 use tonic::transport::Channel;

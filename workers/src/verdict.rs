@@ -135,8 +135,8 @@ pub(crate) mod tests {
             occurred_at: Utc::now(),
             recorded_at: Utc::now(),
             data: Payload {
-                aggregate_type: "User".into(),
-                event_type: "UserDeleted".into(),
+                aggregate_type: "Order".into(),
+                event_type: "OrderCancelled".into(),
                 event_data: RawValue::from_string("{}".into()).expect("JSON"),
                 metadata: Metadata::default(),
             },

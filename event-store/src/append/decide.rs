@@ -108,12 +108,12 @@ mod tests {
     fn append(aggregate: u128, expected: Option<i32>) -> Append {
         Append {
             aggregate_id: AggregateId(Uuid::from_u128(aggregate)),
-            aggregate_type: "User".into(),
+            aggregate_type: "Order".into(),
             expected_version: expected.map(Version),
             idempotency_key: None,
             events: vec![NewEvent {
                 event_id: EventId::generate(),
-                event_type: "UserDeleted".into(),
+                event_type: "OrderCancelled".into(),
                 event_data: "{}".into(),
                 metadata: "{}".into(),
                 occurred_at: Utc::now(),

@@ -183,22 +183,22 @@ mod tests {
     fn requests() -> Vec<(&'static str, [u8; 32])> {
         let id = |id| AggregateId(Uuid::from_u128(id));
         let said = || Said { event_id: None, event_type: "Named", event_data: "{}", metadata: "{}", occurred_at: None };
-        let event = |event: Said<'_>| Append::digest(id(1), "User", None, &[event]);
+        let event = |event: Said<'_>| Append::digest(id(1), "Order", None, &[event]);
         let brought = Some(EventId(Uuid::nil()));
         let time = Some(chrono::DateTime::UNIX_EPOCH + chrono::Duration::seconds(1));
         vec![
             ("as it is", event(said())),
-            ("aggregate id", Append::digest(id(2), "User", None, &[said()])),
-            ("aggregate type", Append::digest(id(1), "Users", None, &[said()])),
-            ("expected version", Append::digest(id(1), "User", Some(Version(0)), &[said()])),
-            ("another expected version", Append::digest(id(1), "User", Some(Version(1)), &[said()])),
+            ("aggregate id", Append::digest(id(2), "Order", None, &[said()])),
+            ("aggregate type", Append::digest(id(1), "Orders", None, &[said()])),
+            ("expected version", Append::digest(id(1), "Order", Some(Version(0)), &[said()])),
+            ("another expected version", Append::digest(id(1), "Order", Some(Version(1)), &[said()])),
             ("event id", event(Said { event_id: brought, ..said() })),
             ("event type", event(Said { event_type: "Renamed", ..said() })),
             ("event data", event(Said { event_data: r#"{"a":1}"#, ..said() })),
             ("metadata", event(Said { metadata: r#"{"a":1}"#, ..said() })),
             ("time", event(Said { occurred_at: time, ..said() })),
-            ("no event", Append::digest(id(1), "User", None, &[])),
-            ("an event twice", Append::digest(id(1), "User", None, &[said(), said()])),
+            ("no event", Append::digest(id(1), "Order", None, &[])),
+            ("an event twice", Append::digest(id(1), "Order", None, &[said(), said()])),
             ("type and data moved", event(Said { event_type: "Named{", event_data: "}", ..said() })),
             ("data and metadata moved", event(Said { event_data: "{}{", metadata: "}", ..said() })),
             ("all in the data", event(Said { event_data: "{}{}", metadata: "", ..said() })),

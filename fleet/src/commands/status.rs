@@ -105,12 +105,12 @@ mod tests {
     fn a_table_has_a_line_for_each_projection() {
         let report = serde_json::json!({
             "store": {"head_position": 7, "oldest_snapshot": {"seconds": 1200.0, "kind": "session", "pid": 42, "name": "psql"}},
-            "projections": [{"name": "vocabulary", "topic": "vocabulary-events", "state": "running",
+            "projections": [{"name": "orders", "topic": "order-events", "state": "running",
                 "lag_events": 2, "lag_seconds": 1.5, "settled_position": 5, "parked": 0, "held_aggregates": 0}],
         });
         let table = table(&report);
         assert!(table.contains("store head 7"));
         assert!(table.contains(r#"open for 20 min: session "psql", pid 42"#), "{table}");
-        assert!(table.lines().any(|line| line.starts_with("vocabulary ") && line.contains("1.5 s")));
+        assert!(table.lines().any(|line| line.starts_with("orders ") && line.contains("1.5 s")));
     }
 }

@@ -6,20 +6,20 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use projections::registry;
+use read_model::Catalogue;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use workers::lag::{self, Status};
 
 /// On a terminal the lines stay in their place; elsewhere they are printed when something has changed.
-pub async fn show(pool: PgPool, stop: CancellationToken) -> Result<()> {
+pub async fn show(pool: PgPool, catalogue: Catalogue, stop: CancellationToken) -> Result<()> {
     let terminal = io::stdout().is_terminal();
     let lines = MultiProgress::new();
     let mut bars: HashMap<&str, ProgressBar> = HashMap::new();
     let mut before: HashMap<&str, (Instant, i64, String)> = HashMap::new();
     let mut tick = tokio::time::interval(Duration::from_secs(if terminal { 1 } else { 2 }));
     while stop.run_until_cancelled(tick.tick()).await.is_some() {
-        let Ok(report) = lag::report(&pool, registry::all()).await else { continue };
+        let Ok(report) = lag::report(&pool, catalogue.projections()).await else { continue };
         for status in &report.projections {
             let now = Instant::now();
             let last = before.get(status.name);

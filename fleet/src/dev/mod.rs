@@ -14,9 +14,7 @@ use bus::google::Google;
 use clap::{Args, ValueEnum};
 use database::Endpoint;
 use event_store::tail::Head;
-use events::TOPICS;
 use local_servers::{DataDir, Emulator, Place, Postgres};
-use projections::registry;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -30,7 +28,7 @@ use crate::bus_choice::{Bus, Pull};
 use crate::roles::event_store::EventStore;
 use crate::roles::worker::TopicWorker;
 use crate::roles::{self, migrate};
-use crate::{cli, client, serve, telemetry};
+use crate::{Fleet, cli, client, serve, telemetry};
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -75,7 +73,7 @@ pub enum BusKind {
     Embedded,
 }
 
-pub async fn run(options: Options, stop: CancellationToken) -> Result<()> {
+pub async fn run(fleet: &Fleet, options: Options, stop: CancellationToken) -> Result<()> {
     telemetry::init(&cli::Log { log: options.log.clone(), log_format: options.log_format })?;
     let data_dir = DataDir::lock(&options.data_dir)?;
     let place = Place::DataDir(&data_dir);
@@ -93,7 +91,7 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<()> {
     let Some(started) = stop.run_until_cancelled(starting).await else { return Ok(()) };
     let (postgres, bus, emulator) = started?;
 
-    let dev = Dev { options: &options, postgres: &postgres, bus, grpc_address: grpc_address.to_string() };
+    let dev = Dev { fleet, options: &options, postgres: &postgres, bus, grpc_address: grpc_address.to_string() };
     let file = file::DevFile {
         database_url: postgres.url(),
         grpc: &dev.grpc_address,
@@ -154,6 +152,7 @@ async fn choose_bus(options: &Options, place: Place<'_>) -> Result<(Bus, Option<
 }
 
 struct Dev<'a> {
+    fleet: &'a Fleet,
     options: &'a Options,
     postgres: &'a Postgres,
     bus: Bus,
@@ -172,8 +171,9 @@ impl Dev<'_> {
         let url = self.postgres.url();
         let endpoint = roles::endpoint(url)?;
         let pool = endpoint.reading(20);
-        migrate::migrate(&pool).await?;
-        self.bus.ensure().await.context("creating topics and subscriptions")?;
+        let catalogue = self.fleet.catalogue();
+        migrate::migrate(catalogue, &pool).await?;
+        self.bus.ensure(catalogue.topics()).await.context("creating topics and subscriptions")?;
 
         let mut parts = JoinSet::new();
         let head = Head::default();
@@ -186,15 +186,14 @@ impl Dev<'_> {
             head: head.clone(),
             registry: registry.clone(),
             grpc,
-            bus: Some(self.bus.clone()),
+            relays: Some((self.bus.clone(), catalogue.topics().to_vec())),
         }
         .spawn(&mut parts, stop)?;
         self.spawn_workers(&endpoint, &head, &metrics, &mut parts, stop)?;
 
-        let projections = registry::all().to_vec();
         let health = Health::new(pool.clone(), endpoint.primary.clone(), migrate::migrations(), registry);
-        let health = health.with_lag(metrics, projections.clone());
-        let admin = admin::router(Admin::new(pool.clone(), projections));
+        let health = health.with_lag(metrics, catalogue.projections().to_vec());
+        let admin = admin::router(Admin::new(pool.clone(), catalogue.clone()));
         let router = http::router(health).merge(http::guarded(admin, endpoint.primary));
         roles::spawn(&mut parts, "HTTP", stop, serve::http(http, router, stop.clone()));
 
@@ -204,13 +203,13 @@ impl Dev<'_> {
         println!("data      {}", data_dir.path().display());
 
         let showing = stop.child_token();
-        if !self.options.no_sample {
-            let loading = sample::load_once(&pool, data_dir, &self.grpc_address);
+        if let Some(history) = self.fleet.sample().filter(|_| !self.options.no_sample) {
+            let loading = sample::load_once(history, &pool, data_dir, &self.grpc_address);
             if let Some(loaded) = stop.run_until_cancelled(loading).await {
                 loaded?;
             }
         }
-        roles::spawn(&mut parts, "the live lines", stop, live::show(pool, showing));
+        roles::spawn(&mut parts, "the live lines", stop, live::show(pool, catalogue.clone(), showing));
         roles::wait(parts, stop.clone()).await
     }
 
@@ -223,14 +222,15 @@ impl Dev<'_> {
         stop: &CancellationToken,
     ) -> Result<()> {
         let pool = endpoint.applying(20);
-        for topic in TOPICS {
+        let catalogue = self.fleet.catalogue();
+        for &topic in catalogue.topics() {
             let (sender, deliveries) = mpsc::channel(BATCH);
             let room = Room::new(MAX_OUTSTANDING_BYTES);
             let live = self.bus.subscription(topic, Pull { streams: 8, max_outstanding: 1000, room: room.clone() });
             let subscriptions = vec![live, self.bus.dead_letters(topic, room)];
             let worker = TopicWorker {
                 topic,
-                projections: registry::of_topic(topic).collect(),
+                projections: catalogue.listening_to(topic),
                 pool: pool.clone(),
                 head: head.clone(),
                 metrics: metrics.clone(),

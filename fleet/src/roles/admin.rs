@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use clap::Args;
-use projections::registry;
+use read_model::Catalogue;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use workers::Metrics;
@@ -22,19 +22,18 @@ pub struct Options {
     pub log: cli::Log,
 }
 
-pub async fn run(options: Options, stop: CancellationToken) -> Result<()> {
+pub async fn run(catalogue: &Catalogue, options: Options, stop: CancellationToken) -> Result<()> {
     let endpoint = super::endpoint(&options.database.database_url)?;
     let connections = options.database.max_connections;
     let pool = endpoint.reading(connections);
     let registry = super::registry("admin")?;
     let metrics = Metrics::register(&registry).context("registering metrics")?;
     metrics.register_lag(&registry).context("registering metrics")?;
-    let projections = registry::all().to_vec();
     let (listener, address) = serve::bind(&options.http.listen, "--http").await?;
 
     let health = Health::new(pool.clone(), endpoint.primary.clone(), migrate::migrations(), registry);
-    let health = health.with_lag(metrics, projections.clone());
-    let admin = http::guarded(admin::router(Admin::new(pool, projections)), endpoint.primary.clone());
+    let health = health.with_lag(metrics, catalogue.projections().to_vec());
+    let admin = http::guarded(admin::router(Admin::new(pool, catalogue.clone())), endpoint.primary.clone());
     let router = http::router(health).merge(admin);
     let mut parts = JoinSet::new();
     super::refuse_pooler(&endpoint, connections + 1, &mut parts, &stop).await?;

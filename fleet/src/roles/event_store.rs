@@ -10,9 +10,10 @@ use event_store::append::{self, Appender};
 use event_store::relay::Relay;
 use event_store::service::Service;
 use event_store::tail::Head;
-use events::TOPICS;
+use events::Topic;
 use futures::FutureExt;
 use prometheus::Registry;
+use read_model::Catalogue;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -41,7 +42,7 @@ pub struct Options {
     pub no_relay: bool,
 }
 
-pub async fn run(options: Options, stop: CancellationToken) -> Result<()> {
+pub async fn run(catalogue: &Catalogue, options: Options, stop: CancellationToken) -> Result<()> {
     let endpoint = super::endpoint(&options.database.database_url)?;
     let connections = options.database.max_connections;
     // One is the listener's.
@@ -49,7 +50,7 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<()> {
     let registry = super::registry("event-store")?;
     let (grpc, grpc_address) = serve::bind(&options.grpc, "--grpc").await?;
     let (listener, http_address) = serve::bind(&options.http.listen, "--http").await?;
-    let bus = (!options.no_relay).then(|| options.pubsub.bus());
+    let relays = (!options.no_relay).then(|| (options.pubsub.bus(), catalogue.topics().to_vec()));
 
     let mut parts = JoinSet::new();
     // One for writing, one for the watch.
@@ -57,7 +58,7 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<()> {
     let health = Health::new(pool.clone(), endpoint.primary.clone(), migrate::migrations(), registry.clone());
     spawn(&mut parts, "HTTP", &stop, serve::http(listener, http::router(health), stop.clone()));
     let head = Head::default();
-    EventStore { endpoint, pool, head, registry, grpc, bus }.spawn(&mut parts, &stop)?;
+    EventStore { endpoint, pool, head, registry, grpc, relays }.spawn(&mut parts, &stop)?;
 
     tracing::info!(grpc = %grpc_address, http = %http_address, relay = !options.no_relay, "event store: serving");
     super::wait(parts, stop).await
@@ -70,13 +71,13 @@ pub struct EventStore {
     pub head: Head,
     pub registry: Registry,
     pub grpc: TcpListener,
-    /// `None`: no relay.
-    pub bus: Option<Bus>,
+    /// The topics that are relayed, and to where; `None`: no relay.
+    pub relays: Option<(Bus, Vec<&'static Topic>)>,
 }
 
 impl EventStore {
     pub fn spawn(self, parts: &mut JoinSet<Result<()>>, stop: &CancellationToken) -> Result<()> {
-        let Self { endpoint, pool, head, registry, grpc, bus } = self;
+        let Self { endpoint, pool, head, registry, grpc, relays } = self;
         let metrics = Metrics::register(&registry).context("registering metrics")?;
         let Endpoint { options, primary } = endpoint;
         let config = append::Config { primary: primary.clone(), ..append::Config::new(options) };
@@ -97,8 +98,8 @@ impl EventStore {
         spawn(parts, "announcing appends", stop, announcing.map(Ok::<_, Infallible>));
         let listening = head.clone().listen(pool.clone(), stop.clone());
         spawn(parts, "listening to appends", stop, listening.map(Ok::<_, Infallible>));
-        for topic in TOPICS {
-            let Some(bus) = &bus else { break };
+        let Some((bus, topics)) = relays else { return Ok(()) };
+        for topic in topics {
             let relay = Relay {
                 topic,
                 publisher: bus.publisher(topic),

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use clap::Args;
 use database::Migrations;
+use read_model::Catalogue;
 use sqlx::{Connection, PgConnection, PgPool};
 use workers::fence;
 
@@ -20,9 +21,9 @@ pub struct Options {
     pub log: cli::Log,
 }
 
-pub async fn run(options: &Options) -> Result<()> {
+pub async fn run(catalogue: &Catalogue, options: &Options) -> Result<()> {
     let pool = super::endpoint(&options.database_url)?.reading(2);
-    let done = migrate(&pool).await?;
+    let done = migrate(catalogue, &pool).await?;
     for step in &done {
         tracing::info!("done: {step}");
     }
@@ -38,17 +39,17 @@ pub fn migrations() -> Migrations {
 }
 
 /// The tables of the event store, of the workers, and of each projection; what was done, a line each.
-pub async fn migrate(pool: &PgPool) -> Result<Vec<String>> {
+pub async fn migrate(catalogue: &Catalogue, pool: &PgPool) -> Result<Vec<String>> {
     // A connection of its own: it has no time limits, and ends with its lock.
     let mut connection = pool.acquire().await.map_err(database::migrations::Error::from)?.detach();
-    let done = migrations().run(&mut connection, establish).await?;
+    let done = migrations().run(&mut connection, async |connection| establish(catalogue, connection).await).await?;
     connection.close().await.context("saying goodbye to the database")?;
     Ok(done)
 }
 
-async fn establish(connection: &mut PgConnection) -> Result<Vec<String>> {
+async fn establish(catalogue: &Catalogue, connection: &mut PgConnection) -> Result<Vec<String>> {
     let mut done = Vec::new();
-    for projection in projections::registry::all() {
+    for projection in catalogue.projections() {
         let name = projection.name();
         let established = fence::establish(connection, *projection).await;
         if established.with_context(|| format!("establishing projection {name}"))? {

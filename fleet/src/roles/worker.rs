@@ -12,7 +12,7 @@ use event_store::proto::event_store_client::EventStoreClient;
 use event_store::tail::Head;
 use events::Topic;
 use futures::FutureExt;
-use projections::{AnyProjection, registry};
+use read_model::{AnyProjection, Catalogue};
 use sqlx::PgPool;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -35,9 +35,9 @@ const JWKS: &str = "https://www.googleapis.com/oauth2/v3/certs";
 
 #[derive(Debug, Args)]
 pub struct Options {
-    /// The topic whose events are applied.
-    #[arg(long, env = "FLEET_TOPIC", value_parser = parse_topic)]
-    pub topic: &'static Topic,
+    /// The topic whose events are applied. The program knows which there are.
+    #[arg(long, env = "FLEET_TOPIC")]
+    pub topic: String,
     #[command(flatten)]
     pub database: cli::Database,
     #[command(flatten)]
@@ -84,13 +84,6 @@ pub enum DeliveryMode {
     Push,
 }
 
-fn parse_topic(name: &str) -> Result<&'static Topic, String> {
-    Topic::named(name).ok_or_else(|| {
-        let names: Vec<_> = events::TOPICS.iter().map(|topic| topic.name).collect();
-        format!("there is no topic {name:?}, only {}", names.join(", "))
-    })
-}
-
 fn parse_seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.0..=86_400.0).contains(&seconds) => Ok(seconds),
@@ -106,8 +99,8 @@ fn parse_bytes(text: &str) -> Result<usize, String> {
     }
 }
 
-pub async fn run(options: Options, stop: CancellationToken) -> Result<()> {
-    let topic = options.topic;
+pub async fn run(catalogue: &Catalogue, options: Options, stop: CancellationToken) -> Result<()> {
+    let topic = catalogue.topic(&options.topic).with_context(|| format!("there is no topic {:?}", options.topic))?;
     let url = &options.database.database_url;
     let connections = options.database.max_connections;
     let endpoint = super::endpoint(url)?;
@@ -118,11 +111,11 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<()> {
     let (listener, address) = serve::bind(&options.http.listen, "--http").await?;
     let verifier = verifier(&options, address)?;
 
-    let projections: Vec<_> = registry::of_topic(topic).collect();
+    let catalogue = catalogue.of(topic);
     let (sender, deliveries) = mpsc::channel(BATCH);
     let room = Room::new(options.max_outstanding_bytes);
     let health = Health::new(pool.clone(), endpoint.primary.clone(), migrate::migrations(), registry);
-    let admin = admin::router(Admin::new(pool.clone(), projections.clone()));
+    let admin = admin::router(Admin::new(pool.clone(), catalogue.clone()));
     let mut router = http::router(health).merge(http::guarded(admin, endpoint.primary.clone()));
     if options.delivery == DeliveryMode::Push {
         let (deliveries, room) = (sender.clone(), room.clone());
@@ -145,7 +138,7 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<()> {
     let applying = endpoint.applying(connections - connections / 2);
     let part = TopicWorker {
         topic,
-        projections,
+        projections: catalogue.projections().to_vec(),
         pool: applying,
         head,
         metrics,

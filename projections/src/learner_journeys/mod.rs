@@ -5,13 +5,13 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use events::Recorded;
-use events::progress::{Judgment, ProgressEvent};
-use serde_json::Value;
+use crate::topics::progress::{Judgment, ProgressEvent};
+use fleet::Recorded;
+use fleet::serde_json::Value;
+use fleet::uuid::Uuid;
 use sqlx::PgConnection;
-use uuid::Uuid;
 
-use crate::{Error, Projection, column};
+use fleet::{Error, Projection, column};
 
 pub struct LearnerJourneys;
 

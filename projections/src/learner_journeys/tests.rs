@@ -1,9 +1,9 @@
 //! The fold of `learner_journeys`, without a database.
 
-use events::progress::{CorrectnessJudged, SessionAbandoned, SessionCompleted, SessionStarted};
+use crate::topics::progress::{CorrectnessJudged, SessionAbandoned, SessionCompleted, SessionStarted};
 
 use super::*;
-use crate::testing::{folded, history};
+use fleet::testing::{folded, history};
 
 const SESSION: Uuid = Uuid::from_u128(1);
 const USER: Uuid = Uuid::from_u128(2);
@@ -56,7 +56,7 @@ fn the_steps_are_in_the_order_of_the_session() {
 fn a_journey_that_began_in_another_batch_only_gains_steps() {
     let journey = journey([judged(Judgment::AutoConfirmed), abandoned()]);
     assert_eq!(journey.start, None);
-    assert_eq!(journey.gained(), serde_json::json!(["auto", "abandoned:timeout"]));
+    assert_eq!(journey.gained(), fleet::serde_json::json!(["auto", "abandoned:timeout"]));
     assert_eq!(journey.outcome(), Some("abandoned"));
 }
 

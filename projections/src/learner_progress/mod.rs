@@ -10,13 +10,13 @@ mod write;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use chrono::{DateTime, NaiveDate, SubsecRound, Utc};
-use events::progress::{CorrectnessJudged, Judgment, ProgressEvent, SessionStarted};
-use events::{EventId, Recorded};
+use crate::topics::progress::{CorrectnessJudged, Judgment, ProgressEvent, SessionStarted};
+use fleet::chrono::{DateTime, NaiveDate, SubsecRound, Utc};
+use fleet::uuid::Uuid;
+use fleet::{EventId, Recorded};
 use sqlx::PgConnection;
-use uuid::Uuid;
 
-use crate::{Error, Projection};
+use fleet::{Error, Projection};
 
 pub struct LearnerProgress;
 

@@ -1,9 +1,9 @@
 //! The fold of `learner_progress`, without a database.
 
-use events::progress::{SessionAbandoned, SessionCompleted};
+use crate::topics::progress::{SessionAbandoned, SessionCompleted};
 
 use super::*;
-use crate::testing::{folded, history, recorded};
+use fleet::testing::{folded, history, recorded};
 
 const SESSION: Uuid = Uuid::from_u128(1);
 const USER: Uuid = Uuid::from_u128(2);

@@ -1,13 +1,13 @@
-//! The statements of `learner_progress`, a table each. Every one but the start asks `learning_sessions` for something,
-//! and is planned anew each time for the reason given at [`column`](crate::column).
+//! The statements of `learner_progress`, a table each. Every one but the start asks `learning_sessions` for something, by
+//! its key.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use fleet::uuid::Uuid;
 use sqlx::PgConnection;
-use uuid::Uuid;
 
 use super::{Gains, Session};
-use crate::{Error, column};
+use fleet::{Error, column};
 
 type Sessions = BTreeMap<Uuid, Session>;
 

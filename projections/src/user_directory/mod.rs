@@ -5,13 +5,13 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
-use events::Recorded;
-use events::integration::IntegrationEvent;
+use crate::topics::integration::IntegrationEvent;
+use fleet::Recorded;
+use fleet::chrono::{DateTime, Utc};
+use fleet::uuid::Uuid;
 use sqlx::PgConnection;
-use uuid::Uuid;
 
-use crate::{Error, Projection, column};
+use fleet::{Error, Projection, column};
 
 pub struct UserDirectory;
 

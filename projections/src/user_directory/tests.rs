@@ -1,9 +1,9 @@
 //! The fold of `user_directory`, without a database.
 
-use events::integration::{LearningGoalSet, UserDeleted, UserEmailUpdated, UserProfileUpdated, UserSignedUp};
+use crate::topics::integration::{LearningGoalSet, UserDeleted, UserEmailUpdated, UserProfileUpdated, UserSignedUp};
 
 use super::*;
-use crate::testing::{folded, history};
+use fleet::testing::{folded, history};
 
 const USER: Uuid = Uuid::from_u128(1);
 const AT: &str = "2026-01-05T08:00:00Z";

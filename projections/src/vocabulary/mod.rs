@@ -8,14 +8,14 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
-use events::vocabulary::{ItemCreated, VocabularyEvent};
-use events::{Json, Recorded};
-use serde_json::Value;
+use crate::topics::vocabulary::{ItemCreated, VocabularyEvent};
+use fleet::chrono::{DateTime, Utc};
+use fleet::serde_json::Value;
+use fleet::uuid::Uuid;
+use fleet::{Json, Recorded};
 use sqlx::PgConnection;
-use uuid::Uuid;
 
-use crate::{Error, Projection, column};
+use fleet::{Error, Projection, column};
 
 pub struct Vocabulary;
 

@@ -1,12 +1,12 @@
 //! The fold of `vocabulary`, without a database.
 
-use events::vocabulary::{
+use crate::topics::vocabulary::{
     AIGenerationCompleted, AIGenerationRequested, EntryCreated, FieldUpdated, ItemDeleted, ItemPublished,
 };
-use serde_json::json;
+use fleet::serde_json::json;
 
 use super::*;
-use crate::testing::{folded, history, recorded};
+use fleet::testing::{folded, history, recorded};
 
 const ENTRY: Uuid = Uuid::from_u128(1);
 const ITEM: Uuid = Uuid::from_u128(2);

@@ -13,10 +13,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bus::{Chaos, Embedded, Receipt, Spec};
-use events::{TOPICS, Topic};
+use events::Topic;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
+
+use super::catalogue;
 
 #[derive(Clone)]
 pub struct Broker {
@@ -43,7 +45,7 @@ impl Broker {
 
     pub async fn with(chaos: Chaos, spec: impl Fn(&Topic) -> Spec) -> Self {
         let bus = Embedded::new();
-        for topic in TOPICS {
+        for &topic in catalogue().topics() {
             let dead_letter = topic.dead_letter();
             bus.ensure_topic(topic.name);
             bus.ensure_topic(&dead_letter);
@@ -80,7 +82,7 @@ impl Broker {
     /// Messages that the broker gave up on, so far.
     pub async fn dead_letters(&self) -> usize {
         let mut count = 0;
-        for topic in TOPICS {
+        for &topic in catalogue().topics() {
             let (sender, mut deliveries) = tokio::sync::mpsc::channel(1);
             let subscription = self.bus.subscription(&topic.dead_letter());
             let stop = CancellationToken::new();

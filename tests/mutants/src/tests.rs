@@ -62,7 +62,7 @@ impl Tests {
         let cargo = std::env::var_os("CARGO").unwrap_or("cargo".into());
         let built = Command::new(cargo)
             .args(["test", "--offline", "--no-run", "--message-format=json-render-diagnostics", "--quiet"])
-            .args(["--package=event-store", "--package=workers", "--package=fleet", "--lib", "--test=fleet"])
+            .args(["--package=event-store", "--package=workers", "--package=projections", "--lib", "--test=fleet"])
             .current_dir(folder)
             .env("CARGO_TARGET_DIR", folder.with_file_name("target"))
             .env("RUSTFLAGS", "--allow=warnings")
@@ -87,7 +87,7 @@ impl Tests {
                         && !NOT_EITHER.iter().any(|not| name.contains(not))
                         && (wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str())))
                 } else {
-                    target != "fleet"
+                    target != "projections"
                 };
                 if judges {
                     all.push(Test {
@@ -188,7 +188,7 @@ impl Test {
 /// The folder of any package of the copy, in which its tests run: they find what they need from there.
 pub fn package(binary: &Path) -> PathBuf {
     let target = binary.ancestors().nth(3).expect("target/debug/deps");
-    target.with_file_name("tree").join("fleet")
+    target.with_file_name("tree").join("projections")
 }
 
 fn tail(output: &[u8]) -> String {

@@ -56,7 +56,7 @@ pub(super) async fn list(State(admin): State<Admin>, listing: Asked<Listing>) ->
         return Err(Problem::invalid("limit", format!("must be from 1 to {PAGE}")));
     }
     let filter = Filter { ids: None, projection, topic, reason, aggregate_id, event_type };
-    filter.check()?;
+    filter.check(admin.catalogue.topics())?;
     let dead_letters = dead_letters::list(&admin.pool, &filter, after, limit).await?;
     let next = dead_letters.last().map(|last| last.id).filter(|_| dead_letters.len() as i64 == limit);
     Ok(Json(Page { dead_letters, next }))
@@ -226,7 +226,9 @@ struct DryRun {
 
 pub(super) async fn batch(State(admin): State<Admin>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
     let Batch { action, filter, dry_run, plan_token, max_items, rate, actor, reason } = parse(&body)?;
-    filter.check().map_err(|invalid| Problem::invalid(format!("filter.{}", invalid.field), invalid.problem))?;
+    filter
+        .check(admin.catalogue.topics())
+        .map_err(|invalid| Problem::invalid(format!("filter.{}", invalid.field), invalid.problem))?;
     if !(1..=MAX_PLANNED).contains(&max_items) {
         return Err(Problem::invalid("max_items", format!("must be from 1 to {MAX_PLANNED}")));
     }

@@ -10,10 +10,10 @@ mod replays;
 mod request;
 pub mod unreadable;
 
-use ::projections::AnyProjection;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
+use read_model::{AnyProjection, Catalogue};
 use sqlx::PgPool;
 
 pub use problem::Problem;
@@ -22,11 +22,11 @@ use crate::lag::Measurer;
 
 const MAX_BODY: usize = 256 << 10;
 
-/// What the handlers need. An admin knows all projections, a worker those of its topic.
+/// What the handlers need. An admin is given the whole catalogue, a worker that of its topic.
 #[derive(Clone)]
 pub struct Admin {
     pool: PgPool,
-    projections: Vec<&'static dyn AnyProjection>,
+    catalogue: Catalogue,
     measurer: Measurer,
 }
 
@@ -51,17 +51,17 @@ pub fn router(admin: Admin) -> Router {
 }
 
 impl Admin {
-    pub fn new(pool: PgPool, projections: Vec<&'static dyn AnyProjection>) -> Self {
-        let measurer = Measurer::new(pool.clone(), projections.clone());
-        Self { pool, projections, measurer }
+    pub fn new(pool: PgPool, catalogue: Catalogue) -> Self {
+        let measurer = Measurer::new(pool.clone(), catalogue.projections().to_vec());
+        Self { pool, catalogue, measurer }
     }
 
     fn projection(&self, name: &str) -> Option<&'static dyn AnyProjection> {
-        self.projections.iter().copied().find(|projection| projection.name() == name)
+        self.catalogue.projection(name)
     }
 
     fn names(&self) -> String {
-        let names: Vec<_> = self.projections.iter().map(|projection| projection.name()).collect();
+        let names: Vec<_> = self.catalogue.projections().iter().map(|projection| projection.name()).collect();
         names.join(", ")
     }
 }

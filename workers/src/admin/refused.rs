@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use event_store::relay::refused::{self, RefusedMessage};
-use events::{Position, TOPICS, Topic};
+use events::Position;
 use serde::{Deserialize, Serialize};
 
 use super::request::{Asked, query};
@@ -39,8 +39,9 @@ pub(super) async fn list(State(admin): State<Admin>, listing: Asked<Listing>) ->
     if !(1..=PAGE).contains(&limit) {
         return Err(Problem::invalid("limit", format!("must be from 1 to {PAGE}")));
     }
-    if topic.as_deref().is_some_and(|topic| Topic::named(topic).is_none()) {
-        return Err(Problem::invalid("topic", format!("there are only {}", TOPICS.map(|topic| topic.name).join(", "))));
+    if topic.as_deref().is_some_and(|topic| admin.catalogue.topic(topic).is_none()) {
+        let names: Vec<_> = admin.catalogue.topics().iter().map(|topic| topic.name).collect();
+        return Err(Problem::invalid("topic", format!("there are only {}", names.join(", "))));
     }
     let refused = refused::list(&admin.pool, topic.as_deref(), before.map(Position), limit).await?;
     let next = refused.last().map(|last| last.position).filter(|_| refused.len() as i64 >= limit);

@@ -3,7 +3,8 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use event_store::unreadable::{self, Contents, Error, Finding, Which};
-use events::{Position, Topic};
+use events::Position;
+use read_model::Catalogue;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::Connection;
@@ -55,9 +56,9 @@ pub struct Shown {
     pub problem: Option<String>,
 }
 
-impl From<Finding> for Listed {
-    fn from(finding: Finding) -> Self {
-        let topic = Topic::of_aggregate_type(&finding.aggregate_type).map(|topic| topic.name.to_owned());
+impl Listed {
+    fn of(finding: Finding, catalogue: &Catalogue) -> Self {
+        let topic = catalogue.topic_of(&finding.aggregate_type).map(|topic| topic.name.to_owned());
         Self { finding, topic }
     }
 }
@@ -69,7 +70,10 @@ pub(super) async fn list(State(admin): State<Admin>, listing: Asked<Listing>) ->
     }
     let findings = unreadable::list(&admin.pool, before.map(Position), limit).await?;
     let next = findings.last().map(|last| last.position).filter(|_| findings.len() as i64 == limit);
-    Ok(Json(Page { unreadable: findings.into_iter().map(Listed::from).collect(), next }))
+    Ok(Json(Page {
+        unreadable: findings.into_iter().map(|finding| Listed::of(finding, &admin.catalogue)).collect(),
+        next,
+    }))
 }
 
 #[derive(Debug, Deserialize)]
@@ -109,7 +113,7 @@ pub(super) async fn show(
     };
     looking.rollback().await?;
     tx.commit().await?;
-    Ok(Json(Shown { listed: finding.into(), contents, problem }))
+    Ok(Json(Shown { listed: Listed::of(finding, &admin.catalogue), contents, problem }))
 }
 
 impl From<Error> for Problem {

@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_token_is_of_one_filter() {
-        let filter = Filter { projection: Some("vocabulary".to_owned()), ..Filter::default() };
+        let filter = Filter { projection: Some("orders".to_owned()), ..Filter::default() };
         let last = Uuid::now_v7();
         let token = token(&filter, last);
         assert_eq!(upto(&filter, &token), Some(last));

@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     const STAND: Stand<'_> = Stand {
-        projection: "vocabulary",
+        projection: "orders",
         aggregate_types: &["VocabularyItem"],
         generation: 1,
         releases: 0,

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use event_store::read;
 use futures::future::join_all;
-use projections::AnyProjection;
+use read_model::AnyProjection;
 use serde::Serialize;
 use sqlx::PgPool;
 use tokio::sync::Mutex;

@@ -119,10 +119,11 @@ impl Settle for Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::orders::ORDERS;
 
     fn refused(body: &str) -> Refusal {
         let (answer, _) = oneshot::channel();
-        delivery(events::TOPICS[0], body.as_bytes(), Answer(answer, Room::new(1).take(1))).expect_err(body)
+        delivery(&ORDERS, body.as_bytes(), Answer(answer, Room::new(1).take(1))).expect_err(body)
     }
 
     #[test]
@@ -133,7 +134,7 @@ mod tests {
             (r#"{"message":{"data":"","messageId":"1"}}"#, "missing field `subscription`"),
             (r#"{"message":{"data":"","messageId":"1"},"subscription":"projects/p/subscriptions/other"}"#, "not other"),
             (
-                r#"{"message":{"data":"*","messageId":"1"},"subscription":"projects/p/subscriptions/vocabulary-projection"}"#,
+                r#"{"message":{"data":"*","messageId":"1"},"subscription":"projects/p/subscriptions/order-projection"}"#,
                 "not base64",
             ),
         ] {
@@ -146,10 +147,10 @@ mod tests {
     #[tokio::test]
     async fn a_dropped_delivery_is_answered_as_not_settled() {
         let body = r#"{"message":{"data":"eyJ9","messageId":"1","attributes":null},
-            "subscription":"projects/p/subscriptions/vocabulary-projection","deliveryAttempt":3}"#;
+            "subscription":"projects/p/subscriptions/order-projection","deliveryAttempt":3}"#;
         let (answer, answered) = oneshot::channel();
         let answer = Answer(answer, Room::new(1).take(1));
-        let delivery = delivery(events::TOPICS[0], body.as_bytes(), answer).expect("a proper request");
+        let delivery = delivery(&ORDERS, body.as_bytes(), answer).expect("a proper request");
         assert_eq!(delivery.attempt, Some(3));
         drop(delivery);
         assert_eq!(answered.await, Ok(false));

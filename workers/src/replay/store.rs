@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use event_store::read;
 use events::Position;
-use projections::AnyProjection;
+use read_model::AnyProjection;
 use serde::Serialize;
 use serde_json::json;
 use sqlx::PgPool;

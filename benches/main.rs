@@ -1,4 +1,4 @@
-//! `cargo bench -p fleet`: what append and apply reach, beside the same work done one piece at a time.
+//! `cargo bench -p projections`: what append and apply reach, beside the same work done one piece at a time.
 //!
 //! A benchmark, not a test: targets that are missed are said, not failed. How it measures and how to read it:
 //! docs/performance.md.
@@ -12,10 +12,12 @@ mod numbers;
 mod server;
 
 use std::str::FromStr;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use numbers::Gate;
+use read_model::Catalogue;
 use server::Server;
 
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +41,7 @@ async fn main() -> Result<()> {
     // `cargo test --all-targets` starts benchmarks, too, without this argument.
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if !arguments.iter().any(|argument| argument == "--bench") {
-        println!("nothing to test; measure with: cargo bench -p fleet --bench fleet");
+        println!("nothing to test; measure with: cargo bench -p projections --bench fleet");
         return Ok(());
     }
     let options = Options {
@@ -54,6 +56,13 @@ async fn main() -> Result<()> {
     };
     // A task like those of the fleet: what `main` itself awaits runs outside of the runtime's workers.
     tokio::spawn(measure(options)).await?
+}
+
+/// The topics and read models of the sample.
+fn catalogue() -> &'static Catalogue {
+    static CATALOGUE: LazyLock<Catalogue> =
+        LazyLock::new(|| projections::program().build().expect("the program has tests").catalogue().clone());
+    &CATALOGUE
 }
 
 async fn measure(options: Options) -> Result<()> {

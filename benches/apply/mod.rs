@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use event_store::read::{self, Filter};
-use events::{Position, Topic, topic};
+use events::{Position, Topic};
 use fleet::roles;
-use projections::registry;
+use projections::topics::{PROGRESS, VOCABULARY};
 use prometheus::Registry;
 use sqlx::{Connection, PgConnection};
 use workers::apply::{Applier, Mode};
@@ -59,8 +59,8 @@ pub async fn measure(server: &Server, options: Options) -> Result<Vec<Gate>> {
     store.load(&appender, sample::appends()?.into_iter()).await.context("loading the sample history")?;
     drop(appender);
     task.await?;
-    let progress = history(&store, &topic::PROGRESS).await?;
-    let vocabulary = history(&store, &topic::VOCABULARY).await?;
+    let progress = history(&store, &PROGRESS).await?;
+    let vocabulary = history(&store, &VOCABULARY).await?;
     compare(server, &store, &progress[..COMPARED.min(progress.len())]).await?;
 
     let batches = |what, history: &[Event], projection, size| Design {
@@ -161,7 +161,7 @@ impl Applying {
     async fn start(database: &Database, way: &Way) -> Result<Self> {
         Ok(match *way {
             Way::Batches { projection, .. } => Self::Batches(Applier::new(
-                registry::named(projection).context("no such projection")?,
+                crate::catalogue().projection(projection).context("no such projection")?,
                 roles::applying_pool(&database.url, 2)?,
                 workers::Metrics::register(&Registry::new())?,
             )),

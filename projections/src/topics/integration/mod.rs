@@ -1,11 +1,22 @@
 //! `integration-events`: users, as another system tells of them.
 
-use serde::Deserialize;
-use serde_json::Value;
-use uuid::Uuid;
+mod events;
+#[cfg(test)]
+mod tests;
 
-use crate::decode::{DecodeError, EventSet, payload, payload_of, upcasted};
-use crate::{Payload, Topic, Upcast, topic, upcast};
+use fleet::serde_json::Value;
+use fleet::{DecodeError, EventSet, Payload, Topic, Upcast, payload, payload_of, upcast, upcasted};
+
+pub use self::events::*;
+
+/// Users, as another system tells of them; what it publishes itself is adopted.
+pub static INTEGRATION: Topic = Topic {
+    name: "integration-events",
+    aggregate_types: &["User"],
+    subscription: "integration-projection",
+    retention_days: 7,
+    adopts_foreign_events: true,
+};
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum IntegrationEvent {
@@ -24,7 +35,7 @@ static USER_SIGNED_UP: Upcast = Upcast(&[|mut data| {
 }]);
 
 impl EventSet for IntegrationEvent {
-    const TOPIC: &'static Topic = &topic::INTEGRATION;
+    const TOPICS: &'static [&'static Topic] = &[&INTEGRATION];
 
     fn decode(event: &Payload) -> Result<Option<Self>, DecodeError> {
         Ok(Some(match event.event_type.as_str() {
@@ -39,36 +50,4 @@ impl EventSet for IntegrationEvent {
             _ => return Ok(None),
         }))
     }
-}
-
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct UserSignedUp {
-    pub user_id: Uuid,
-    pub email: String,
-    pub first_name: String,
-    pub last_name: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct UserProfileUpdated {
-    pub user_id: Uuid,
-    pub first_name: String,
-    pub last_name: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct UserEmailUpdated {
-    pub user_id: Uuid,
-    pub email: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct LearningGoalSet {
-    pub user_id: Uuid,
-    pub daily_goal: i32,
-}
-
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct UserDeleted {
-    pub user_id: Uuid,
 }

@@ -61,6 +61,8 @@ pub struct Generation<P> {
 }
 
 impl<P: Projection> Generation<P> {
+    /// Makes the schema and the tables.
+    ///
     /// # Errors
     /// `P::TABLES` is not SQL, or the connection may not create schemas.
     pub async fn create(db: &mut PgConnection) -> Result<Self, Error> {

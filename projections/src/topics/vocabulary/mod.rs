@@ -1,10 +1,21 @@
 //! `vocabulary-events`: entries (spellings), their items (senses), and what people and AI write about them.
 
-use serde::Deserialize;
-use uuid::Uuid;
+mod events;
+#[cfg(test)]
+mod tests;
 
-use crate::decode::{DecodeError, EventSet, payload, payload_of, upcasted};
-use crate::{Json, Object, Payload, Topic, Upcast, topic, upcast};
+use fleet::{DecodeError, EventSet, Payload, Topic, Upcast, payload, payload_of, upcast, upcasted};
+
+pub use self::events::*;
+
+/// Entries, their items, and what people and AI write about them.
+pub static VOCABULARY: Topic = Topic {
+    name: "vocabulary-events",
+    aggregate_types: &["VocabularyEntry", "VocabularyItem"],
+    subscription: "vocabulary-projection",
+    retention_days: 7,
+    adopts_foreign_events: false,
+};
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum VocabularyEvent {
@@ -26,7 +37,7 @@ static FIELD_UPDATED: Upcast = Upcast(&[|mut data| {
 }]);
 
 impl EventSet for VocabularyEvent {
-    const TOPIC: &'static Topic = &topic::VOCABULARY;
+    const TOPICS: &'static [&'static Topic] = &[&VOCABULARY];
 
     fn decode(event: &Payload) -> Result<Option<Self>, DecodeError> {
         Ok(Some(match event.event_type.as_str() {
@@ -43,58 +54,4 @@ impl EventSet for VocabularyEvent {
             _ => return Ok(None),
         }))
     }
-}
-
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct EntryCreated {
-    pub entry_id: Uuid,
-    pub spelling: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct ItemCreated {
-    pub item_id: Uuid,
-    pub entry_id: Uuid,
-    pub spelling: String,
-    pub disambiguation: Option<String>,
-    pub created_by: Uuid,
-}
-
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct FieldUpdated {
-    pub item_id: Uuid,
-    pub field_path: String,
-    /// `null` removes the field.
-    pub new_value: Json,
-}
-
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct AIGenerationRequested {
-    pub item_id: Uuid,
-}
-
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct AIGenerationCompleted {
-    pub item_id: Uuid,
-    pub generated_content: Object,
-}
-
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct AIGenerationFailed {
-    pub item_id: Uuid,
-}
-
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct UpdateConflicted {
-    pub item_id: Uuid,
-}
-
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct ItemPublished {
-    pub item_id: Uuid,
-}
-
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct ItemDeleted {
-    pub item_id: Uuid,
 }

@@ -8,7 +8,7 @@ use event_store::validate::printed;
 use events::{AppendLine, EventId, NewEvent};
 use flate2::read::GzDecoder;
 
-static HISTORY: &[u8] = include_bytes!("../../../sample/history.ndjson.gz");
+static HISTORY: &[u8] = include_bytes!("../../projections/sample/history.ndjson.gz");
 
 pub fn appends() -> Result<Vec<Append>> {
     BufReader::new(GzDecoder::new(HISTORY)).lines().map(|line| append(&line?)).collect()

@@ -4,8 +4,8 @@
 
 use anyhow::{Context, Result};
 use chrono::NaiveDate;
-use events::progress::{CorrectnessJudged, ProgressEvent, SessionStarted};
 use events::{EventId, Payload, Recorded};
+use projections::topics::progress::{CorrectnessJudged, ProgressEvent, SessionStarted};
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 

@@ -11,13 +11,12 @@ use database::Endpoint;
 use event_store::proto::event_store_client::EventStoreClient;
 use event_store::proto::{AppendEventsRequest, NewEvent};
 use event_store::tail::Head;
-use events::topic;
 use fleet::bus_choice::{Bus, Pull};
 use fleet::roles;
 use fleet::roles::event_store::EventStore;
 use fleet::roles::worker::TopicWorker;
 use fleet::serve;
-use projections::registry;
+use projections::topics::INTEGRATION;
 use prometheus::Registry;
 use serde_json::json;
 use sqlx::PgPool;
@@ -133,7 +132,7 @@ async fn start(
     parts: &mut JoinSet<Result<()>>,
 ) -> Result<EventStoreClient<Channel>> {
     let bus = Bus::Embedded(Embedded::new());
-    bus.ensure().await?;
+    bus.ensure(crate::catalogue().topics()).await?;
     let head = Head::default();
     let registry = Registry::new();
     let (grpc, address) = serve::bind("127.0.0.1:0", "--grpc").await?;
@@ -145,15 +144,15 @@ async fn start(
         head: head.clone(),
         registry: registry.clone(),
         grpc,
-        bus: Some(bus.clone()),
+        relays: Some((bus.clone(), vec![&INTEGRATION])),
     }
     .spawn(parts, stop)?;
-    let topic = &topic::INTEGRATION;
+    let topic = &INTEGRATION;
     let (sender, deliveries) = mpsc::channel(1000);
     let address = address.to_string();
     TopicWorker {
         topic,
-        projections: registry::of_topic(topic).collect(),
+        projections: crate::catalogue().listening_to(topic),
         pool: roles::applying_pool(url, 8)?,
         head,
         metrics: workers::Metrics::register(&registry)?,

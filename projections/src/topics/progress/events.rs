@@ -1,34 +1,8 @@
-//! `progress-events`: what learners do in their sessions.
+//! The events of `progress-events`, in their newest shape.
 
+use fleet::uuid::Uuid;
 use serde::de::{Error, Unexpected};
 use serde::{Deserialize, Deserializer};
-use uuid::Uuid;
-
-use crate::decode::{DecodeError, EventSet, payload};
-use crate::{Payload, Topic, topic};
-
-/// `MilestoneAchieved` also travels on this topic; no projection handles it, so it is not in the set.
-#[derive(Debug, Clone, PartialEq)]
-pub enum ProgressEvent {
-    SessionStarted(SessionStarted),
-    CorrectnessJudged(CorrectnessJudged),
-    SessionCompleted(SessionCompleted),
-    SessionAbandoned(SessionAbandoned),
-}
-
-impl EventSet for ProgressEvent {
-    const TOPIC: &'static Topic = &topic::PROGRESS;
-
-    fn decode(event: &Payload) -> Result<Option<Self>, DecodeError> {
-        Ok(Some(match event.event_type.as_str() {
-            "SessionStarted" => Self::SessionStarted(payload(event)?),
-            "CorrectnessJudged" => Self::CorrectnessJudged(payload(event)?),
-            "SessionCompleted" => Self::SessionCompleted(payload(event)?),
-            "SessionAbandoned" => Self::SessionAbandoned(payload(event)?),
-            _ => return Ok(None),
-        }))
-    }
-}
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct SessionStarted {

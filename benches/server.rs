@@ -45,7 +45,7 @@ impl Server {
         let postgres = Postgres::resolve(None, Place::DataDir(&data_dir)).await?;
         let url = postgres.create_database(EMPTY, None).await?;
         let pool = roles::pool(&url, 2)?;
-        roles::migrate::migrate(&pool).await?;
+        roles::migrate::migrate(crate::catalogue(), &pool).await?;
         let backend: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&pool).await?;
         // A template is copied only while nobody is connected to it.
         pool.close().await;

@@ -27,14 +27,20 @@ pub trait Projection: Send + Sync + 'static {
     /// Everything that some events change, at most one entry a row.
     type Changes: Default + Send;
 
+    /// Adds an event to the changes. It cannot fail: whatever could be wrong with an event is the decoding's to say.
     fn fold(changes: &mut Self::Changes, event: &Recorded<Self::Event>);
 
     /// Writes `changes` to the tables, whose unqualified names resolve to the projection's current generation.
+    ///
+    /// # Errors
+    /// Those of its statements. What Postgres refuses is parked, with its error; what an outage breaks is tried again.
     fn write(changes: Self::Changes, db: &mut PgConnection) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
+/// Why changes are not written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// Postgres, or the way to it.
     #[error("{0}")]
     Database(#[from] sqlx::Error),
 }

@@ -13,10 +13,18 @@ use crate::{Error, Projection};
 
 /// A [`Projection`] whose type has been forgotten.
 pub trait AnyProjection: Send + Sync + fmt::Debug {
+    /// [`Projection::NAME`]
     fn name(&self) -> &'static str;
+    /// [`Projection::VERSION`]
     fn version(&self) -> u32;
+    /// [`Projection::TABLES`]
     fn tables(&self) -> &'static str;
-    fn topic(&self) -> &'static Topic;
+    /// Where its events come from.
+    fn topics(&self) -> &'static [&'static Topic];
+    /// The first of them.
+    fn topic(&self) -> &'static Topic {
+        self.topics()[0]
+    }
     /// A fold that has seen nothing yet.
     fn begin(&self) -> Box<dyn Pending>;
 }
@@ -29,18 +37,23 @@ pub trait Pending: Send {
     /// The event is poison; the changes are as before.
     fn fold(&mut self, event: &Recorded<Payload>) -> Result<Folded, DecodeError>;
 
+    /// [`Projection::write`]
+    ///
+    /// # Errors
+    /// The statement failed; nothing of it is kept.
     fn write<'a>(self: Box<Self>, db: &'a mut PgConnection) -> BoxFuture<'a, Result<(), Error>>;
 }
 
 /// What became of an event in a fold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Folded {
+    /// It is in the changes.
     Applied,
     /// The projection does not know the type.
     Skipped,
 }
 
-/// The line of `P` in the registry.
+/// `P` without its type.
 pub(crate) struct Of<P>(PhantomData<fn() -> P>);
 
 impl<P> Of<P> {
@@ -66,8 +79,8 @@ impl<P: Projection> AnyProjection for Of<P> {
         P::TABLES
     }
 
-    fn topic(&self) -> &'static Topic {
-        <P::Event as EventSet>::TOPIC
+    fn topics(&self) -> &'static [&'static Topic] {
+        <P::Event as EventSet>::TOPICS
     }
 
     fn begin(&self) -> Box<dyn Pending> {

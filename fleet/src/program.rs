@@ -1,0 +1,143 @@
+//! A team's program: its topics and its read models, and the whole command line around them.
+
+use std::process::ExitCode;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Command, CommandFactory, FromArgMatches};
+use events::Topic;
+use read_model::{AnyProjection, Catalogue, Mistake, Projection, erased};
+
+use crate::cli::Cli;
+use crate::commands::out;
+
+/// A fleet: what [`Fleet::builder`] makes of topics and read models.
+///
+/// ```no_run
+/// use std::process::ExitCode;
+///
+/// use fleet::Fleet;
+/// # use fleet::sqlx::PgConnection;
+/// # use fleet::{DecodeError, Error, EventSet, Payload, Projection, Recorded, Topic};
+/// # static ORDERS: Topic = Topic {
+/// #     name: "order-events",
+/// #     aggregate_types: &["Order"],
+/// #     subscription: "order-projection",
+/// #     retention_days: 7,
+/// #     adopts_foreign_events: false,
+/// # };
+/// # struct OrderEvent;
+/// # impl EventSet for OrderEvent {
+/// #     const TOPICS: &'static [&'static Topic] = &[&ORDERS];
+/// #     fn decode(_: &Payload) -> Result<Option<Self>, DecodeError> {
+/// #         Ok(None)
+/// #     }
+/// # }
+/// # struct OpenOrders;
+/// # impl Projection for OpenOrders {
+/// #     const NAME: &'static str = "open_orders";
+/// #     const VERSION: u32 = 1;
+/// #     const TABLES: &'static str = "";
+/// #     type Event = OrderEvent;
+/// #     type Changes = ();
+/// #     fn fold((): &mut (), _: &Recorded<OrderEvent>) {}
+/// #     async fn write((): (), _: &mut PgConnection) -> Result<(), Error> {
+/// #         Ok(())
+/// #     }
+/// # }
+///
+/// fn main() -> ExitCode {
+///     Fleet::builder().topic(&ORDERS).projection::<OpenOrders>().run()
+/// }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Fleet {
+    catalogue: Catalogue,
+    sample: Option<&'static [u8]>,
+}
+
+/// Collects what a program is made of. The order of the calls is that in which people see topics and read models.
+#[derive(Debug, Clone, Default)]
+#[must_use = "nothing runs before `run`"]
+pub struct Builder {
+    topics: Vec<&'static Topic>,
+    projections: Vec<&'static dyn AnyProjection>,
+    sample: Option<&'static [u8]>,
+}
+
+impl Fleet {
+    /// A program without topics and read models, to add them to.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Its topics and read models.
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    /// The command line, with the names of this program's topics.
+    pub fn command(&self) -> Command {
+        let topics: Vec<_> = self.catalogue.topics().iter().map(|topic| topic.name).collect();
+        let topics = PossibleValuesParser::new(topics);
+        Cli::command().mut_subcommand("worker", |worker| worker.mut_arg("topic", |topic| topic.value_parser(topics)))
+    }
+
+    /// The history that `fleet dev` loads at its first start.
+    pub fn sample(&self) -> Option<&'static [u8]> {
+        self.sample
+    }
+}
+
+impl Builder {
+    /// Adds a topic. Each topic has a relay, a subscription, and a worker.
+    pub fn topic(mut self, topic: &'static Topic) -> Self {
+        self.topics.push(topic);
+        self
+    }
+
+    /// Adds a read model. The topics that it listens to are added as well, by [`topic`](Self::topic).
+    pub fn projection<P: Projection>(mut self) -> Self {
+        self.projections.push(erased::<P>());
+        self
+    }
+
+    /// What `fleet dev` loads into an empty store: append requests as `fleet import` takes them, compressed or not. Each
+    /// event has an `event_id` and each request an `idempotency_key`, so that a load that was interrupted goes on.
+    pub fn sample(mut self, history: &'static [u8]) -> Self {
+        self.sample = Some(history);
+        self
+    }
+
+    /// Checks it.
+    ///
+    /// # Errors
+    /// Topics and read models do not fit together; the message says which, and why.
+    pub fn build(self) -> Result<Fleet, Mistake> {
+        Ok(Fleet { catalogue: Catalogue::new(self.topics, self.projections)?, sample: self.sample })
+    }
+
+    /// Runs the command that the command line names, to its end: a role, a command against a running fleet, or, without
+    /// any, the whole fleet in one process. What goes wrong is said in one line.
+    pub fn run(self) -> ExitCode {
+        let fleet = match self.build() {
+            Ok(fleet) => fleet,
+            Err(mistake) => return failed(&anyhow::Error::from(mistake).context("this program's catalogue")),
+        };
+        let matches = fleet.command().get_matches();
+        let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        match tokio::runtime::Runtime::new() {
+            Ok(runtime) => match runtime.block_on(cli.run(&fleet)) {
+                Ok(code) => code,
+                // Whoever read what is written here has stopped reading, as `head` does.
+                Err(error) if error.is::<out::Closed>() => ExitCode::SUCCESS,
+                Err(error) => failed(&error),
+            },
+            Err(error) => failed(&anyhow::Error::from(error).context("starting the runtime")),
+        }
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("fleet: {error:#}");
+    ExitCode::FAILURE
+}
