@@ -87,6 +87,9 @@ pub enum Mistake {
     /// Nobody would deliver to it.
     #[error("read model {0} listens to no topic")]
     Deaf(&'static str),
+    /// The engine keeps one settled position for a read model, which is that of one topic.
+    #[error("read model {0} listens to several topics; so far the engine delivers from one only")]
+    Several(&'static str),
 }
 
 /// A [`Projection`] whose type is forgotten, so that it fits into a list with others.
@@ -162,6 +165,9 @@ impl Catalogue {
             if projection.topics().is_empty() {
                 return Err(Mistake::Deaf(name));
             }
+            if projection.topics().len() > 1 {
+                return Err(Mistake::Several(name));
+            }
             for topic in projection.topics() {
                 if !self.topics.contains(topic) {
                     return Err(Mistake::Undeclared { projection: name, topic: topic.name });
@@ -233,7 +239,7 @@ fn is_schema(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::orders::{ORDERS, Open, PAYMENTS, Totals};
+    use crate::orders::{Both, ORDERS, Open, PAYMENTS, Totals};
 
     const MADE_UP: Topic = Topic {
         name: "made-up",
@@ -261,7 +267,7 @@ mod tests {
         assert_eq!(catalogue.topic_of("Nobody"), None);
         assert_eq!(catalogue.projection("totals").map(AnyProjection::name), Some("totals"));
         let of = |topic| catalogue.listening_to(topic).iter().map(|found| found.name()).collect::<Vec<_>>();
-        assert_eq!((of(&ORDERS), of(&PAYMENTS)), (vec!["open_orders", "totals"], vec!["totals"]));
+        assert_eq!((of(&ORDERS), of(&PAYMENTS)), (vec!["open_orders"], vec!["totals"]));
         assert_eq!(catalogue.of(&PAYMENTS).projections().len(), 1);
         assert_eq!(catalogue.of(&PAYMENTS).topics().len(), 2);
     }
@@ -274,6 +280,11 @@ mod tests {
             undeclared.to_string(),
             "read model totals listens to topic payment-events, which is not in the catalogue: add it"
         );
+    }
+
+    #[test]
+    fn a_read_model_of_several_topics_is_refused_as_long_as_it_would_be_swept_on_one() {
+        assert_eq!(mistake(&[&ORDERS, &PAYMENTS], &[erased::<Both>()]), Mistake::Several("both"));
     }
 
     #[test]

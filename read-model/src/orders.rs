@@ -1,7 +1,5 @@
 //! A domain for the tests of this crate: orders, and the payments for them.
 
-use std::collections::BTreeMap;
-
 use events::{DecodeError, EventSet, Payload, Recorded, Topic, payload};
 use serde::Deserialize;
 use sqlx::PgConnection;
@@ -39,6 +37,17 @@ impl EventSet for OrderEvent {
     }
 }
 
+/// What is paid.
+pub struct PaymentEvent(Placed);
+
+impl EventSet for PaymentEvent {
+    const TOPICS: &'static [&'static Topic] = &[&PAYMENTS];
+
+    fn decode(event: &Payload) -> Result<Option<Self>, DecodeError> {
+        Ok(Some(Self(payload(event)?)))
+    }
+}
+
 /// An order or a payment.
 pub struct MoneyEvent(Placed);
 
@@ -50,38 +59,29 @@ impl EventSet for MoneyEvent {
     }
 }
 
-pub struct Open;
+/// A read model that adds up what the events of a set say.
+macro_rules! sum {
+    ($projection:ident, $name:literal, $event:ty) => {
+        pub struct $projection;
 
-impl Projection for Open {
-    const NAME: &'static str = "open_orders";
-    const VERSION: u32 = 1;
-    const TABLES: &'static str = "";
-    type Event = OrderEvent;
-    type Changes = BTreeMap<(), i64>;
+        impl Projection for $projection {
+            const NAME: &'static str = $name;
+            const VERSION: u32 = 1;
+            const TABLES: &'static str = "";
+            type Event = $event;
+            type Changes = i64;
 
-    fn fold(changes: &mut Self::Changes, event: &Recorded<OrderEvent>) {
-        *changes.entry(()).or_default() += event.data.0.amount;
-    }
+            fn fold(changes: &mut i64, event: &Recorded<$event>) {
+                *changes += event.data.0.amount;
+            }
 
-    async fn write(_: Self::Changes, _: &mut PgConnection) -> Result<(), Error> {
-        Ok(())
-    }
+            async fn write(_: i64, _: &mut PgConnection) -> Result<(), Error> {
+                Ok(())
+            }
+        }
+    };
 }
 
-pub struct Totals;
-
-impl Projection for Totals {
-    const NAME: &'static str = "totals";
-    const VERSION: u32 = 1;
-    const TABLES: &'static str = "";
-    type Event = MoneyEvent;
-    type Changes = BTreeMap<(), i64>;
-
-    fn fold(changes: &mut Self::Changes, event: &Recorded<MoneyEvent>) {
-        *changes.entry(()).or_default() += event.data.0.amount;
-    }
-
-    async fn write(_: Self::Changes, _: &mut PgConnection) -> Result<(), Error> {
-        Ok(())
-    }
-}
+sum!(Open, "open_orders", OrderEvent);
+sum!(Totals, "totals", PaymentEvent);
+sum!(Both, "both", MoneyEvent);
