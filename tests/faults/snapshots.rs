@@ -73,6 +73,14 @@ async fn a_snapshot_that_is_open_elsewhere_makes_appends_no_slower() {
     }
 }
 
+/// The part of a plan that finds rows of a table. (To delete them is more work than to find them, and always the same.)
+fn found<'a>(plan: &'a serde_json::Value, table: &str) -> Option<&'a serde_json::Value> {
+    if plan["Relation Name"] == table && plan["Node Type"].as_str().is_some_and(|node| node.contains("Index")) {
+        return Some(plan);
+    }
+    plan["Plans"].as_array()?.iter().find_map(|part| found(part, table))
+}
+
 #[tokio::test]
 async fn a_snapshot_that_is_open_elsewhere_makes_forgetting_ids_no_slower() {
     let database = Database::new().await;
@@ -103,13 +111,13 @@ async fn a_snapshot_that_is_open_elsewhere_makes_forgetting_ids_no_slower() {
             .await
             .unwrap();
         let plan: serde_json::Value = row.get(0);
-        let plan = &plan[0]["Plan"];
-        let blocks = |name: &str| plan[name].as_i64().unwrap();
+        let finding = found(&plan[0]["Plan"], "processed_event_ids").expect("the ids are found by an index");
+        let blocks = |name: &str| finding[name].as_i64().unwrap();
         pages.push(blocks("Shared Hit Blocks") + blocks("Shared Read Blocks"));
     }
     assert_eq!(number(&database.pool, "select count(*) from processed_event_ids").await, 0);
     let (first, last) = (pages[1].min(pages[2]), pages[rounds as usize - 1]);
-    assert!(last <= first * 3, "pages read to forget a thousand ids: {pages:?}");
+    assert!(last <= first * 3, "pages read to find a thousand ids to forget: {pages:?}");
 }
 
 #[tokio::test]

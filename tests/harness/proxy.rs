@@ -159,6 +159,7 @@ async fn requests(
             return false;
         }
     }
+    endure(weather, swallowed).await;
     false
 }
 
@@ -180,6 +181,7 @@ async fn answers(
             return false;
         }
     }
+    endure(weather, swallowed).await;
     false
 }
 
