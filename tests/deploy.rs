@@ -1,8 +1,8 @@
-//! What is deployed without Terraform speaks the program's language: the files for Cloud Run, the compose file, and the
-//! probes of all.
+//! What is deployed speaks the program's language: the compose file here, Terraform's plans in `terraform.rs`, and the probes
+//! of both.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::time::Duration;
 
 use fleet::roles::worker::endpoint;
 use serde_json::Value;
@@ -10,12 +10,11 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::harness::container::{self, Container, Probe};
+use crate::harness::container::{Container, Probe};
 use crate::harness::{Fleet, Process, catalogue, eventually, terraform};
 
-fn folder() -> PathBuf {
-    terraform::root().join("deploy/cloud-run")
-}
+/// What every role answers to whoever asks whether it is ready, and whether it is alive.
+const PROBED: [&str; 2] = ["/readyz", "/healthz"];
 
 /// The YAML of a file, with what stands for the deployment's own filled in as `envsubst` does, and merges applied.
 fn yaml(path: &str, own: &[(&str, &str)]) -> Value {
@@ -27,41 +26,6 @@ fn yaml(path: &str, own: &[(&str, &str)]) -> Value {
     yaml.apply_merge().unwrap();
     yaml.apply_merge().unwrap();
     serde_json::to_value(yaml).unwrap()
-}
-
-/// A file of Cloud Run for one topic.
-fn cloud_run(file: &str, topic: &str) -> (Value, Vec<Container>) {
-    let name = format!("fleet-worker-{}", topic.trim_end_matches("-events"));
-    let own = [
-        ("PROJECT", "some-project"),
-        ("REGION", "europe-west1"),
-        ("IMAGE", "some-image"),
-        ("SQL_INSTANCE", "some-project:europe-west1:fleet"),
-        ("SECRET_VERSION", "1"),
-        ("TOPIC", topic),
-        ("NAME", &name),
-    ];
-    let resource = yaml(&format!("deploy/cloud-run/{file}"), &own);
-    assert!(!resource.to_string().contains("${"), "{file}: nobody fills in all of it: {resource}");
-    let containers = container::of_cloud_run(file, &resource, "some-image");
-    (resource, containers)
-}
-
-/// Every file of Cloud Run that runs the image, filled in for each topic.
-fn all_of_cloud_run() -> Vec<(String, Value, Vec<Container>)> {
-    let mut files: Vec<String> = std::fs::read_dir(folder())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|file| file.ends_with(".yaml") && file != "run-monitoring.yaml")
-        .collect();
-    files.sort();
-    assert_eq!(files.len(), 7, "{files:?}");
-    let filled = files.into_iter().flat_map(|file| {
-        let topics =
-            catalogue().topics().iter().copied().map(move |topic| (file.clone(), cloud_run(&file, topic.name)));
-        topics.map(|(file, (resource, containers))| (file, resource, containers))
-    });
-    filled.collect()
 }
 
 /// The services of the compose file that run the image.
@@ -95,11 +59,9 @@ pub fn agree_with_each_other(containers: &[Container]) {
         if let Some(exposed) = container.exposed {
             assert!([http, grpc].contains(&Some(exposed)), "{}: nothing listens on {exposed}", container.of);
         }
-        for probe in &container.probes {
-            match probe {
-                Probe::Http { port, .. } => assert_eq!(http, Some(*port), "{}: {probe:?}", container.of),
-                Probe::Grpc { port } => assert_eq!(grpc, Some(*port), "{}: {probe:?}", container.of),
-            }
+        for Probe { port, path } in &container.probes {
+            assert_eq!(http, Some(*port), "{}: {path} is asked elsewhere", container.of);
+            assert!(PROBED.contains(&path.as_str()), "{}: {path}", container.of);
         }
     }
 }
@@ -107,35 +69,16 @@ pub fn agree_with_each_other(containers: &[Container]) {
 /// Fails unless the running process answers the probes of its container.
 pub async fn probed(container: &Container, process: &Process) {
     for probe in &container.probes {
-        eventually(
-            &format!("{}: {probe:?} is answered", container.of),
-            std::time::Duration::from_secs(30),
-            async || match probe {
-                Probe::Http { path, .. } => {
-                    let answer = reqwest::get(format!("http://{}{path}", process.http())).await;
-                    let answer = answer.and_then(reqwest::Response::error_for_status);
-                    answer.map(drop).map_err(|error| error.to_string())
-                }
-                Probe::Grpc { .. } => {
-                    let mut client = HealthClient::new(endpoint(&process.grpc()).unwrap().connect_lazy());
-                    let answer =
-                        client.check(HealthCheckRequest::default()).await.map_err(|error| error.to_string())?;
-                    match answer.into_inner().status() {
-                        ServingStatus::Serving => Ok(()),
-                        other => Err(format!("{other:?}")),
-                    }
-                }
-            },
-        )
-        .await;
+        answered(process, &probe.path).await;
     }
 }
 
-#[test]
-fn the_program_takes_what_the_files_for_cloud_run_give_it() {
-    for (_, _, containers) in all_of_cloud_run() {
-        agree_with_each_other(&containers);
-    }
+async fn answered(process: &Process, path: &str) {
+    eventually(&format!("{path} is answered"), Duration::from_secs(30), async || {
+        let answer = reqwest::get(format!("http://{}{path}", process.http())).await;
+        answer.and_then(reqwest::Response::error_for_status).map(drop).map_err(|error| error.to_string())
+    })
+    .await;
 }
 
 #[test]
@@ -151,71 +94,25 @@ fn the_program_takes_what_the_compose_file_gives_it_and_every_topic_has_a_worker
     }
 }
 
-#[test]
-fn who_pulls_or_relays_never_sleeps_and_has_its_cpu() {
-    for (file, resource, containers) in all_of_cloud_run() {
-        let template = &resource["spec"]["template"]["metadata"]["annotations"];
-        if resource["kind"] == "Service" {
-            // The sweep, the relay and the measuring of lag work between requests.
-            assert_eq!(template["run.googleapis.com/cpu-throttling"], "false", "{file}");
-            let pushed = containers.iter().any(|it| it.args.windows(2).any(|pair| pair == ["--delivery", "push"]));
-            assert_eq!(template["autoscaling.knative.dev/minScale"], if pushed { "0" } else { "1" }, "{file}");
-        }
-        if resource["kind"] == "WorkerPool" {
-            let pool = &resource["metadata"]["annotations"];
-            assert_ne!(pool["run.googleapis.com/manualInstanceCount"], "0", "{file}");
-        }
-    }
-}
-
-#[test]
-fn a_push_may_take_as_long_as_the_subscription_waits() {
-    let (resource, _) = cloud_run("worker-push.yaml", "progress-events");
-    assert_eq!(resource["spec"]["template"]["spec"]["timeoutSeconds"], events::Topic::ACK_DEADLINE_SECONDS);
-}
-
-#[test]
-fn the_collector_scrapes_where_admin_listens_and_often_enough_for_the_alerts() {
-    let monitoring = yaml("deploy/cloud-run/run-monitoring.yaml", &[]);
-    assert_eq!(monitoring["kind"], "RunMonitoring");
-    let (_, containers) = cloud_run("admin.yaml", "progress-events");
-    let endpoint = &monitoring["spec"]["endpoints"][0];
-    assert_eq!(endpoint["port"].as_u64(), containers[0].listens().0.map(u64::from));
-    assert_eq!((&endpoint["path"], &endpoint["interval"]), (&"/metrics".into(), &"30s".into()));
-}
-
 #[tokio::test]
-async fn every_probe_is_answered_by_the_role_that_it_probes() {
+async fn every_role_answers_whoever_asks_for_its_health_or_its_metrics() {
     let fleet = Fleet::new().await;
     let store = fleet.event_store().await;
     let worker = fleet.worker("progress-events", &store).await;
     let pushed = fleet.worker_builder("progress-events", &store).await.env("FLEET_DELIVERY", "push");
     let pushed = pushed.env("FLEET_PUSH_UNAUTHENTICATED", "true").start().await;
     let admin = fleet.process("admin").await.start().await;
-    let mut asked = 0;
-    for (_, _, containers) in all_of_cloud_run() {
-        for container in &containers {
-            match container.role() {
-                "event-store" => probed(container, &store).await,
-                "admin" => probed(container, &admin).await,
-                "worker" => {
-                    probed(container, &worker).await;
-                    probed(container, &pushed).await;
-                }
-                "migrate" => assert_eq!(container.probes, [], "a job is not probed"),
-                other => panic!("who probes {other}?"),
-            }
-            asked += container.probes.len();
-        }
-    }
-    assert!(asked > 30, "{asked}");
-
-    // Metrics are scraped, and compose asks `fleet healthcheck`.
     for process in [&store, &worker, &pushed, &admin] {
-        reqwest::get(format!("http://{}/metrics", process.http())).await.unwrap().error_for_status().unwrap();
+        // Cloud Run asks the first two, a collector the third, and compose asks by `fleet healthcheck`.
+        for path in PROBED.into_iter().chain(["/metrics"]) {
+            answered(process, path).await;
+        }
         let (status, _, said) = Process::builder("healthcheck").env("FLEET_HTTP", &process.http()).output().await;
         assert!(status.success(), "{said}");
     }
+    let mut client = HealthClient::new(endpoint(&store.grpc()).unwrap().connect_lazy());
+    let answer = client.check(HealthCheckRequest::default()).await.unwrap();
+    assert_eq!(answer.into_inner().status(), ServingStatus::Serving, "clients of gRPC ask so");
 }
 
 #[test]

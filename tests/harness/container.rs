@@ -25,10 +25,11 @@ pub struct Container {
     pub probes: Vec<Probe>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Probe {
-    Http { port: u16, path: String },
-    Grpc { port: u16 },
+/// By HTTP, as all are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    pub port: u16,
+    pub path: String,
 }
 
 /// The command line, with all that is flattened into it.
@@ -51,8 +52,7 @@ pub fn variables() -> BTreeSet<String> {
     known
 }
 
-/// The containers that run `image` in a Cloud Run resource: in YAML, or in a plan of Terraform, which writes the same words
-/// with underscores and every block as a list.
+/// The containers that run `image` in a Cloud Run resource of a plan of Terraform, which writes every block as a list.
 pub fn of_cloud_run(of: &str, resource: &Value, image: &str) -> Vec<Container> {
     let mut found = Vec::new();
     find_containers(resource, &mut found);
@@ -88,24 +88,15 @@ fn parse(of: &str, container: &Value) -> Container {
 }
 
 fn probe(of: &str, probe: &Value, exposed: Option<u16>) -> Probe {
+    let http = block(probe, "http_get");
+    assert!(http.is_object(), "{of}: not by HTTP: {probe}");
     let default = || exposed.unwrap_or_else(|| panic!("{of}: a probe names no port, and none is exposed"));
-    let (http, grpc) = (block(probe, "http_get"), block(probe, "grpc"));
-    if !http.is_null() {
-        Probe::Http { port: port(http, "port").unwrap_or_else(default), path: text(&http["path"]) }
-    } else if !grpc.is_null() {
-        Probe::Grpc { port: port(grpc, "port").unwrap_or_else(default) }
-    } else {
-        panic!("{of}: neither http nor grpc: {probe}")
-    }
+    Probe { port: port(http, "port").unwrap_or_else(default), path: text(&http["path"]) }
 }
 
-/// A field under either spelling; of a list, its first.
+/// A field; of a list, its first.
 fn block<'a>(value: &'a Value, name: &str) -> &'a Value {
-    let camel = name.split('_').enumerate().fold(String::new(), |camel, (index, word)| {
-        let (first, rest) = word.split_at(1);
-        camel + &if index == 0 { first.to_owned() } else { first.to_uppercase() } + rest
-    });
-    let found = value.get(name).or_else(|| value.get(&camel)).unwrap_or(&Value::Null);
+    let found = &value[name];
     found.as_array().map_or(found, |blocks| blocks.first().unwrap_or(&Value::Null))
 }
 
