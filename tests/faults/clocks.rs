@@ -6,7 +6,7 @@ use bus::{Delivery, Message, Receipt, Settle};
 use chrono::Utc;
 use event_store::proto::event_store_client::EventStoreClient;
 use fleet::roles::worker::endpoint;
-use kill_points::hold_at;
+use kill_points::kill_at;
 use projections::topics::INTEGRATION;
 use prometheus::Registry;
 use serde_json::{Value, json};
@@ -231,7 +231,7 @@ async fn a_sweep_settles_and_is_seen_to_live_however_many_holds_end() {
     storm.abort();
 }
 
-/// The sweep has looked, a hold has ended since: the heartbeat is written, and the same step settles.
+/// The sweep has looked, and a hold ends before it settles: the same pass settles all the same, before the next one looks.
 #[tokio::test]
 async fn a_sweep_that_was_outdated_looks_again_at_once() {
     let parts = Parts::new().await;
@@ -239,15 +239,18 @@ async fn a_sweep_that_was_outdated_looks_again_at_once() {
     let pool = &parts.database.pool;
     let applier = parts.applier("user_directory").clone();
     let sweep = Sweep { applier, head: Default::default(), grace: Duration::from_secs(3600) };
-    let held = hold_at("sweep.looked", sweep.run(CancellationToken::new())).await;
-    pool.execute("update projection_progress set releases = releases + 1").await.unwrap();
-    let going = tokio::spawn(held.go());
-    counted(
-        &parts.database,
+    let mut hold = pool.begin().await.unwrap();
+    hold.execute("update projection_progress set releases = releases + 1").await.unwrap();
+    let ended = async {
+        let waiting = "select count(*) from pg_stat_activity
+                       where datname = current_database() and wait_event_type = 'Lock'";
+        counted(&parts.database, waiting, 1).await;
+        hold.commit().await.unwrap();
+    };
+    let (next, ()) = tokio::join!(kill_at("sweep.looked", 2, sweep.run(CancellationToken::new())), ended);
+    assert!(next.is_none(), "it looked a second time");
+    let settled =
         "select count(*) from projection_progress where projection = 'user_directory' and swept_at is not null
-         and settled_position = (select position from event_store_head)",
-        1,
-    )
-    .await;
-    going.abort();
+                   and settled_position = (select position from event_store_head)";
+    assert_eq!(parts.database.count(settled).await, 1);
 }
