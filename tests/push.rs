@@ -199,6 +199,13 @@ async fn what_is_pushed_while_there_is_no_room_is_answered_429_and_applied_when_
     let mut lock = fleet.database.pool.begin().await.unwrap();
     lock.execute("lock table user_directory.users in access exclusive mode").await.unwrap();
     let (large, refused) = tokio::join!(push(&worker, None, large), async {
+        let waiting = "select count(*) from pg_stat_activity
+                       where datname = current_database() and wait_event_type = 'Lock'";
+        eventually("the large one is in hand", LIMIT, async || match fleet.database.count(waiting).await {
+            0 => Err("nobody waits for the lock".to_owned()),
+            _ => Ok(()),
+        })
+        .await;
         eventually("it has no room", LIMIT, async || match push(&worker, None, small).await {
             StatusCode::TOO_MANY_REQUESTS => Ok(()),
             other => Err(other.to_string()),
