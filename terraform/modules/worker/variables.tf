@@ -121,7 +121,7 @@ variable "topic" {
 
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{2,254}$", var.topic))
-    error_message = "topic is the name of a topic of the fleet (events/src/topic.rs), without its project."
+    error_message = "topic is the name of a topic of the fleet (deploy/topics.json), without its project."
   }
 }
 
