@@ -38,7 +38,9 @@ const BY_KEY: [(&str, &str); 5] = [
 /// What a session is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Session {
+    /// Reads and administers.
     Any,
+    /// Sends the same few statements for ever, as appliers and the event store do.
     ByKey,
     /// The event store's writer, of which an attempt takes at most so long. What it does, it does under the head row's lock,
     /// so that the server must give up before it does, or all appends wait for an attempt that nobody waits for.

@@ -1,8 +1,7 @@
 //! A fleet of projection workers, as a library: a program names its topics and read models, and is the whole command line.
 //!
 //! [`Fleet::builder`] is the door. An author's crate needs no other crate of the fleet: what a topic and a read model are
-//! made of is here as well. The rest of this crate composes the parts (it knows all of them; no part knows it), for those
-//! programs and for hosts that run some of the parts in a process of their own.
+//! made of is here as well. The rest of this crate composes the parts: it knows all of them, and no part knows it.
 
 pub mod bus_choice;
 pub mod cli;

@@ -148,7 +148,7 @@ mod tests {
 
     const STAND: Stand<'_> = Stand {
         projection: "orders",
-        aggregate_types: &["VocabularyItem"],
+        aggregate_types: &["Order"],
         generation: 1,
         releases: 0,
         settled: 3 * WINDOW,
