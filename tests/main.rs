@@ -1,6 +1,7 @@
 //! The fleet as a whole: real processes, a real Postgres, Google's Pub/Sub emulator. One test binary.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
+#![expect(clippy::disallowed_methods, reason = "a test waits for its transactions to begin")]
 
 mod harness;
 mod histories;

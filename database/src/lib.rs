@@ -11,6 +11,7 @@ pub mod pooler;
 pub mod primary;
 pub mod session;
 pub mod sqlstate;
+pub mod transaction;
 pub mod watch;
 
 pub use deadline::{SILENCE, heard, timed_out};
@@ -23,3 +24,4 @@ pub use sqlstate::{
     MIGRATE, blames_data, describe, is_timeout, is_too_much, is_transient, is_unique_violation, is_unreadable,
     lacks_migrations,
 };
+pub use transaction::{Lent, begin};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{PgConnection, PgPool, Row};
+use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::primary::Primary;
 use crate::session::Session;
@@ -16,7 +16,7 @@ const FRESH: Duration = Duration::from_secs(1);
 /// How long a connection may take to say that it is there.
 const GLANCE: Duration = Duration::from_secs(2);
 
-/// The same for one that comes back with something unfinished.
+/// The same for one that comes back, perhaps with something unfinished.
 const GOODBYE: Duration = Duration::from_secs(10);
 
 /// The way to the database, and what is known of who answers there. Cheap to clone.
@@ -83,14 +83,7 @@ impl Endpoint {
     }
 }
 
-/// Whether a connection still answers, and is outside of a transaction. The pool itself would wait for ever for the first
-/// and warn of each that does not, and it cannot know the second: who gives up while `begin` is under way has begun without
-/// knowing it, and what the next one then writes without a transaction of his own would never be committed.
+/// Whether a connection still answers. The pool itself would wait for ever, and warn of each that does not.
 async fn answers(connection: &mut PgConnection, limit: Duration) -> bool {
-    // The simple protocol, in which a statement outside of a transaction begins with its own.
-    let asked = sqlx::raw_sql("select now() <> statement_timestamp()").fetch_one(connection);
-    match tokio::time::timeout(limit, asked).await {
-        Ok(Ok(row)) => row.try_get::<bool, _>(0).is_ok_and(|begun| !begun),
-        _ => false,
-    }
+    matches!(tokio::time::timeout(limit, connection.ping()).await, Ok(Ok(())))
 }

@@ -248,11 +248,11 @@ impl Applier {
     }
 
     async fn attempt(&self, batch: &mut Vec<Event>, condemned: &Condemned, mode: Mode) -> Result<Done, Error> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = database::Lent::by(&self.pool).await?;
         let result = self.transaction(&mut connection, batch, condemned, mode).await;
-        if let Err(Error::WritePanicked(_)) = result {
-            // In the middle of what, nobody knows.
-            connection.close_on_drop();
+        // A write that panicked did so in the middle of what, nobody knows.
+        if !matches!(result, Err(Error::WritePanicked(_))) {
+            connection.give_back();
         }
         result
     }

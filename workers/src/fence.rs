@@ -58,7 +58,7 @@ impl Fence {
 
 /// Whether this code may write to the live generation: the inner error is [`Error::Version`], the outer one may pass.
 pub async fn check(pool: &PgPool, projection: &dyn AnyProjection) -> Result<Result<(), Error>, Error> {
-    let mut tx = pool.begin().await?;
+    let mut tx = database::begin(pool).await?;
     match Fence::enter(&mut tx, projection).await {
         Ok(_) => Ok(Ok(())),
         Err(version @ Error::Version { .. }) => Ok(Err(version)),

@@ -100,7 +100,7 @@ pub(super) async fn show(
         by.require()?;
     }
     let finding = unreadable::find(&admin.pool, which).await?;
-    let mut tx = admin.pool.begin().await?;
+    let mut tx = database::begin(&admin.pool).await?;
     if payload {
         audit::record(&mut tx, &by, "unreadable.reveal", finding.event_id, &Value::Null).await?;
     }

@@ -50,7 +50,7 @@ impl Applier {
         limit: usize,
         refused: Option<&Refused>,
     ) -> Result<Redriven, Error> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = database::begin(&self.pool).await?;
         let fence = Fence::enter(&mut tx, self.projection).await?;
         let ids = BTreeSet::from([aggregate_id]);
         let mut ledger = Ledger::lock(&mut tx, self.projection.name(), fence, ids.clone()).await?;

@@ -76,7 +76,7 @@ pub async fn retry_one(
 pub async fn discard_one(pool: &PgPool, discard: &Discard) -> Result<Uuid, Refused> {
     let selection = json!({"filter": Filter::one(discard.id), "event_id": discard.event_id, "error": discard.error});
     let key = discard.idempotency_key.as_deref();
-    let mut tx = pool.begin().await?;
+    let mut tx = database::begin(pool).await?;
     if let Some(operation) = answered(&mut tx, key, "discard", &selection).await? {
         return Ok(operation);
     }
@@ -105,7 +105,7 @@ async fn decide(
     by: &By,
     key: Option<&str>,
 ) -> Result<Uuid, Refused> {
-    let mut tx = pool.begin().await?;
+    let mut tx = database::begin(pool).await?;
     if let Some(operation) = answered(&mut tx, key, decision, &selection).await? {
         return Ok(operation);
     }

@@ -72,7 +72,7 @@ pub async fn get(pool: &PgPool, id: Uuid) -> sqlx::Result<Option<DeadLetter>> {
 
 /// The payload, and a line in the audit log of who looked at it and why.
 pub async fn reveal(pool: &PgPool, id: Uuid, by: &By) -> sqlx::Result<Option<Content>> {
-    let mut tx = pool.begin().await?;
+    let mut tx = database::begin(pool).await?;
     let row = sqlx::query!(
         r#"select payload, attributes as "attributes: Json<BTreeMap<String, String>>" from parked_events where id = $1"#,
         id

@@ -92,7 +92,7 @@ impl RedriveMessages {
     }
 
     async fn settle(&self, decision: &Decision) -> sqlx::Result<()> {
-        let mut tx = self.resolver.pool.begin().await?;
+        let mut tx = database::begin(&self.resolver.pool).await?;
         if decision.discard {
             dead_letters::discard(&mut tx, decision.id).await?;
         } else {

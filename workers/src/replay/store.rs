@@ -119,7 +119,7 @@ async fn count(
 
 /// Writes the intention. The same idempotency key gives the same operation again.
 pub async fn create(pool: &PgPool, projection: &dyn AnyProjection, plan: Plan, new: &NewReplay) -> sqlx::Result<Uuid> {
-    let mut tx = pool.begin().await?;
+    let mut tx = database::begin(pool).await?;
     let id = Uuid::now_v7();
     let stored = sqlx::query_scalar!(
         "insert into operations (

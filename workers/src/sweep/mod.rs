@@ -116,16 +116,22 @@ impl Sweep {
     /// Looks, and settles what it saw to be settled. If holds ended in the meantime it looks again while none can end, so
     /// that it gets on however many end.
     async fn look_and_settle(&self) -> sqlx::Result<Look> {
-        let mut db = self.applier.pool.acquire().await?;
-        let before = self.progress(&mut db).await?;
-        let look = self.look(&mut db, before).await?;
+        let mut db = database::Lent::by(&self.applier.pool).await?;
+        let looked = self.look_and_settle_on(&mut db).await;
+        db.give_back();
+        looked
+    }
+
+    async fn look_and_settle_on(&self, db: &mut PgConnection) -> sqlx::Result<Look> {
+        let before = self.progress(&mut *db).await?;
+        let look = self.look(&mut *db, before).await?;
         kill_point!("sweep.looked");
-        let settled = self.settle(&mut db, &look).await?;
+        let settled = self.settle(&mut *db, &look).await?;
         kill_point!("sweep.settled");
         if settled || look.reached() == look.before.settled {
             return Ok(look);
         }
-        let now = self.progress(&mut db).await?;
+        let now = self.progress(&mut *db).await?;
         if (now.generation, now.releases) == (look.before.generation, look.before.releases) {
             // Another worker's sweep was first.
             return Ok(look);
