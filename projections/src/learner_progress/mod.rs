@@ -147,6 +147,11 @@ impl Session {
         }
     }
 
+    /// A start alone adds nothing to the row of a session that is stored.
+    fn is_more_than_a_start(&self) -> bool {
+        self.before.is_some() || self.answers() > 0 || self.ended().is_some()
+    }
+
     /// In all of the batch: for a session that is stored.
     fn answers(&self) -> i32 {
         self.since.total.answers + self.before.as_ref().map_or(0, |before| before.total.answers)

@@ -13,16 +13,20 @@ type Sessions = BTreeMap<Uuid, Session>;
 
 type AllGains = BTreeMap<Uuid, Gains>;
 
-/// Adds to the sessions that are stored, and says which those are.
+/// Adds to the sessions that are stored, and says which of those with something to add they are.
 pub(super) async fn sessions_continued(sessions: &Sessions, db: &mut PgConnection) -> Result<BTreeSet<Uuid>, Error> {
+    let continued: Vec<_> = sessions.iter().filter(|(_, session)| session.is_more_than_a_start()).collect();
+    if continued.is_empty() {
+        return Ok(BTreeSet::new());
+    }
     let stored = sqlx::query_file_scalar!(
         "src/learner_progress/sessions_continued.sql",
-        &column(sessions, |(id, _)| *id),
-        &column(sessions, |(_, session)| session.answers()),
-        &column(sessions, |(_, session)| session.correct()),
-        &column(sessions, |(_, session)| session.ended().map(|ended| ended.status)) as _,
-        &column(sessions, |(_, session)| session.ended().map(|ended| ended.at)) as _,
-        &column(sessions, |(_, session)| session.ended()?.duration_seconds) as _,
+        &column(&continued, |(id, _)| **id),
+        &column(&continued, |(_, session)| session.answers()),
+        &column(&continued, |(_, session)| session.correct()),
+        &column(&continued, |(_, session)| session.ended().map(|ended| ended.status)) as _,
+        &column(&continued, |(_, session)| session.ended().map(|ended| ended.at)) as _,
+        &column(&continued, |(_, session)| session.ended()?.duration_seconds) as _,
     )
     .fetch_all(db)
     .await?;
