@@ -47,7 +47,7 @@ async fn while_postgres_is_away_no_message_is_given_up_and_the_lag_recovers_alon
     let store = fleet.event_store().await;
     let proxy = Proxy::before(&fleet.database.url).await;
     let builder = fleet.worker_builder(INTEGRATION.name, &store).await.env("DATABASE_URL", &proxy.url);
-    // The sweep shall not hide what the bus does.
+    // The sweep must not hide what the bus does.
     let worker = builder.env("FLEET_SWEEP_GRACE", "3600").env("FLEET_MAX_OUTSTANDING", "50").start().await;
 
     let mut client = connect(&store).await;

@@ -39,7 +39,7 @@ impl Receipt {
         }
     }
 
-    /// The message is not settled: it shall come again.
+    /// The message is not settled: it is delivered again.
     pub fn nack(self) {
         drop(self);
     }

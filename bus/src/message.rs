@@ -11,7 +11,7 @@ pub struct Message {
 }
 
 impl Message {
-    /// Pub/Sub's mark on what it gave up on; the embedded bus leaves the same.
+    /// Pub/Sub's mark on what it could not deliver; the embedded bus leaves the same.
     /// Source: <https://cloud.google.com/pubsub/docs/handling-failures#track_the_delivery_attempts>.
     pub const DEAD_LETTER_SOURCE: &str = "CloudPubSubDeadLetterSourceSubscription";
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::primary::unless_changed;
 
-/// How long a piece of work may take that the server limits to a minute a statement. Whoever hears nothing for so long has
-/// lost the connection without being told: a firewall or a proxy forgot it, a machine lost its power.
+/// The deadline of a piece of work. The server ends each statement after a minute, so that a longer silence means a dead
+/// connection: a firewall or a proxy dropped it, or a machine lost its power.
 pub const SILENCE: Duration = Duration::from_secs(150);
 
 /// Gives up on a database that has fallen silent, and at once on one that is no longer the primary. What was committed is

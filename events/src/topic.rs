@@ -36,7 +36,7 @@ impl Topic {
         self.aggregate_types.contains(&aggregate_type)
     }
 
-    /// The topic that receives what the broker gave up on; its subscription has the same name.
+    /// The topic that receives what the broker could not deliver; its subscription has the same name.
     pub fn dead_letter(&self) -> String {
         format!("{}-dead-letter", self.subscription)
     }

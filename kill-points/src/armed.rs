@@ -1,4 +1,4 @@
-//! The point at which this process shall die, from its environment.
+//! The point at which this process is to die, from its environment.
 
 use std::process::Command;
 use std::sync::LazyLock;

@@ -20,8 +20,8 @@ const INITDB_LIMIT: Duration = Duration::from_secs(120);
 /// Long enough to replay the write-ahead log of a server that was killed.
 const START_LIMIT: Duration = Duration::from_secs(120);
 const RETRY: Duration = Duration::from_millis(50);
-/// Ends of a start that pass: somebody took the port between our look and the server's, or the last processes of a
-/// killed server have not noticed yet.
+/// Failures to start that are worth a retry: the port was taken after we chose it, or the last processes of a killed
+/// server have not ended yet.
 const PASSING: [&str; 2] = ["could not bind", "pre-existing shared memory block"];
 
 /// The major version that made the cluster in `home`, if there is one.

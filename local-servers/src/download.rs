@@ -19,7 +19,7 @@ pub(crate) async fn download(home: &Home, major: Option<u32>) -> Result<Installe
             || format!("PostgreSQL {OLDEST} or newer"),
             |major| {
                 format!(
-                    "PostgreSQL {major}, which made {} (remove that to begin anew),",
+                    "PostgreSQL {major}, which made {} (remove that to start again),",
                     home.file("postgres").display()
                 )
             },

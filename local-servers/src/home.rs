@@ -17,7 +17,7 @@ pub(crate) struct Home {
     account: Option<Account>,
     /// Why the path is not the data folder, for the choice's sentence.
     note: Option<String>,
-    /// Removes the folder should starting fail; once a watchdog has taken that over, [`Home::handed_over`].
+    /// Deletes the folder if the start fails. After [`Home::handed_over`] the watchdog does that.
     temporary: Option<TempDir>,
 }
 

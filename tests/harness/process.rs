@@ -158,7 +158,7 @@ impl Builder {
         });
         let starting = Mutex::new(&mut child);
         let started = eventually("the process listens", PATIENCE, async || {
-            // Looked at first, because one that shall die soon may have listened before.
+            // Looked at first, because one that is to die soon may have listened before.
             let ended = starting.lock().unwrap().try_wait().unwrap();
             let log = log.lock().unwrap();
             match (log.iter().find(|line| line.get("http").is_some()), ended) {

@@ -172,7 +172,7 @@ async fn answers(
 ) -> bool {
     let mut chunk = vec![0; 64 << 10];
     while let Ok(count @ 1..) = from.read(&mut chunk).await {
-        // The database has done what it was asked to do: it answers. Nobody shall hear it.
+        // The database has done what it was asked to do: it answers. The answer is not passed on.
         if *last.borrow() {
             return true;
         }

@@ -77,7 +77,7 @@ impl std::ops::AddAssign for Tally {
     }
 }
 
-/// Nothing was applied, and another try may succeed without anybody doing anything, except for `Fenced`.
+/// The transaction was rolled back. A retry may succeed, except after `Fenced`.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("{}", database::describe(.0))]
@@ -122,7 +122,7 @@ impl Error {
         }
     }
 
-    /// Trying again may help; what does not is for an operator.
+    /// Whether a retry can succeed; if not, an operator must act.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Raced) || self.database().is_some_and(database::is_transient)
     }

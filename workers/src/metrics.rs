@@ -74,7 +74,10 @@ impl Metrics {
                 &["topic", "reason"],
             )?,
             broker_dead_letters: IntCounterVec::new(
-                Opts::new("worker_broker_dead_letters_total", "Messages taken from what the broker gave up on."),
+                Opts::new(
+                    "worker_broker_dead_letters_total",
+                    "Messages taken from the dead-letter topic of the broker.",
+                ),
                 &["topic"],
             )?,
             adopted_events: IntCounterVec::new(

@@ -1,8 +1,8 @@
 //! Setting aside what cannot be applied, with its bytes and its error, for a person to decide.
 //!
 //! A parked event of the store holds its aggregate in that one projection: the events after it wait in the store until
-//! it is [redriven](crate::redrive). A parked message that is no event of the store holds nothing: the fold of the store
-//! does not miss it.
+//! it is [redriven](crate::redrive). A parked message that is no event of the store blocks nothing: no read model
+//! lacks it.
 
 use std::collections::BTreeMap;
 

@@ -64,7 +64,7 @@ pub struct Resolved {
     pub events: Vec<Event>,
     /// The others that they speak of: see [`Resolver::part`].
     pub rest: Vec<EventId>,
-    /// Indexes of deliveries to give back: they shall come again.
+    /// Indexes of deliveries to give back: they are delivered again.
     pub later: Vec<usize>,
 }
 

@@ -17,24 +17,24 @@ use rand::{Rng, SeedableRng};
 
 use crate::{Publisher, Subscription};
 
-/// What shall go wrong. [`Chaos::new`] does nothing yet.
+/// The faults to inject. [`Chaos::new`] injects none.
 #[derive(Debug, Clone)]
 pub struct Chaos {
     /// Print it, and a failure can be had again.
     pub seed: u64,
     /// How many more times each message comes, next to the once that it should.
     pub duplicate: u32,
-    /// How many messages one may be overtaken by, about; 0 keeps the order. A publisher shuffles within its page.
+    /// By how many messages one may be overtaken, approximately; 0 keeps the order. A publisher shuffles within its page.
     pub shuffle: usize,
-    /// The probability, 0 to 1, that a message never arrives: confirmed to the publisher, or settled by nobody's doing.
+    /// The probability, 0 to 1, that a message is lost: dropped after the publish was confirmed, or acknowledged without being delivered.
     pub lose: f64,
     /// The probability that an ack does not reach the bus, so that the message comes again. Subscriptions only.
     pub lose_acks: f64,
-    /// What did go wrong so far, in everything that this and its clones wrapped.
+    /// The faults injected so far, in everything that this and its clones wrapped.
     pub faults: Arc<Faults>,
 }
 
-/// What did go wrong, in messages.
+/// The faults injected, in messages.
 #[derive(Debug, Default)]
 pub struct Faults {
     duplicated: AtomicU64,

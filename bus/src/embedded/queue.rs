@@ -135,7 +135,7 @@ impl Queue {
         }
     }
 
-    /// A popped message shall come again, or go to the dead letters if this was its last attempt.
+    /// A popped message is delivered again, or goes to the dead letters if this was its last attempt.
     pub(super) fn give_back(&self, queued: Queued) {
         if let Some(topic) = &self.spec.dead_letter_topic
             && queued.attempts >= self.spec.max_delivery_attempts

@@ -1,4 +1,4 @@
-//! Receiving from a subscription: several streams, reopened when they break, drained when they shall stop.
+//! Receiving from a subscription: several streams, reopened when they break, drained when they are to stop.
 
 use std::pin::pin;
 use std::time::Duration;

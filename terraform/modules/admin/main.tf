@@ -169,7 +169,7 @@ resource "google_cloud_run_v2_service" "this" {
   }
 
   lifecycle {
-    # Which tool applied last is nobody's configuration.
+    # They name the tool that deployed last, and are not configuration.
     ignore_changes = [client, client_version]
   }
 }

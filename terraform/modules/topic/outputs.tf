@@ -9,7 +9,7 @@ output "subscription" {
 }
 
 output "dead_letter_topic" {
-  description = "Id of the topic that receives what the broker gave up on."
+  description = "Id of the topic that receives what the broker could not deliver."
   value       = google_pubsub_topic.dead_letter.id
 }
 

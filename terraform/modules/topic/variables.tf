@@ -24,7 +24,7 @@ variable "subscription" {
 }
 
 variable "dead_letter" {
-  description = "Name of the topic that receives what the broker gave up on, and of the subscription that keeps it."
+  description = "Name of the topic that receives what the broker could not deliver, and of the subscription that keeps it."
   type        = string
 
   validation {

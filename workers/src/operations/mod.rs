@@ -74,7 +74,8 @@ pub(crate) async fn advance(db: &mut PgConnection, id: Uuid, seen: i64, tally: T
     .map(drop)
 }
 
-/// Ends the operations on dead letters that have nothing left to do. Whoever looks may do it: it is true already.
+/// Ends the operations on dead letters that have nothing left to do. Idempotent: any process may
+/// mark an operation that has finished.
 pub(crate) async fn finish(pool: &PgPool) -> sqlx::Result<()> {
     sqlx::query!(
         "update operations

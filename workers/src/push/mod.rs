@@ -66,7 +66,7 @@ impl Push {
         }
         // Pub/Sub slows down when it hears this, and brings the message again.
         if !self.room.is_open() {
-            let detail = "as many bytes as may be are being settled; it shall come again".to_owned();
+            let detail = "as many bytes as may be are being settled; it is delivered again".to_owned();
             return Err(("busy", StatusCode::TOO_MANY_REQUESTS, detail));
         }
         let taken = self.room.take(announced(&request));
@@ -84,8 +84,8 @@ impl Push {
         self.deliveries.send(delivery).await.map_err(|_| nacked("this worker is stopping"))?;
         match tokio::time::timeout(ANSWER, answered).await {
             Ok(Ok(true)) => Ok(()),
-            Ok(_) => Err(nacked("not settled; it shall come again")),
-            Err(_) => Err(nacked("not settled in time; it shall come again")),
+            Ok(_) => Err(nacked("not settled; it is delivered again")),
+            Err(_) => Err(nacked("not settled in time; it is delivered again")),
         }
     }
 }

@@ -42,7 +42,7 @@ pub enum Error {
     Invalid(String),
     #[error("the token is not of the service account that may push")]
     WrongAccount,
-    /// Not the caller's fault: it shall try again.
+    /// Not the caller's fault: it may try again.
     #[error("the issuer's keys cannot be had: {0}")]
     Keys(String),
 }

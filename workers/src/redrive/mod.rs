@@ -1,4 +1,4 @@
-//! Makes decisions about dead letters true. The API writes them into `parked_events`; here a worker of the topic reads
+//! Executes the decisions (retry, discard) on dead letters. The API writes them into `parked_events`; here a worker of the topic reads
 //! them: operations side by side, within each one dead letter after the other, at the rate that was asked for.
 //!
 //! There is no claim and no cursor: the decisions themselves are the queue, and a step takes its own out in the

@@ -1,6 +1,6 @@
 //! The sweep: moves the settled position, forgets what lies below it, and applies what the bus lost.
 //!
-//! It reads the store, not the bus. An event that is still unsettled when the bus had its time is taken from the store,
+//! It reads the store, not the bus. An event that is still unsettled after the grace period is taken from the store,
 //! so that a loss in the bus can never become a loss in a read model.
 
 mod marks;
