@@ -184,7 +184,7 @@ async fn pushed_deliveries_end_in_the_same_rows() {
         if topic.name == "integration-events" {
             fleet.project.push_to(topic, &url).await;
         } else {
-            // The emulator pushes some 40 messages a second, one after the other; the real service pushes many at once.
+            // The emulator pushes some 40 messages per second, one after the other; the real service pushes many at once.
             let subscription = fleet
                 .project
                 .bus()

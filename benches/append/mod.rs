@@ -1,4 +1,4 @@
-//! Appends from many writers: group commit beside one commit an append.
+//! Appends from many writers: group commit beside one commit per append.
 //!
 //! A closed loop: each writer appends 1 to 3 events to one of its own aggregates, waits for the answer, appends again.
 //! All designs write to the same tables, which hold the same history at the start.
@@ -32,7 +32,7 @@ enum Design {
     Group,
     /// The product, with a writer that has to ask the store for every version.
     GroupCold,
-    /// A transaction an append: the head, the rows.
+    /// A transaction per append: the head, the rows.
     Transaction,
     /// A statement an append that does both.
     Statement,
@@ -45,8 +45,8 @@ impl fmt::Display for Design {
         f.write_str(match self {
             Self::Group => "group commit",
             Self::GroupCold => "group commit, cold heads",
-            Self::Transaction => "one transaction an append",
-            Self::Statement => "one statement an append",
+            Self::Transaction => "one transaction per append",
+            Self::Statement => "one statement per append",
         })
     }
 }
@@ -103,7 +103,7 @@ pub async fn measure(server: &Server, options: Options) -> Result<Vec<Gate>> {
     Ok(gates)
 }
 
-/// What the group commit is meant to reach, as a multiple of events a second.
+/// What the group commit is meant to reach, as a multiple of events per second.
 fn targets(writers: usize) -> Vec<(Design, f64)> {
     match writers {
         1 => vec![(Design::Statement, 0.85)],

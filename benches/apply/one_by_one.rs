@@ -1,4 +1,4 @@
-//! `learner_progress` as a careful author writes it without a runtime: a transaction an event, a statement a row.
+//! `learner_progress` as a careful author writes it without a runtime: a transaction per event, a statement per row.
 //!
 //! One connection, prepared statements with kept plans, nothing asked twice: a judged answer is eight round trips.
 

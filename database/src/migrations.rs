@@ -86,7 +86,7 @@ impl Migrations {
         Ok(applied == versions.len() as i64)
     }
 
-    /// Applies what is missing, then does what comes after it, and says what was done, a line each. All of it is one
+    /// Applies what is missing, then does what comes after it, and says what was done, one line each. All of it is one
     /// transaction, but for migrations that cannot be in one: those are applied, and noted, by themselves.
     ///
     /// Where a newer fleet has migrated, and all that this one needs is there, there is nothing to do: a rollback to this

@@ -19,7 +19,7 @@ pub struct Builder {
 /// Killed when dropped.
 pub struct Process {
     child: Child,
-    /// What it logged, a JSON object a line.
+    /// What it logged, a JSON object per line.
     log: Arc<Mutex<Vec<Value>>>,
     started: Value,
 }

@@ -38,7 +38,7 @@ pub fn migrations() -> Migrations {
     Migrations::new(store.iter().chain(workers.iter()).cloned(), LANDMARK)
 }
 
-/// The tables of the event store, of the workers, and of each projection; what was done, a line each.
+/// The tables of the event store, of the workers, and of each projection; what was done, one line each.
 pub async fn migrate(catalogue: &Catalogue, pool: &PgPool) -> Result<Vec<String>> {
     // A connection of its own: it has no time limits, and ends with its lock.
     let mut connection = pool.acquire().await.map_err(database::migrations::Error::from)?.detach();

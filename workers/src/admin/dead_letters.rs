@@ -253,7 +253,7 @@ fn checked(rate: f64) -> Result<f64, Problem> {
     if (0.1..=100_000.0).contains(&rate) {
         Ok(rate)
     } else {
-        Err(Problem::invalid("rate", "must be events a second, from 0.1 to 100000"))
+        Err(Problem::invalid("rate", "must be events per second, from 0.1 to 100000"))
     }
 }
 
