@@ -1,4 +1,4 @@
-//! The point at which this process is to die, from its environment.
+//! The point at which this process is to die, and whether it says which points it passes, from its environment.
 
 use std::process::Command;
 use std::sync::LazyLock;
@@ -17,7 +17,12 @@ static ARMED: LazyLock<Option<Armed>> = LazyLock::new(|| {
     Some(Armed { point: point.to_owned(), left: AtomicU32::new(pass.checked_sub(1).expect("passes count from 1")) })
 });
 
+static SAID: LazyLock<bool> = LazyLock::new(|| std::env::var_os("FLEET_SAY_KILL_POINTS").is_some());
+
 pub(crate) fn pass(point: &str) {
+    if *SAID {
+        eprintln!(r#"{{"passed":"{point}"}}"#);
+    }
     let Some(armed) = &*ARMED else { return };
     let survived = || armed.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
     if armed.point == point && survived().is_err() {

@@ -1,8 +1,9 @@
-//! Places at which a test ends the fleet: between any two steps whose order matters.
+//! Places at which a test ends the fleet (elsewhere called fail points): between any two steps whose order matters.
 //!
 //! `kill_point!("apply.recorded");` stands after the step that it is named for. It is there in debug builds only; a
 //! release build has not a single instruction of it. A test reaches it in two ways:
 //! - in a process: `FLEET_KILL_AT=apply.recorded:3` ends it with SIGKILL when it passes the point for the third time;
+//!   `FLEET_SAY_KILL_POINTS=1` makes it write each point that it passes to standard error;
 //! - within a test: [`kill_at`] drops the work at the point, [`hold_at`] lets it wait there.
 //!
 //! This crate must not know what the points mean.
