@@ -16,7 +16,11 @@ select
         )
     ) as aggregates_ahead
 from projections as live
-join projection_progress as progress on progress.projection = live.name and progress.generation = live.generation
+join lateral (
+    select max(settled_position) as settled_position
+    from projection_progress
+    where projection_progress.projection = live.name and projection_progress.generation = live.generation
+) as progress on true
 cross join event_store_head as head
 where progress.settled_position > head.position
 or exists (

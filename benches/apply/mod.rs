@@ -160,11 +160,15 @@ enum Applying {
 impl Applying {
     async fn start(database: &Database, way: &Way) -> Result<Self> {
         Ok(match *way {
-            Way::Batches { projection, .. } => Self::Batches(Applier::new(
-                crate::catalogue().projection(projection).context("no such projection")?,
-                roles::applying_pool(&database.url, 2)?,
-                workers::Metrics::register(&Registry::new())?,
-            )),
+            Way::Batches { projection, .. } => {
+                let projection = crate::catalogue().projection(projection).context("no such projection")?;
+                Self::Batches(Applier::new(
+                    projection,
+                    projection.topics()[0],
+                    roles::applying_pool(&database.url, 2)?,
+                    workers::Metrics::register(&Registry::new())?,
+                ))
+            }
             Way::OneByOne => Self::OneByOne(OneByOne::connect(database).await?),
         })
     }

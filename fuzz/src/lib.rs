@@ -134,7 +134,7 @@ pub fn selection(data: &[u8]) {
         assert!(times.to.is_none_or(|to| !selection.includes(to)));
     }
     for topic in TOPICS {
-        let filter = selection.filter(topic);
+        let filter = selection.filter(&[topic]);
         assert_eq!(filter.aggregate_ids.len(), selection.aggregates.as_ref().map_or(0, |ids| ids.len()));
         assert_eq!(filter.event_types.len(), selection.event_types.as_ref().map_or(0, |types| types.len()));
     }

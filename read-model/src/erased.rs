@@ -21,10 +21,6 @@ pub trait AnyProjection: Send + Sync + fmt::Debug {
     fn tables(&self) -> &'static str;
     /// Where its events come from.
     fn topics(&self) -> &'static [&'static Topic];
-    /// The first of them.
-    fn topic(&self) -> &'static Topic {
-        self.topics()[0]
-    }
     /// A fold that has seen nothing yet.
     fn begin(&self) -> Box<dyn Pending>;
 }

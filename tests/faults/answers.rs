@@ -48,7 +48,7 @@ impl Answers {
 
 /// A worker within the test, without a bus.
 pub fn worker(parts: &Parts, topic: &'static events::Topic) -> Worker {
-    let appliers: Vec<_> = parts.appliers.iter().filter(|it| it.projection.topic() == topic).cloned().collect();
+    let appliers: Vec<_> = parts.appliers.iter().filter(|it| it.topic == topic).cloned().collect();
     let resolver = Resolver {
         topic,
         projections: appliers.iter().map(|applier| applier.projection).collect(),

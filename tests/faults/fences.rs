@@ -150,7 +150,8 @@ async fn an_apply_under_way_ends_before_the_fence_moves_and_the_next_writes_to_t
     let tables = applier.projection.tables();
     let schema = format!(
         "create schema user_directory_2; set local search_path to user_directory_2, public; {tables};
-         insert into projection_progress (projection, generation) values ('user_directory', 2)"
+         insert into projection_progress (projection, generation, topic)
+         values ('user_directory', 2, 'integration-events')"
     );
     pool.execute(sqlx::AssertSqlSafe(schema)).await.unwrap();
 

@@ -55,7 +55,7 @@ async fn what_another_applies_and_forgets_while_an_apply_stands_still_has_one_ef
         events.retain(|event| known.contains(&event.aggregate_id));
         assert!(events.len() > 20, "{point}: {}", events.len());
         for applier in &parts.appliers {
-            let types = applier.projection.topic().aggregate_types;
+            let types = applier.topic.aggregate_types;
             if !events.iter().any(|event| types.contains(&event.data.aggregate_type.as_str())) {
                 continue;
             }

@@ -107,6 +107,7 @@ async fn a_snapshot_that_is_open_elsewhere_makes_forgetting_ids_no_slower() {
             .bind(settled)
             .bind(0_i64)
             .bind(before)
+            .bind("vocabulary-events")
             .fetch_one(&mut *db)
             .await
             .unwrap();

@@ -1,7 +1,12 @@
 -- Where the ids remembered and the versions applied disagree: an applied event above the settled position without its
 -- id, or an id of an event that is not applied.
 select progress.projection, event.position, 'applied, but its id is not remembered' as what
-from projection_progress as progress
+from (
+    -- Above what is settled on every topic of the projection.
+    select projection, generation, max(settled_position) as settled_position
+    from projection_progress
+    group by projection, generation
+) as progress
 join projections as projection on projection.name = progress.projection and projection.generation = progress.generation
 join projected_aggregates as known
     on known.projection = progress.projection and known.generation = progress.generation

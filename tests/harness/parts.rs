@@ -8,7 +8,7 @@ use event_store::append::{Append, Appended, Appender, Config, Error, Said};
 use event_store::read::{self, Filter};
 use event_store::tail::Head;
 use event_store::validate::printed;
-use events::{AggregateId, AppendLine, EventId, NewEvent, Position, Version};
+use events::{AggregateId, AppendLine, EventId, NewEvent, Position, Topic, Version};
 use fleet::roles;
 use prometheus::Registry;
 use rand::Rng;
@@ -31,7 +31,7 @@ pub const LIMIT: Duration = Duration::from_secs(120);
 pub struct Parts {
     pub database: Database,
     pub appender: Appender,
-    /// Of all projections, in the catalogue's order.
+    /// Of all projections, on each topic that they listen to.
     pub appliers: Vec<Applier>,
 }
 
@@ -47,8 +47,11 @@ impl Parts {
         let registry = Registry::new();
         let metrics = Metrics::register(&registry).unwrap();
         let pool = roles::applying_pool(url, 12).unwrap();
-        let applier = |projection: &&'static _| Applier::new(*projection, pool.clone(), metrics.clone());
-        let appliers = catalogue().projections().iter().map(applier).collect();
+        let applier = |projection, topic| Applier::new(projection, topic, pool.clone(), metrics.clone());
+        let of_topic = |topic: &'static Topic| (topic, catalogue().listening_to(topic));
+        let listening = catalogue().topics().iter().map(|topic| of_topic(topic));
+        let appliers = listening.flat_map(|(topic, all)| all.into_iter().map(move |it| (it, topic)));
+        let appliers = appliers.map(|(projection, topic)| applier(projection, topic)).collect();
         let config = Config::new(database::options(url).unwrap());
         let (appender, _) = Appender::start(config, Head::default(), StoreMetrics::register(&registry).unwrap());
         Self { database, appender, appliers }
@@ -129,7 +132,7 @@ impl Parts {
 
 /// Applies those of the projection's topic.
 pub async fn apply(applier: &Applier, events: &[Event], mode: Mode) -> Result<Tally, apply::Error> {
-    let types = applier.projection.topic().aggregate_types;
+    let types = applier.topic.aggregate_types;
     let ours: Vec<Event> =
         events.iter().filter(|event| types.contains(&event.data.aggregate_type.as_str())).cloned().collect();
     applier.apply(&ours, mode).await

@@ -153,10 +153,12 @@ impl Error {
     }
 }
 
-/// Applies events to one projection. Cheap to clone.
+/// Applies events of one topic to one projection. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Applier {
     pub projection: &'static dyn AnyProjection,
+    /// One of those that the projection listens to.
+    pub topic: &'static Topic,
     pub pool: PgPool,
     pub metrics: Metrics,
     /// Shared by its clones.
@@ -164,12 +166,14 @@ pub struct Applier {
 }
 
 impl Applier {
-    pub fn new(projection: &'static dyn AnyProjection, pool: PgPool, metrics: Metrics) -> Self {
-        Self { projection, pool, metrics, stride: Stride::default() }
+    pub fn new(projection: &'static dyn AnyProjection, topic: &'static Topic, pool: PgPool, metrics: Metrics) -> Self {
+        Self { projection, topic, pool, metrics, stride: Stride::default() }
     }
 
-    fn topic(&self) -> &'static Topic {
-        self.projection.topic()
+    /// For what the projection hears on another of its topics.
+    #[must_use]
+    pub fn of(&self, topic: &'static Topic) -> Self {
+        Self { topic, ..self.clone() }
     }
 
     /// Settles all of `events`, in any order and however often they were applied before. When it returns `Ok`, each is
@@ -234,7 +238,7 @@ impl Applier {
     async fn race(&self, batch: &mut Vec<Event>, condemned: &Condemned, mode: Mode) -> Result<Done, Error> {
         let mut attempt = 0;
         loop {
-            let timer = self.metrics.apply_timer(self.topic(), self.projection.name(), mode);
+            let timer = self.metrics.apply_timer(self.topic, self.projection.name(), mode);
             match database::heard("applying", self.attempt(batch, condemned, mode)).await {
                 Err(error) if error.is_race() && attempt < RACES => {
                     timer.stop_and_discard();
@@ -269,7 +273,7 @@ impl Applier {
         let fence = Fence::enter(&mut tx, self.projection).await?;
         kill_point!("apply.fenced");
         let ids = batch.iter().map(|event| event.aggregate_id).collect();
-        let mut ledger = Ledger::lock(&mut tx, self.projection.name(), fence, ids).await?;
+        let mut ledger = Ledger::lock(&mut tx, (self.projection.name(), self.topic), fence, ids).await?;
         kill_point!("apply.locked");
         let holes = heal::heal(&mut tx, batch, &ledger, self.stride.now()).await?;
         kill_point!("apply.healed");
@@ -282,7 +286,7 @@ impl Applier {
             tx.commit().await?;
             kill_point!("apply.committed");
             if mode == Mode::Live {
-                self.metrics.observe_freshness(self.topic(), self.projection.name(), &done.fresh);
+                self.metrics.observe_freshness(self.topic, self.projection.name(), &done.fresh);
             }
         }
         Ok(done)
@@ -360,7 +364,7 @@ impl Applier {
         reason: Reason,
         error: &str,
     ) -> Result<(), Error> {
-        park::event(db, self.projection, ledger.fence, event, reason, error).await?;
+        park::event(db, self.projection, self.topic, ledger.fence, event, reason, error).await?;
         kill_point!("park.inserted");
         ledger.hold(event.aggregate_id);
         Ok(())
@@ -385,7 +389,7 @@ impl Applier {
     }
 
     fn count(&self, tally: Tally, mode: Mode) {
-        self.metrics.count(self.topic(), self.projection.name(), mode, tally);
+        self.metrics.count(self.topic, self.projection.name(), mode, tally);
     }
 }
 

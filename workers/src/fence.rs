@@ -74,16 +74,28 @@ pub async fn establish(db: &mut PgConnection, projection: &dyn AnyProjection) ->
     let created = sqlx::query!(
         "insert into projections (name, topic, version, schema_name) values ($1, $2, $3, $1) on conflict do nothing",
         name,
-        projection.topic().name,
+        // The first of them: `projection_progress` has all.
+        projection.topics()[0].name,
         projection.version() as i32
     )
     .execute(&mut *tx)
     .await?
     .rows_affected();
+    // A topic that it listens to from now on is swept from the beginning.
+    let topics: Vec<_> = projection.topics().iter().map(|topic| topic.name).collect();
+    sqlx::query!(
+        "insert into projection_progress (projection, generation, topic)
+         select name, generation, wanted.topic
+         from projections, unnest($3::text[]) as wanted (topic)
+         where name = $1 and version = $2
+         on conflict do nothing",
+        name,
+        projection.version() as i32,
+        &topics as &[&str]
+    )
+    .execute(&mut *tx)
+    .await?;
     if created == 1 {
-        sqlx::query!("insert into projection_progress (projection, generation) values ($1, 1)", name)
-            .execute(&mut *tx)
-            .await?;
         // Name and tables come from the catalogue, which is code, never from outside.
         let create = format!("create schema {name}; set local search_path to {name}, public; {}", projection.tables());
         sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut *tx).await?;

@@ -57,6 +57,7 @@ impl Reason {
 pub async fn event(
     db: &mut PgConnection,
     projection: &dyn AnyProjection,
+    topic: &Topic,
     fence: Fence,
     event: &Recorded<Payload>,
     reason: Reason,
@@ -74,7 +75,7 @@ pub async fn event(
          set attempts = parked.attempts + 1, last_parked_at = clock_timestamp(),
              reason = excluded.reason, error = excluded.error, decision = null, operation_id = null",
         Uuid::now_v7(),
-        projection.topic().name,
+        topic.name,
         projection.name(),
         fence.generation,
         reason.as_str(),
@@ -90,7 +91,7 @@ pub async fn event(
     .await?;
     tracing::error!(
         projection = projection.name(),
-        topic = projection.topic().name,
+        topic = topic.name,
         event_id = %event.event_id,
         aggregate_id = %event.aggregate_id,
         position = event.position.0,

@@ -15,20 +15,22 @@ use workers::lag::{self, Status};
 pub async fn show(pool: PgPool, catalogue: Catalogue, stop: CancellationToken) -> Result<()> {
     let terminal = io::stdout().is_terminal();
     let lines = MultiProgress::new();
-    let mut bars: HashMap<&str, ProgressBar> = HashMap::new();
-    let mut before: HashMap<&str, (Instant, i64, String)> = HashMap::new();
+    let mut bars: HashMap<(&str, &str), ProgressBar> = HashMap::new();
+    let mut before: HashMap<(&str, &str), (Instant, i64, String)> = HashMap::new();
     let mut tick = tokio::time::interval(Duration::from_secs(if terminal { 1 } else { 2 }));
     while stop.run_until_cancelled(tick.tick()).await.is_some() {
         let Ok(report) = lag::report(&pool, catalogue.projections()).await else { continue };
+        let several = |one: &Status| report.projections.iter().filter(|other| other.name == one.name).count() > 1;
         for status in &report.projections {
             let now = Instant::now();
-            let last = before.get(status.name);
+            let key = (status.name, status.topic);
+            let last = before.get(&key);
             let rate = last.map_or(0.0, |(at, settled, _)| {
                 (status.settled_position - settled) as f64 / (now - *at).as_secs_f64().max(0.001)
             });
-            let line = line(report.store.head_position, status, rate);
+            let line = line(report.store.head_position, status, several(status), rate);
             if terminal {
-                let bar = bars.entry(status.name).or_insert_with(|| {
+                let bar = bars.entry(key).or_insert_with(|| {
                     let bar = lines.add(ProgressBar::new_spinner());
                     bar.with_style(
                         ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()),
@@ -39,7 +41,7 @@ pub async fn show(pool: PgPool, catalogue: Catalogue, stop: CancellationToken) -
             } else if last.is_none_or(|(_, _, shown)| *shown != line) {
                 println!("{line}");
             }
-            before.insert(status.name, (now, status.settled_position, line));
+            before.insert(key, (now, status.settled_position, line));
         }
     }
     for bar in bars.values() {
@@ -48,11 +50,15 @@ pub async fn show(pool: PgPool, catalogue: Catalogue, stop: CancellationToken) -
     Ok(())
 }
 
-fn line(head: i64, status: &Status, rate: f64) -> String {
+/// A read model that listens to `several` topics has a line for each of them, and the topic at its end.
+fn line(head: i64, status: &Status, several: bool, rate: f64) -> String {
     let mut line = format!(
         "{:<18} head {head:>8}  settled {:>8}  lag {:>6} events {:>6.1} s  {rate:>7.0}/s",
         status.name, status.settled_position, status.lag_events, status.lag_seconds
     );
+    if several {
+        line.push_str(&format!("  on {}", status.topic));
+    }
     if status.parked > 0 {
         line.push_str(&format!("  parked {}", status.parked));
     }

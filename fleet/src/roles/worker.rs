@@ -194,7 +194,7 @@ impl TopicWorker<'_> {
                 match retry::until_done("looking at a projection", &stop, look).await {
                     None => return Ok(()),
                     Some(Ok(())) => {
-                        appliers.push(Applier::new(projection, pool.clone(), metrics.clone()));
+                        appliers.push(Applier::new(projection, topic, pool.clone(), metrics.clone()));
                     }
                     // Its events stay in the store; the topic's other projections must not wait for it.
                     Some(Err(version)) => tracing::error!(projection = projection.name(), error = %version, "left out"),

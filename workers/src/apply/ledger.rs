@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use events::{AggregateId, Version};
+use events::{AggregateId, Topic, Version};
 use sqlx::PgConnection;
 
 use crate::fence::Fence;
@@ -10,6 +10,7 @@ use crate::verdict::{Applied, Event, Verdict};
 
 pub(super) struct Ledger {
     projection: &'static str,
+    topic: &'static Topic,
     pub fence: Fence,
     aggregates: BTreeMap<AggregateId, Applied>,
     /// Those that had a row when they were locked.
@@ -22,7 +23,7 @@ pub(super) struct Ledger {
 impl Ledger {
     pub async fn lock(
         db: &mut PgConnection,
-        projection: &'static str,
+        (projection, topic): (&'static str, &'static Topic),
         fence: Fence,
         ids: BTreeSet<AggregateId>,
     ) -> sqlx::Result<Self> {
@@ -35,6 +36,7 @@ impl Ledger {
             .collect();
         Ok(Self {
             projection,
+            topic,
             fence,
             known: aggregates.keys().copied().collect(),
             aggregates,
@@ -103,7 +105,8 @@ impl Ledger {
             &fresh.versions,
             &fresh.held,
             &self.event_ids,
-            &self.positions
+            &self.positions,
+            self.topic.name
         )
         .fetch_one(db)
         .await?;

@@ -1,5 +1,5 @@
 -- Binds: projection, generation; ids, versions and held of aggregates that have a row; the same of those that have
--- none; ids and positions of the events applied.
+-- none; ids and positions of the events applied; their topic.
 -- Locks: the aggregates' rows, which are locked already if they exist. Returns how many rows were to be inserted and were
 -- not: any means that another worker was first with an aggregate, and the batch must be judged anew.
 -- One statement, because ids and versions say the same thing and must never disagree. What is settled already needs no id,
@@ -8,12 +8,12 @@ with applied as (
     select applied.event_id, applied.position
     from unnest($9::uuid[], $10::bigint[]) as applied (event_id, position)
     where applied.position > coalesce(
-        (select settled_position from projection_progress where projection = $1 and generation = $2), 0
+        (select settled_position from projection_progress where projection = $1 and generation = $2 and topic = $11), 0
     )
 ),
 ids as (
-    insert into processed_event_ids (projection, generation, event_id, position)
-    select $1, $2, applied.event_id, applied.position
+    insert into processed_event_ids (projection, generation, event_id, position, topic)
+    select $1, $2, applied.event_id, applied.position, $11
     from applied
     on conflict do nothing
     returning 1

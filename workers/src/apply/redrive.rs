@@ -53,7 +53,7 @@ impl Applier {
         let mut tx = database::begin(&self.pool).await?;
         let fence = Fence::enter(&mut tx, self.projection).await?;
         let ids = BTreeSet::from([aggregate_id]);
-        let mut ledger = Ledger::lock(&mut tx, self.projection.name(), fence, ids.clone()).await?;
+        let mut ledger = Ledger::lock(&mut tx, (self.projection.name(), self.topic), fence, ids.clone()).await?;
         let Some(front) = self.front(&mut tx, fence, aggregate_id).await? else { return Ok(Redriven::Nothing) };
         self.halt_sweeps(&mut tx, fence).await?;
         kill_point!("redrive.outdated");
@@ -108,9 +108,10 @@ impl Applier {
     /// A sweep holds progress only, and waits for nothing else; an apply never takes it. So nobody waits in a circle.
     async fn halt_sweeps(&self, db: &mut PgConnection, fence: Fence) -> sqlx::Result<()> {
         sqlx::query!(
-            "select from projection_progress where projection = $1 and generation = $2 for no key update",
+            "select from projection_progress where projection = $1 and generation = $2 and topic = $3 for no key update",
             self.projection.name(),
-            fence.generation
+            fence.generation,
+            self.topic.name
         )
         .execute(db)
         .await
@@ -121,9 +122,11 @@ impl Applier {
     /// so: it needs nothing of this.
     async fn outdate_sweeps(&self, db: &mut PgConnection, fence: Fence) -> sqlx::Result<()> {
         sqlx::query!(
-            "update projection_progress set releases = releases + 1 where projection = $1 and generation = $2",
+            "update projection_progress set releases = releases + 1
+             where projection = $1 and generation = $2 and topic = $3",
             self.projection.name(),
-            fence.generation
+            fence.generation,
+            self.topic.name
         )
         .execute(db)
         .await

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event_store::read;
+use events::Topic;
 use futures::future::join_all;
 use read_model::AnyProjection;
 use serde::Serialize;
@@ -30,7 +31,7 @@ const SILENCE: f64 = 15.0;
 /// The time of one part of a measurement, if nobody says otherwise; all parts go side by side.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// A projection as seen from the store.
+/// A projection as seen from the store, on one of its topics: one that listens to two has two of these.
 #[derive(Debug, Clone, Serialize)]
 pub struct Status {
     pub name: &'static str,
@@ -47,9 +48,9 @@ pub struct Status {
     pub parked: i64,
     /// Age of the oldest of it; 0 if there is nothing.
     pub parked_oldest_seconds: f64,
-    /// Aggregates that wait behind a parked event. 10,000: or more.
+    /// Aggregates of the topic that wait behind a parked event. 10,000: or more.
     pub held_aggregates: i64,
-    /// Ids remembered above the settled position. 10,000: or more.
+    /// Ids that the projection remembers above the settled position, of all its topics. 10,000: or more.
     pub processed_event_ids: i64,
     pub generation: i32,
     pub version: i32,
@@ -95,7 +96,8 @@ pub struct Unmeasured {
 #[derive(Debug, Clone)]
 pub struct Measurer {
     pool: PgPool,
-    projections: Vec<&'static dyn AnyProjection>,
+    /// Each of them with each topic that it listens to.
+    projections: Vec<(&'static dyn AnyProjection, &'static Topic)>,
     /// How long to look at a projection's backlog.
     patience: Duration,
     /// How long one part of a measurement may take before it counts as failed.
@@ -117,6 +119,8 @@ pub async fn report(pool: &PgPool, projections: &[&'static dyn AnyProjection]) -
 
 impl Measurer {
     pub fn new(pool: PgPool, projections: Vec<&'static dyn AnyProjection>) -> Self {
+        let of_topics = |it: &'static dyn AnyProjection| it.topics().iter().map(move |topic| (it, *topic));
+        let projections: Vec<_> = projections.into_iter().flat_map(of_topics).collect();
         let backlogs = projections.iter().map(|_| Backlog::default()).collect();
         let memory = Arc::new(Mutex::new(Memory { backlogs, horizon: Horizon::default() }));
         Self { pool, projections, patience: PATIENCE, limit: LIMIT, memory }
@@ -147,8 +151,11 @@ impl Measurer {
             Ok::<_, sqlx::Error>((head.0, now))
         };
         let (head, observed_at) = in_time(self.limit, store).await?;
-        let measuring = self.projections.iter().zip(backlogs).map(|(projection, backlog)| async {
-            (projection.name(), in_time(self.limit, status(pool, *projection, backlog, head, self.patience)).await)
+        let measuring = self.projections.iter().zip(backlogs).map(|((projection, topic), backlog)| async {
+            (
+                projection.name(),
+                in_time(self.limit, status(pool, *projection, topic, backlog, head, self.patience)).await,
+            )
         });
         let (measured, oldest_snapshot) = tokio::join!(join_all(measuring), in_time(self.limit, horizon.measure(pool)));
         let mut report = Report {
@@ -184,11 +191,12 @@ async fn in_time<T>(limit: Duration, measuring: impl Future<Output = sqlx::Resul
 async fn status(
     pool: &PgPool,
     projection: &dyn AnyProjection,
+    topic: &'static Topic,
     backlog: &mut Backlog,
     head: i64,
     patience: Duration,
 ) -> sqlx::Result<Option<Status>> {
-    let (name, topic) = (projection.name(), projection.topic());
+    let name = projection.name();
     let row = sqlx::query_file!("src/lag/status.sql", name, topic.name, COUNTED).fetch_optional(pool).await?;
     let Some(row) = row else { return Ok(None) };
     let stand = Stand {

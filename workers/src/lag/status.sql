@@ -2,7 +2,7 @@
 -- Locks: none.
 -- One statement, because the counts must be of one generation and of the same moment. Each count ends at the most: what
 -- waits for a person, or for a worker that is dead, may be millions. The order is that of the one index that leads to these
--- letters and no others.
+-- letters and no others. An aggregate that is held has one letter, at its front.
 select
     live.generation,
     live.version,
@@ -12,7 +12,7 @@ select
     least((
         select count(*) from (
             select from parked_events as parked
-            where parked.projection = live.name and parked.generation = live.generation
+            where parked.projection = live.name and parked.generation = live.generation and parked.topic = $2
             order by parked.first_parked_at
             limit $3
         ) as counted
@@ -26,7 +26,7 @@ select
     ), $3) as "parked!",
     coalesce(extract(epoch from clock_timestamp() - least((
         select parked.first_parked_at from parked_events as parked
-        where parked.projection = live.name and parked.generation = live.generation
+        where parked.projection = live.name and parked.generation = live.generation and parked.topic = $2
         order by parked.first_parked_at
         limit 1
     ), (
@@ -37,8 +37,9 @@ select
     ))), 0)::float8 as "parked_oldest!",
     (
         select count(*) from (
-            select from projected_aggregates as aggregate
-            where aggregate.projection = live.name and aggregate.generation = live.generation and aggregate.held
+            select from parked_events as parked
+            where parked.projection = live.name and parked.generation = live.generation and parked.topic = $2
+            order by parked.first_parked_at
             limit $3
         ) as counted
     ) as "held!",
@@ -54,3 +55,4 @@ from projections as live
 join projection_progress as progress
     on progress.projection = live.name and progress.generation = live.generation
 where live.name = $1
+and progress.topic = $2

@@ -36,7 +36,7 @@ const STEP: usize = 200;
 /// Times that an event that is alone may take too long, before the one for which it is parked again.
 const PATIENCE: u32 = 2;
 
-/// The dead letters of one projection.
+/// The dead letters of one projection, on one topic.
 #[derive(Debug, Clone)]
 pub struct Redrive {
     pub applier: Applier,
@@ -54,7 +54,7 @@ impl Redrive {
 
     async fn decisions(&self, operation: Uuid) -> sqlx::Result<Vec<Decision>> {
         let name = self.applier.projection.name();
-        let rows = sqlx::query_file!("src/redrive/decisions.sql", name, operation, DECISIONS)
+        let rows = sqlx::query_file!("src/redrive/decisions.sql", name, operation, DECISIONS, self.applier.topic.name)
             .fetch_all(&self.applier.pool)
             .await?;
         let decision = |id, rate| Decision { aggregate_id: AggregateId(id), rate };
@@ -89,7 +89,7 @@ impl Queue for Redrive {
     async fn open(&self) -> Result<Vec<Uuid>, Error> {
         operations::finish(&self.applier.pool).await?;
         let name = Some(self.applier.projection.name());
-        let open = sqlx::query_file_scalar!("src/redrive/open.sql", name, None::<&str>, OPERATIONS);
+        let open = sqlx::query_file_scalar!("src/redrive/open.sql", name, self.applier.topic.name, OPERATIONS);
         Ok(open.fetch_all(&self.applier.pool).await?)
     }
 

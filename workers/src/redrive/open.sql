@@ -1,6 +1,6 @@
--- Binds: projection; or null, and a topic; most rows.
+-- Binds: projection, or null; topic; most rows.
 -- Locks: none.
--- One statement for both: the operations that have decisions about the projection's events, or about the topic's messages.
+-- One statement for both: the operations that have decisions about the projection's events of the topic, or about the topic's messages.
 select operation.id
 from operations as operation
 where operation.state in ('pending', 'running')
@@ -9,10 +9,8 @@ and exists (
     select from parked_events as parked
     where parked.operation_id = operation.id
     and parked.decision is not null
-    and (
-        ($1::text is not null and parked.projection = $1)
-        or ($1::text is null and parked.projection is null and parked.topic = $2)
-    )
+    and parked.topic = $2
+    and (($1::text is not null and parked.projection = $1) or ($1::text is null and parked.projection is null))
 )
 order by operation.created_at
 limit $3

@@ -214,7 +214,14 @@ impl Replays {
             path => selected(applier, claim, path, after, window.min(BATCH)).await?,
         };
         let seen = events.len() as u64;
-        let tally = if events.is_empty() { Tally::default() } else { applier.apply(&events, Mode::Replay).await? };
+        let mut tally = Tally::default();
+        for &topic in applier.projection.topics() {
+            let of_topic = events.iter().filter(|event| topic.carries(&event.data.aggregate_type));
+            let of_topic: Vec<_> = of_topic.cloned().collect();
+            if !of_topic.is_empty() {
+                tally += applier.of(topic).apply(&of_topic, Mode::Replay).await?;
+            }
+        }
         Ok((upto, seen, tally))
     }
 }
@@ -226,7 +233,7 @@ async fn windowed(
     after: Position,
     window: i64,
 ) -> Result<(Vec<Event>, Position), Error> {
-    let filter = claim.selection.filter(applier.projection.topic());
+    let filter = claim.selection.filter(applier.projection.topics());
     let mut db = applier.pool.acquire().await?;
     let page = match read::page(&mut *db, after, claim.upto, window, &filter).await {
         Err(read::Error::Database(error)) if database::is_unreadable(&error) => {
@@ -251,7 +258,7 @@ async fn selected(
     let range = (after, claim.upto);
     loop {
         let found =
-            path.page(&applier.pool, projection.name(), projection.topic(), &claim.selection, range, limit).await?;
+            path.page(&applier.pool, projection.name(), projection.topics(), &claim.selection, range, limit).await?;
         let ids: Vec<_> = found.iter().map(|selected| selected.event_id).collect();
         let (mut events, rest) = applier.read(&ids).await?;
         let upto = match found.iter().find(|selected| rest.contains(&selected.event_id)) {

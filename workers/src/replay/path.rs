@@ -69,12 +69,12 @@ impl Path {
         self,
         pool: &PgPool,
         projection: &str,
-        topic: &Topic,
+        topics: &[&Topic],
         selection: &Selection,
         (after, upto): (Position, Position),
         limit: i64,
     ) -> sqlx::Result<Vec<Selected>> {
-        let filter = selection.filter(topic);
+        let filter = selection.filter(topics);
         let aggregates: Vec<_> = filter.aggregate_ids.iter().map(|id| id.0).collect();
         let (from, to) = selection.times.map_or((None, None), |range| (range.from, range.to));
         let selected = |event_id, position, unsettled| Selected {

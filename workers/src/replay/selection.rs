@@ -98,12 +98,13 @@ impl Selection {
         Position(self.positions.and_then(|range| range.to).map_or(head.0, |to| to.min(head.0)))
     }
 
-    /// What to read of `topic`'s events; times are left to [`includes`](Self::includes).
-    pub fn filter(&self, topic: &Topic) -> Filter {
+    /// What to read of these topics' events; times are left to [`includes`](Self::includes).
+    pub fn filter(&self, topics: &[&Topic]) -> Filter {
+        let aggregate_types: Vec<_> = topics.iter().flat_map(|topic| topic.aggregate_types).copied().collect();
         Filter {
             aggregate_ids: self.aggregates.iter().flatten().copied().collect(),
             event_types: self.event_types.iter().flatten().cloned().collect(),
-            ..Filter::aggregate_types(topic.aggregate_types)
+            ..Filter::aggregate_types(&aggregate_types)
         }
     }
 

@@ -25,7 +25,7 @@ const COUNTED: i64 = 1_000_000;
 /// What a replay would do.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Plan {
-    /// Events of the projection's topic that the selection names.
+    /// Events of the projection's topics that the selection names.
     pub selected: i64,
     /// Those of them that are not settled: what the replay will apply, unless live delivery is first.
     pub unsettled: i64,
@@ -64,8 +64,8 @@ pub async fn plan(pool: &PgPool, projection: &dyn AnyProjection, selection: &Sel
         let (selected, unsettled) = count(pool, projection, selection, after, looked_at).await?;
         (selected, unsettled, looked_at < upto)
     } else {
-        let topic = projection.topic();
-        let found = path.page(pool, projection.name(), topic, selection, (after, upto), FEW + 1).await?;
+        let topics = projection.topics();
+        let found = path.page(pool, projection.name(), topics, selection, (after, upto), FEW + 1).await?;
         let unsettled = found.iter().filter(|selected| selected.unsettled).count();
         (found.len() as i64, unsettled as i64, false)
     };
@@ -98,7 +98,7 @@ async fn count(
     after: Position,
     upto: Position,
 ) -> sqlx::Result<(i64, i64)> {
-    let filter = selection.filter(projection.topic());
+    let filter = selection.filter(projection.topics());
     let aggregates: Vec<_> = filter.aggregate_ids.iter().map(|id| id.0).collect();
     let times = selection.times;
     let counted = sqlx::query_file!(

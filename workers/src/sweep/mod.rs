@@ -35,7 +35,7 @@ pub struct Sweep {
     pub grace: Duration,
 }
 
-/// Where the projection stands before a look.
+/// Where the projection stands on the topic before a look.
 #[derive(Debug, Clone, Copy)]
 struct Progress {
     generation: i32,
@@ -155,8 +155,9 @@ impl Sweep {
         let row = sqlx::query!(
             "select generation, settled_position, releases
              from projections join projection_progress using (generation)
-             where name = $1 and projection = name",
-            self.applier.projection.name()
+             where name = $1 and projection = name and projection_progress.topic = $2",
+            self.applier.projection.name(),
+            self.applier.topic.name
         )
         .fetch_one(db)
         .await?;
@@ -164,7 +165,9 @@ impl Sweep {
     }
 
     async fn progress_locked(&self, db: &mut PgConnection) -> sqlx::Result<Progress> {
-        let row = sqlx::query_file!("src/sweep/progress.sql", self.applier.projection.name()).fetch_one(db).await?;
+        let row = sqlx::query_file!("src/sweep/progress.sql", self.applier.projection.name(), self.applier.topic.name)
+            .fetch_one(db)
+            .await?;
         Ok(Progress { generation: row.generation, settled: Position(row.settled_position), releases: row.releases })
     }
 
@@ -174,7 +177,7 @@ impl Sweep {
         progress: &Progress,
         upto: Position,
     ) -> sqlx::Result<Vec<Unsettled>> {
-        let types = self.applier.projection.topic().aggregate_types;
+        let types = self.applier.topic.aggregate_types;
         let rows = sqlx::query_file!(
             "src/sweep/unsettled.sql",
             self.applier.projection.name(),
@@ -197,9 +200,9 @@ impl Sweep {
     /// Whether the settled position moved; the heartbeat is written in any case.
     async fn settle(&self, db: &mut PgConnection, look: &Look) -> sqlx::Result<bool> {
         let Progress { generation, settled, releases } = look.before;
-        let (name, reached) = (self.applier.projection.name(), look.reached());
+        let (name, topic, reached) = (self.applier.projection.name(), self.applier.topic.name, look.reached());
         let undisturbed =
-            sqlx::query_file_scalar!("src/sweep/settle.sql", name, generation, reached.0, releases, settled.0);
+            sqlx::query_file_scalar!("src/sweep/settle.sql", name, generation, reached.0, releases, settled.0, topic);
         Ok(undisturbed.fetch_optional(db).await? == Some(true) && reached > settled)
     }
 }

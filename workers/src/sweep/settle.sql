@@ -1,6 +1,6 @@
 -- Binds: projection, generation, settled position, the releases and the settled position that the sweep saw before it
--- looked.
--- Locks: the progress row and the ids that are forgotten.
+-- looked; topic.
+-- Locks: the topic's progress row and the ids that are forgotten.
 -- One statement, because ids may be forgotten only if the position that replaces them is remembered. If a hold ended
 -- since the sweep looked, it moves nothing: what was held then counted as settled and is not. The heartbeat is written
 -- all the same, now and then: a sweep that must look again is alive. A time in the future is from before the clock went back.
@@ -13,6 +13,7 @@ with progress as (
         swept_at = clock_timestamp()
     where projection = $1
     and generation = $2
+    and topic = $6
     and (
         (releases = $4 and settled_position < $3)
         or swept_at is null
@@ -27,6 +28,7 @@ forgotten as (
     and generation = $2
     and position > $5
     and position <= progress.settled_position
+    and coalesce(processed_event_ids.topic, $6) = $6
 )
 select undisturbed as "undisturbed!"
 from progress
