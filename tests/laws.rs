@@ -6,6 +6,7 @@ use event_store::read::{self, Filter};
 use events::{AggregateId, EventId, Payload, Position, Recorded, Version};
 use projections::learner_journeys::LearnerJourneys;
 use projections::learner_progress::LearnerProgress;
+use projections::learning_time::LearningTime;
 use projections::user_directory::UserDirectory;
 use projections::vocabulary::Vocabulary;
 use rand::Rng;
@@ -58,6 +59,7 @@ async fn however_a_history_is_cut_into_batches_the_rows_and_the_poison_are_the_s
     law::<LearnerProgress>(&parts, &events, &mut rng).await;
     law::<LearnerJourneys>(&parts, &events, &mut rng).await;
     law::<UserDirectory>(&parts, &events, &mut rng).await;
+    law::<LearningTime>(&parts, &events, &mut rng).await;
 }
 
 /// Its row is that of the first start, and what was judged before the second stays judged; each start counts for the first

@@ -194,3 +194,68 @@ async fn without_migrations_everybody_says_what_to_do_and_goes_on_when_it_is_don
         assert_eq!(ready.status(), 200);
     }
 }
+
+/// As it was when a read model had one topic.
+const OF_ONE_TOPIC: &str = "
+    delete from projection_progress where projection = 'learning_time';
+    delete from projections where name = 'learning_time';
+    drop schema learning_time cascade;
+    alter table projection_progress drop column topic, add primary key (projection, generation);
+    alter table processed_event_ids drop column topic;
+    drop index parked_events_oldest_of_projection_and_topic;
+    delete from fleet_bookkeeping.migrations where version = 1007;
+    update projection_progress set settled_position = 7";
+
+#[tokio::test]
+async fn a_settled_position_from_before_is_that_of_the_one_topic_that_its_read_model_had() {
+    let database = Database::new().await;
+    database.pool.execute(OF_ONE_TOPIC).await.unwrap();
+    let done = migrate(&database).await.unwrap();
+    assert_eq!(done.len(), 2, "{done:?}");
+    assert!(done[0].starts_with("migration 1007") && done[1] == "projection learning_time", "{done:?}");
+    let rows: Vec<(String, String, i64)> =
+        sqlx::query_as("select projection, topic, settled_position from projection_progress order by 1, 2")
+            .fetch_all(&database.pool)
+            .await
+            .unwrap();
+    let row = |projection: &str, topic: &str, settled| (projection.to_owned(), topic.to_owned(), settled);
+    let expected = [
+        row("learner_journeys", "progress-events", 7),
+        row("learner_progress", "progress-events", 7),
+        row("learning_time", "integration-events", 0),
+        row("learning_time", "progress-events", 0),
+        row("user_directory", "integration-events", 7),
+        row("vocabulary", "vocabulary-events", 7),
+    ];
+    assert_eq!(rows, expected);
+}
+
+#[tokio::test]
+async fn a_read_model_that_listens_to_one_more_topic_is_swept_on_it_from_the_beginning() {
+    let project = Project::of(&Broker::start(Chaos::new(1)).await);
+    let fleet = Fleet { database: Database::new().await, project };
+    let builder = fleet.process("event-store").await.env("FLEET_GRPC_LISTEN", "127.0.0.1:0");
+    let store = builder.env("FLEET_NO_RELAY", "true").start().await;
+    let user = Uuid::now_v7();
+    connect(&store).await.append_events(append("User", user, vec![signed_up(user)])).await.unwrap();
+    // As if it had listened to sessions only, and was long past this event.
+    let before = "delete from projection_progress where projection = 'learning_time' and topic = 'integration-events';
+                  update projection_progress set settled_position = 1 where projection = 'learning_time'";
+    fleet.database.pool.execute(before).await.unwrap();
+    let worker = fleet.worker_builder("integration-events", &store).await.env("FLEET_SWEEP_GRACE", "0").start().await;
+    eventually("the worker says what it waits for", LIMIT, async || {
+        let log = worker.logged();
+        let waits = |line: &String| line.contains("learning_time does not listen to integration-events yet: run `fleet migrate`");
+        if log.iter().any(waits) { Ok(()) } else { Err(format!("{log:#?}")) }
+    })
+    .await;
+    assert_eq!(migrate(&fleet.database).await.unwrap(), ["projection learning_time listens to integration-events"]);
+    eventually("it is applied", LIMIT, async || {
+        match fleet.database.count("select count(*) from learning_time.learners where first_name = 'Ada'").await {
+            1 => Ok(()),
+            other => Err(format!("{other}: {:?}", worker.logged().last())),
+        }
+    })
+    .await;
+    assert_eq!(migrate(&fleet.database).await.unwrap(), Vec::<String>::new());
+}

@@ -40,7 +40,7 @@ async fn a_repair_applies_what_neither_bus_nor_sweep_has_brought() {
     assert!(applied >= done["selected"].as_i64().unwrap(), "{done}");
 
     // An event that comes early brings its predecessors along: selecting the last of each is selecting all.
-    for projection in ["vocabulary", "learner_progress", "learner_journeys", "user_directory"] {
+    for projection in ["vocabulary", "learner_progress", "learner_journeys", "user_directory", "learning_time"] {
         let (status, operation) = admin.post("/replays", &json!({"projection": projection, "kind": "repair"})).await;
         assert_eq!(status, StatusCode::ACCEPTED, "{operation}");
         admin.succeeded(&operation).await;

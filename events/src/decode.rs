@@ -4,12 +4,13 @@ use serde::de::DeserializeOwned;
 
 use crate::{Object, Payload, Topic, Upcast};
 
-/// What a read model listens to: the events of its topic in their newest shape.
+/// What a read model listens to: events of one topic or of several, in their newest shape.
 ///
 /// `decode` is a hand-written `match` on the event type, so that the list of events can be read. A type that is not
 /// in the list is `None`: it is skipped, counted and settled, because a new event must never stop an old worker.
 pub trait EventSet: Sized + Send {
-    /// Where the events come from; in the program's catalogue. A catalogue takes one topic only, so far.
+    /// Where the events come from; all of them in the program's catalogue. The events of an aggregate come in order, those of
+    /// different topics in any.
     const TOPICS: &'static [&'static Topic];
 
     /// The event in its newest shape; `None` for a type that is not in the set.

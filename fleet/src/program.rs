@@ -95,7 +95,7 @@ impl Builder {
         self
     }
 
-    /// Adds a read model. The topic that it listens to has to be added too, with [`topic`](Self::topic).
+    /// Adds a read model. The topics that it listens to have to be added too, with [`topic`](Self::topic).
     pub fn projection<P: Projection>(mut self) -> Self {
         self.projections.push(erased::<P>());
         self

@@ -7,6 +7,7 @@ pub mod topics;
 
 pub mod learner_journeys;
 pub mod learner_progress;
+pub mod learning_time;
 pub mod user_directory;
 pub mod vocabulary;
 
@@ -14,6 +15,7 @@ use fleet::{Builder, Fleet};
 
 use learner_journeys::LearnerJourneys;
 use learner_progress::LearnerProgress;
+use learning_time::LearningTime;
 use topics::{INTEGRATION, PROGRESS, VOCABULARY};
 use user_directory::UserDirectory;
 use vocabulary::Vocabulary;
@@ -31,5 +33,6 @@ pub fn program() -> Builder {
         .projection::<LearnerProgress>()
         .projection::<LearnerJourneys>()
         .projection::<UserDirectory>()
+        .projection::<LearningTime>()
         .sample(HISTORY)
 }

@@ -87,9 +87,6 @@ pub enum Mistake {
     /// Nobody would deliver to it.
     #[error("read model {0} listens to no topic")]
     Deaf(&'static str),
-    /// The engine keeps one settled position for a read model, which is that of one topic.
-    #[error("read model {0} listens to several topics; so far the engine delivers from one only")]
-    Several(&'static str),
 }
 
 /// A [`Projection`] whose type is forgotten, so that it fits into a list with others.
@@ -165,13 +162,12 @@ impl Catalogue {
             if projection.topics().is_empty() {
                 return Err(Mistake::Deaf(name));
             }
-            if projection.topics().len() > 1 {
-                return Err(Mistake::Several(name));
-            }
+            let mut topics = BTreeMap::new();
             for topic in projection.topics() {
                 if !self.topics.contains(topic) {
                     return Err(Mistake::Undeclared { projection: name, topic: topic.name });
                 }
+                once(&mut topics, "topics in one read model", topic.name)?;
             }
         }
         Ok(())
@@ -239,7 +235,7 @@ fn is_schema(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::orders::{Both, ORDERS, Open, PAYMENTS, Totals};
+    use crate::orders::{Both, ORDERS, Open, PAYMENTS, Totals, Twice};
 
     const MADE_UP: Topic = Topic {
         name: "made-up",
@@ -283,8 +279,18 @@ mod tests {
     }
 
     #[test]
-    fn a_read_model_of_several_topics_is_refused_as_long_as_it_would_be_swept_on_one() {
-        assert_eq!(mistake(&[&ORDERS, &PAYMENTS], &[erased::<Both>()]), Mistake::Several("both"));
+    fn a_read_model_of_several_topics_is_found_on_each_of_them() {
+        let catalogue = Catalogue::new([&ORDERS, &PAYMENTS], [erased::<Both>(), erased::<Open>()]).expect("no mistake");
+        let of = |topic| catalogue.listening_to(topic).iter().map(|found| found.name()).collect::<Vec<_>>();
+        assert_eq!((of(&ORDERS), of(&PAYMENTS)), (vec!["both", "open_orders"], vec!["both"]));
+        let undeclared = Mistake::Undeclared { projection: "both", topic: "payment-events" };
+        assert_eq!(mistake(&[&ORDERS], &[erased::<Both>()]), undeclared);
+    }
+
+    #[test]
+    fn a_read_model_names_a_topic_once() {
+        let twice = Mistake::Twice { what: "topics in one read model", name: "order-events".to_owned() };
+        assert_eq!(mistake(&[&ORDERS], &[erased::<Twice>()]), twice);
     }
 
     #[test]

@@ -59,6 +59,17 @@ impl EventSet for MoneyEvent {
     }
 }
 
+/// Orders, twice: a mistake of its author.
+pub struct TwiceEvent(Placed);
+
+impl EventSet for TwiceEvent {
+    const TOPICS: &'static [&'static Topic] = &[&ORDERS, &ORDERS];
+
+    fn decode(event: &Payload) -> Result<Option<Self>, DecodeError> {
+        Ok(Some(Self(payload(event)?)))
+    }
+}
+
 /// A read model that adds up what the events of a set say.
 macro_rules! sum {
     ($projection:ident, $name:literal, $event:ty) => {
@@ -85,3 +96,4 @@ macro_rules! sum {
 sum!(Open, "open_orders", OrderEvent);
 sum!(Totals, "totals", PaymentEvent);
 sum!(Both, "both", MoneyEvent);
+sum!(Twice, "twice", TwiceEvent);

@@ -67,16 +67,19 @@ async fn the_lag_of_a_rare_topic_is_never_less_than_the_truth_and_comes_to_it() 
 async fn a_projection_that_cannot_be_measured_takes_no_other_with_it() {
     let database = Database::new().await;
     // Reading its row fails, and reading no other's does.
-    let break_one = "insert into projected_aggregates (projection, generation, aggregate_id, version, held)
-                     values ('user_directory', 1, gen_random_uuid(), 1, true);
-                     alter table projected_aggregates rename to projected_aggregates_of_all;
-                     create view projected_aggregates as select * from projected_aggregates_of_all
-                     where case projection when 'user_directory' then 1 / (version - 1) = 1 else true end;";
+    let break_one =
+        "insert into parked_events (id, topic, projection, generation, reason, error, event_id, payload, attempts)
+                     values (gen_random_uuid(), 'integration-events', 'user_directory', 1, 'wrong_data', 'no',
+                         gen_random_uuid(), 'x', 1);
+                     alter table parked_events rename to parked_events_of_all;
+                     create view parked_events as select * from parked_events_of_all
+                     where case projection when 'user_directory' then 1 / (attempts - 1) = 1 else true end;";
     sqlx::raw_sql(break_one).execute(&database.pool).await.unwrap();
     let report = database.lag().await;
-    let unmeasured: Vec<_> = report.unmeasured.iter().map(|failed| failed.name).collect();
-    assert_eq!(unmeasured, ["user_directory"], "{:?}", report.unmeasured);
-    assert_eq!(report.projections.len(), catalogue().projections().len() - 1);
+    let unmeasured: Vec<_> = report.unmeasured.iter().map(|failed| (failed.name, failed.topic)).collect();
+    assert_eq!(unmeasured, [("user_directory", Some("integration-events"))], "{:?}", report.unmeasured);
+    let all: usize = catalogue().projections().iter().map(|projection| projection.topics().len()).sum();
+    assert_eq!(report.projections.len(), all - 1);
 
     let registry = Registry::new();
     let metrics = workers::Metrics::register(&registry).unwrap();

@@ -21,6 +21,7 @@ mod read_back;
 mod refusals;
 mod relaying;
 mod relays;
+mod several_topics;
 mod side_by_side;
 mod sizes;
 mod smaller;

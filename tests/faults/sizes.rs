@@ -63,8 +63,9 @@ impl Drop for Limited {
 /// Every user is applied up to the last version of the store.
 async fn applied(fleet: &Fleet, worker: &Process, what: &str) {
     let behind = "select count(*) from events as event
+         cross join unnest(array['user_directory', 'learning_time']) as listening (projection)
          left join projected_aggregates as known
-             on known.projection = 'user_directory' and known.aggregate_id = event.aggregate_id
+             on known.projection = listening.projection and known.aggregate_id = event.aggregate_id
          where event.event_version > coalesce(known.version, 0)";
     let started = Instant::now();
     eventually(what, LIMIT, async || match fleet.database.count(behind).await {

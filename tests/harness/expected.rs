@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use sqlx::{AssertSqlSafe, PgPool};
 
 /// Schema and table.
-pub const TABLES: [(&str, &str); 8] = [
+pub const TABLES: [(&str, &str); 9] = [
     ("vocabulary", "vocabulary_entries"),
     ("vocabulary", "vocabulary_items"),
     ("learner_progress", "learning_sessions"),
@@ -17,9 +17,10 @@ pub const TABLES: [(&str, &str); 8] = [
     ("learner_progress", "user_progress"),
     ("learner_journeys", "learner_journeys"),
     ("user_directory", "users"),
+    ("learning_time", "learners"),
 ];
 
-/// Fails unless all eight tables equal the expected rows, column by column; names the first row that differs.
+/// Fails unless all nine tables equal the expected rows, column by column; names the first row that differs.
 pub async fn assert_sample(pool: &PgPool) {
     for (schema, table) in TABLES {
         let expected = expected(table);

@@ -1,12 +1,11 @@
--- Where the ids remembered and the versions applied disagree: an applied event above the settled position without its
--- id, or an id of an event that is not applied.
+-- Binds: aggregate types, the topic of each.
+-- Where the ids remembered and the versions applied disagree: an applied event above the settled position of its topic
+-- without its id, or an id of an event that is not applied, or that another topic's sweep would forget.
+with carried as (
+    select carried.aggregate_type, carried.topic from unnest($1::text[], $2::text[]) as carried (aggregate_type, topic)
+)
 select progress.projection, event.position, 'applied, but its id is not remembered' as what
-from (
-    -- Above what is settled on every topic of the projection.
-    select projection, generation, max(settled_position) as settled_position
-    from projection_progress
-    group by projection, generation
-) as progress
+from projection_progress as progress
 join projections as projection on projection.name = progress.projection and projection.generation = progress.generation
 join projected_aggregates as known
     on known.projection = progress.projection and known.generation = progress.generation
@@ -14,11 +13,13 @@ join events as event
     on event.aggregate_id = known.aggregate_id
     and event.event_version <= known.version
     and event.position > progress.settled_position
+join carried on carried.aggregate_type = event.aggregate_type and carried.topic = progress.topic
 where not exists (
     select from processed_event_ids as id
     where id.projection = progress.projection
     and id.generation = progress.generation
     and id.event_id = event.event_id
+    and id.topic = progress.topic
 )
 union all
 select id.projection, id.position, 'its id is remembered, but it is not applied'

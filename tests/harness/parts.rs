@@ -57,8 +57,14 @@ impl Parts {
         Self { database, appender, appliers }
     }
 
+    /// Of a projection, on the first of its topics.
     pub fn applier(&self, projection: &str) -> &Applier {
         self.appliers.iter().find(|applier| applier.projection.name() == projection).unwrap()
+    }
+
+    pub fn applier_on(&self, projection: &str, topic: &Topic) -> &Applier {
+        let is = |applier: &&Applier| applier.projection.name() == projection && applier.topic == topic;
+        self.appliers.iter().find(is).unwrap()
     }
 
     pub async fn append(&self, line: &AppendLine) -> Result<Vec<Appended>, Error> {
@@ -158,7 +164,11 @@ pub async fn consistent(pool: &PgPool) {
     }
 
     let mut known = HashSet::new();
-    for row in sqlx::query(include_str!("ids.sql")).fetch_all(pool).await.unwrap() {
+    let topics = catalogue().topics().iter();
+    let (types, topics): (Vec<_>, Vec<_>) =
+        topics.flat_map(|topic| topic.aggregate_types.iter().map(|carried| (*carried, topic.name))).unzip();
+    let ids = sqlx::query(include_str!("ids.sql")).bind(types).bind(topics);
+    for row in ids.fetch_all(pool).await.unwrap() {
         known.insert((row.get::<String, _>("projection"), row.get::<i64, _>("position"), row.get::<String, _>("what")));
     }
     assert_eq!(known, HashSet::new(), "ids and versions say the same");

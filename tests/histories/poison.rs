@@ -14,7 +14,9 @@ type Poison = (&'static [&'static str], Value);
 fn poison(event_type: &str) -> Option<Poison> {
     const VOCABULARY: &[&str] = &["vocabulary"];
     const STUDY: &[&str] = &["learner_progress", "learner_journeys"];
+    const STUDIED: &[&str] = &["learner_progress", "learner_journeys", "learning_time"];
     const USERS: &[&str] = &["user_directory"];
+    const NAMES: &[&str] = &["user_directory", "learning_time"];
     let (projections, wrong) = match event_type {
         "EntryCreated" | "ItemCreated" => (VOCABULARY, json!({"spelling": 5})),
         "FieldUpdated" => (VOCABULARY, json!({"field_path": ["definitions", 0]})),
@@ -22,9 +24,10 @@ fn poison(event_type: &str) -> Option<Poison> {
         "AIGenerationCompleted" => (VOCABULARY, json!({"generated_content": "a text"})),
         "SessionStarted" => (STUDY, json!({"strategy": 1, "user_id": "nobody"})),
         "CorrectnessJudged" => (STUDY, json!({"judgment": "maybe"})),
-        "SessionCompleted" => (STUDY, json!({"duration_seconds": "long", "reason": {}})),
-        "UserSignedUp" | "UserEmailUpdated" => (USERS, json!({"email": 4})),
-        "UserProfileUpdated" => (USERS, json!({"first_name": []})),
+        "SessionCompleted" => (STUDIED, json!({"duration_seconds": "long", "reason": {}})),
+        "UserSignedUp" => (NAMES, json!({"email": 4})),
+        "UserProfileUpdated" => (NAMES, json!({"first_name": []})),
+        "UserEmailUpdated" => (USERS, json!({"email": 4})),
         "LearningGoalSet" => (USERS, json!({"daily_goal": "thirty"})),
         _ => return None,
     };

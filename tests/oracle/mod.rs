@@ -9,6 +9,7 @@ mod compare;
 mod event;
 mod learner_journeys;
 mod learner_progress;
+mod learning_time;
 mod store;
 mod table;
 mod tests;
@@ -30,6 +31,7 @@ pub struct Oracle {
     learner_progress: learner_progress::LearnerProgress,
     learner_journeys: learner_journeys::LearnerJourneys,
     user_directory: user_directory::UserDirectory,
+    learning_time: learning_time::LearningTime,
 }
 
 /// The last version to fold of aggregates that are held behind a parked event: by projection and aggregate.
@@ -77,8 +79,18 @@ impl Oracle {
                 if goes_to("learner_journeys") {
                     self.learner_journeys.apply(&event);
                 }
+                if goes_to("learning_time") {
+                    self.learning_time.apply(&event);
+                }
             }
-            "User" if goes_to("user_directory") => self.user_directory.apply(&event),
+            "User" => {
+                if goes_to("user_directory") {
+                    self.user_directory.apply(&event);
+                }
+                if goes_to("learning_time") {
+                    self.learning_time.apply(&event);
+                }
+            }
             _ => {}
         }
     }
@@ -89,6 +101,7 @@ impl Oracle {
         self.learner_progress.rows(&mut tables);
         self.learner_journeys.rows(&mut tables);
         self.user_directory.rows(&mut tables);
+        self.learning_time.rows(&mut tables);
         tables
     }
 }

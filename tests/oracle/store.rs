@@ -11,7 +11,7 @@ use super::{Difference, Event, Held, Oracle, Tables, first_difference};
 /// Events read at once.
 const PAGE: i64 = 5000;
 
-/// Fails unless the eight tables hold what the events of the store fold to; names the first difference.
+/// Fails unless the nine tables hold what the events of the store fold to; names the first difference.
 pub async fn assert_equal(pool: &PgPool) {
     assert_equal_but(pool, &Held::default()).await;
 }

@@ -10,7 +10,7 @@ pub struct Table {
     pub columns: &'static [&'static str],
 }
 
-pub const TABLES: [Table; 8] = [
+pub const TABLES: [Table; 9] = [
     Table {
         schema: "vocabulary",
         name: "vocabulary_entries",
@@ -110,11 +110,17 @@ pub const TABLES: [Table; 8] = [
             "version",
         ],
     },
+    Table {
+        schema: "learning_time",
+        name: "learners",
+        key: &["user_id"],
+        columns: &["user_id", "first_name", "last_name", "name_version", "sessions_completed", "study_seconds"],
+    },
 ];
 
 impl Table {
     pub fn named(name: &str) -> &'static Self {
-        static ALL: [Table; 8] = TABLES;
+        static ALL: [Table; 9] = TABLES;
         ALL.iter().find(|table| table.name == name).unwrap_or_else(|| panic!("there is no table {name}"))
     }
 }

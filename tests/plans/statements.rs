@@ -90,6 +90,8 @@ pub const STATEMENTS: &[Statement] = &[
     few(&[Applying], "set_config('search_path'", "'vocabulary'"),
     few(&[Plain], "insert into projections (name", "'vocabulary', 'vocabulary-events', 1"),
     few(&[Plain], "insert into projection_progress", "'spare', 1, array['vocabulary-events']"),
+    whole(&[Plain], "join unnest($2::text[], $3::text[]) as carried", "'vocabulary', array['User'], array['integration-events']", "once, while migrating, when a topic is new to a read model: all that is parked of it"),
+    few(&[Applying], "topic = $3 ) as \"listens!\"", "'vocabulary', 1, 'vocabulary-events'"),
     // apply
     few(&[Applying], "select aggregate_id, version, held from projected_aggregates", "'vocabulary', 1, {aggregates}"),
     few(&[Applying], "inserted as ( insert into projected_aggregates", "'vocabulary', 1, {aggregates}, {ones}, {bools}, {new_ids}, {ones}, {bools}, {new_ids}, {bigs}, 'vocabulary-events'"),
@@ -101,9 +103,9 @@ pub const STATEMENTS: &[Statement] = &[
     window(&[Applying], "order by event.position limit $6", "'vocabulary', 1, 15000, 25000, array['User'], 1000", 20_000, "the sweep looks at 10,000 positions, and at how far their aggregates are"),
     window(&[Applying], "delete from processed_event_ids using progress", "'vocabulary', 1, {settled} + 1000, 0, {settled}, 'vocabulary-events'", 1000, "the ids that it forgets"),
     // redrive
-    few(&[Applying], "generation = $2 and topic = $3 for no key update", "'vocabulary', 1, 'vocabulary-events'"),
+    few(&[Applying], "generation = $2 order by topic for no key update", "'vocabulary', 1"),
     few(&[Applying], "for no key update of progress", "'vocabulary', 'vocabulary-events'"),
-    few(&[Applying], "set releases = releases + 1", "'vocabulary', 1, 'vocabulary-events'"),
+    few(&[Applying], "set releases = releases + 1", "'vocabulary', 1"),
     few(&[Applying], "where projection = $1 and generation = $2 and aggregate_id = $3 for update", "'vocabulary', 1, md5('9')::uuid"),
     few(&[Applying], "select parked.aggregate_id as \"aggregate_id!\", operation.rate", "'vocabulary', '01900000-0000-7000-9000-000000000001', 100, 'vocabulary-events'"),
     window(&[Applying], "coalesce(parked.message_id, '') as \"message_id!\"", "'integration-events', '01900000-0000-7000-9000-000000000001', 100", 12_000, "the letters of one operation: a batch has 10,000 at most"),

@@ -15,7 +15,7 @@ alter table projection_progress
 -- Whose sweep forgets the id. Null: a worker wrote it that knows of one topic only, the one that its projection has.
 alter table processed_event_ids add column topic text;
 
--- What is parked is measured for each topic of a read model.
+-- What is parked is measured for each topic of a read model. The index without the topic, parked_events_oldest_of_projection,
+-- is for the version before; it goes with a later one.
 create index parked_events_oldest_of_projection_and_topic
     on parked_events (projection, generation, topic, first_parked_at) where projection is not null;
-drop index parked_events_oldest_of_projection;

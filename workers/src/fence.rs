@@ -4,6 +4,7 @@
 //! row, with a share lock, in the transaction in which it writes, so that a promote, which changes the row, comes
 //! before or after that transaction and never in the middle.
 
+use events::Topic;
 use read_model::AnyProjection;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 
@@ -13,6 +14,8 @@ pub enum Error {
     Database(sqlx::Error),
     #[error("projection {0} has no generation yet: run `fleet migrate`")]
     Missing(&'static str),
+    #[error("projection {projection} does not listen to {topic} yet: run `fleet migrate`")]
+    NotListening { projection: &'static str, topic: &'static str },
     #[error(
         "projection {projection} was built by version {live} of its code, this is version {ours}: rebuild it, or run \
          the code that built it"
@@ -56,50 +59,101 @@ impl Fence {
     }
 }
 
-/// Whether this code may write to the live generation: the inner error is [`Error::Version`], the outer one may pass.
-pub async fn check(pool: &PgPool, projection: &dyn AnyProjection) -> Result<Result<(), Error>, Error> {
+/// Whether this code may write to the live generation: the inner error is [`Error::Version`], the outer one may pass. A topic
+/// that the generation does not know yet is as good as no generation: it could not be swept.
+pub async fn check(pool: &PgPool, projection: &dyn AnyProjection, topic: &Topic) -> Result<Result<(), Error>, Error> {
     let mut tx = database::begin(pool).await?;
-    match Fence::enter(&mut tx, projection).await {
-        Ok(_) => Ok(Ok(())),
-        Err(version @ Error::Version { .. }) => Ok(Err(version)),
-        Err(other) => Err(other),
+    let fence = match Fence::enter(&mut tx, projection).await {
+        Ok(fence) => fence,
+        Err(version @ Error::Version { .. }) => return Ok(Err(version)),
+        Err(other) => return Err(other),
+    };
+    let listens = sqlx::query_scalar!(
+        r#"select exists (
+               select from projection_progress where projection = $1 and generation = $2 and topic = $3
+           ) as "listens!""#,
+        projection.name(),
+        fence.generation,
+        topic.name
+    );
+    if listens.fetch_one(&mut *tx).await? {
+        Ok(Ok(()))
+    } else {
+        Err(Error::NotListening { projection: projection.name(), topic: topic.name })
     }
 }
 
-/// Makes sure that the projection has a live generation, and says whether it is new. Safe to call from many processes at
-/// once; it creates tables, so it is the migration's work, and part of its transaction, and not a worker's.
-pub async fn establish(db: &mut PgConnection, projection: &dyn AnyProjection) -> Result<bool, Error> {
+/// What of a projection was not there before.
+#[derive(Debug)]
+pub struct Established {
+    /// The projection itself.
+    pub projection: bool,
+    /// Topics that it listens to from now on.
+    pub topics: Vec<String>,
+}
+
+/// Makes sure that the projection has a live generation, and that it listens to all its topics. Safe to call from many
+/// processes at once; it creates tables, so it is the migration's work, and part of its transaction, and not a worker's.
+pub async fn establish(db: &mut PgConnection, projection: &dyn AnyProjection) -> Result<Established, Error> {
     let name = projection.name();
+    let topics: Vec<_> = projection.topics().iter().map(|topic| topic.name).collect();
     let mut tx = db.begin().await?;
+    // The column has one of its topics, for those who knew of one only; the others are in `projection_progress`.
     let created = sqlx::query!(
         "insert into projections (name, topic, version, schema_name) values ($1, $2, $3, $1) on conflict do nothing",
         name,
-        // The first of them: `projection_progress` has all.
-        projection.topics()[0].name,
+        topics.first().copied(),
         projection.version() as i32
     )
     .execute(&mut *tx)
     .await?
     .rows_affected();
-    // A topic that it listens to from now on is swept from the beginning.
-    let topics: Vec<_> = projection.topics().iter().map(|topic| topic.name).collect();
-    sqlx::query!(
+    // A topic that is new to a generation is swept from the beginning: nothing of it was ever applied.
+    let topics = sqlx::query_scalar!(
         "insert into projection_progress (projection, generation, topic)
-         select name, generation, wanted.topic
-         from projections, unnest($3::text[]) as wanted (topic)
+         select name, generation, listening.topic
+         from projections, unnest($3::text[]) as listening (topic)
          where name = $1 and version = $2
-         on conflict do nothing",
+         on conflict do nothing
+         returning topic",
         name,
         projection.version() as i32,
         &topics as &[&str]
     )
-    .execute(&mut *tx)
+    .fetch_all(&mut *tx)
     .await?;
     if created == 1 {
         // Name and tables come from the catalogue, which is code, never from outside.
         let create = format!("create schema {name}; set local search_path to {name}, public; {}", projection.tables());
         sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut *tx).await?;
     }
+    if created == 0 && !topics.is_empty() {
+        move_letters(&mut tx, projection).await?;
+    }
     tx.commit().await?;
-    Ok(created == 1)
+    Ok(Established { projection: created == 1, topics })
+}
+
+/// An aggregate type that moved to another topic takes what is parked of it along: the workers of that topic see to it.
+async fn move_letters(db: &mut PgConnection, projection: &dyn AnyProjection) -> sqlx::Result<()> {
+    let topics = projection.topics().iter();
+    let (types, topics): (Vec<_>, Vec<_>) =
+        topics.flat_map(|topic| topic.aggregate_types.iter().map(|carried| (*carried, topic.name))).unzip();
+    sqlx::query!(
+        "update parked_events as parked
+         set topic = carried.topic
+         from events as event
+         join unnest($2::text[], $3::text[]) as carried (aggregate_type, topic)
+             on carried.aggregate_type = event.aggregate_type
+         where parked.projection = $1
+         and event.position = parked.position
+         and event.event_id = parked.event_id
+         and parked.topic <> carried.topic",
+        projection.name(),
+        &types as &[&str],
+        &topics as &[&str]
+    )
+    .execute(db)
+    .await
+    .map(drop)
 }

@@ -5,7 +5,7 @@ use clap::Args;
 use database::Migrations;
 use read_model::Catalogue;
 use sqlx::{Connection, PgConnection, PgPool};
-use workers::fence;
+use workers::fence::{self, Established};
 
 use crate::cli;
 
@@ -52,8 +52,12 @@ async fn establish(catalogue: &Catalogue, connection: &mut PgConnection) -> Resu
     for projection in catalogue.projections() {
         let name = projection.name();
         let established = fence::establish(connection, *projection).await;
-        if established.with_context(|| format!("establishing projection {name}"))? {
+        let Established { projection, topics } =
+            established.with_context(|| format!("establishing projection {name}"))?;
+        if projection {
             done.push(format!("projection {name}"));
+        } else {
+            done.extend(topics.iter().map(|topic| format!("projection {name} listens to {topic}")));
         }
     }
     Ok(done)

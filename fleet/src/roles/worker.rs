@@ -190,7 +190,7 @@ impl TopicWorker<'_> {
             let mut appliers = Vec::new();
             for projection in projections {
                 // Waits for the migration, when everything starts at once.
-                let look = || fence::check(&pool, projection);
+                let look = || fence::check(&pool, projection, topic);
                 match retry::until_done("looking at a projection", &stop, look).await {
                     None => return Ok(()),
                     Some(Ok(())) => {

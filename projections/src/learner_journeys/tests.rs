@@ -37,6 +37,7 @@ fn journey(events: impl IntoIterator<Item = ProgressEvent>) -> Journey {
 fn the_steps_are_in_the_order_of_the_session() {
     let completed = ProgressEvent::SessionCompleted(SessionCompleted {
         session_id: SESSION,
+        user_id: USER,
         duration_seconds: 60,
         reason: "all_items_completed".to_owned(),
     });

@@ -27,7 +27,8 @@ fn judged(judgment: Judgment) -> ProgressEvent {
 
 fn completed() -> ProgressEvent {
     let reason = "all_items_completed".to_owned();
-    ProgressEvent::SessionCompleted(SessionCompleted { session_id: SESSION, duration_seconds: 60, reason })
+    let session = SessionCompleted { session_id: SESSION, user_id: USER, duration_seconds: 60, reason };
+    ProgressEvent::SessionCompleted(session)
 }
 
 fn session(events: impl IntoIterator<Item = (&'static str, ProgressEvent)>) -> Gains {

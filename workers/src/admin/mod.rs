@@ -22,7 +22,7 @@ use crate::lag::Measurer;
 
 const MAX_BODY: usize = 256 << 10;
 
-/// What the handlers need. An admin is given the whole catalogue, a worker that of its topic.
+/// What the handlers need. An admin is given the whole catalogue, a worker what listens to its topic.
 #[derive(Clone)]
 pub struct Admin {
     pool: PgPool,

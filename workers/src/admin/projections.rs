@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::request::{Asked, query};
 use super::{Admin, Problem};
-use crate::lag::{Report, Status};
+use crate::lag::{Report, Status, Unmeasured};
 
 pub(super) async fn list(State(admin): State<Admin>) -> Result<Json<Report>, Problem> {
     Ok(Json(admin.measurer.report().await?))
@@ -15,7 +15,7 @@ pub(super) async fn list(State(admin): State<Admin>) -> Result<Json<Report>, Pro
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
-    /// Without it: the topic on which the projection is furthest behind.
+    /// Without it: the topic of the projection on which it is latest.
     topic: Option<String>,
 }
 
@@ -25,13 +25,19 @@ pub(super) async fn show(
     wanted: Asked<Wanted>,
 ) -> Result<Json<Status>, Problem> {
     let Wanted { topic } = query(wanted)?;
+    let wanted = |of: &str| topic.as_deref().is_none_or(|topic| topic == of);
     let unknown = || Problem::not_found(format!("there is no projection {name:?} here, only {}", admin.names()));
     let projection = admin.projection(&name).ok_or_else(unknown)?;
+    if !projection.topics().iter().any(|topic| wanted(topic.name)) {
+        let topics: Vec<_> = projection.topics().iter().map(|topic| topic.name).collect();
+        return Err(Problem::not_found(format!("{name} listens to {} only", topics.join(" and "))));
+    }
     let report = admin.measurer.report().await?;
-    if let Some(failed) = report.unmeasured.iter().find(|failed| failed.name == projection.name()) {
+    let failed = |failed: &&Unmeasured| failed.name == projection.name() && failed.topic.is_some_and(wanted);
+    if let Some(failed) = report.unmeasured.iter().find(failed) {
         return Err(Problem::unavailable(format!("{name} could not be measured: {}", failed.problem)));
     }
-    let topics = report.projections.into_iter().filter(|status| status.name == projection.name());
-    let shown = topics.filter(|status| topic.as_deref().is_none_or(|topic| status.topic == topic));
-    shown.min_by_key(|status| status.settled_position).map(Json).ok_or_else(unknown)
+    let shown =
+        report.projections.into_iter().filter(|status| status.name == projection.name() && wanted(status.topic));
+    shown.max_by(|one, other| one.lag_seconds.total_cmp(&other.lag_seconds)).map(Json).ok_or_else(unknown)
 }

@@ -101,17 +101,17 @@ impl Applier {
         Ok(redriven)
     }
 
-    /// Locks the progress row, so that no sweep settles until this transaction ends. What is settled by then is read after
-    /// this, and what is appended after that read is not settled before the hold has ended.
+    /// Locks the progress of all topics, so that no sweep settles until this transaction ends. What is settled by then is read
+    /// after this, and what is appended after that read is not settled before the hold has ended. Of all topics, because the
+    /// aggregate may be on another one by now than the one on which it was parked.
     ///
     /// Locks are taken in one order: the fence, the aggregate, its letter, progress, rows of the read model, the operation.
     /// A sweep holds progress only, and waits for nothing else; an apply never takes it. So nobody waits in a circle.
     async fn halt_sweeps(&self, db: &mut PgConnection, fence: Fence) -> sqlx::Result<()> {
         sqlx::query!(
-            "select from projection_progress where projection = $1 and generation = $2 and topic = $3 for no key update",
+            "select from projection_progress where projection = $1 and generation = $2 order by topic for no key update",
             self.projection.name(),
-            fence.generation,
-            self.topic.name
+            fence.generation
         )
         .execute(db)
         .await
@@ -122,11 +122,9 @@ impl Applier {
     /// so: it needs nothing of this.
     async fn outdate_sweeps(&self, db: &mut PgConnection, fence: Fence) -> sqlx::Result<()> {
         sqlx::query!(
-            "update projection_progress set releases = releases + 1
-             where projection = $1 and generation = $2 and topic = $3",
+            "update projection_progress set releases = releases + 1 where projection = $1 and generation = $2",
             self.projection.name(),
-            fence.generation,
-            self.topic.name
+            fence.generation
         )
         .execute(db)
         .await

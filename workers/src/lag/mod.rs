@@ -44,7 +44,7 @@ pub struct Status {
     /// A long backlog has not been looked through yet: the lag is so much at most. Never less than the truth.
     pub lag_at_most: bool,
     pub settled_position: i64,
-    /// What waits for a person: parked events of the projection, and parked messages of its topic. 10,000: or more.
+    /// What waits for a person, of the topic: parked events of the projection, and parked messages. 10,000: or more.
     pub parked: i64,
     /// Age of the oldest of it; 0 if there is nothing.
     pub parked_oldest_seconds: f64,
@@ -89,6 +89,9 @@ pub struct Store {
 #[derive(Debug, Clone, Serialize)]
 pub struct Unmeasured {
     pub name: &'static str,
+    /// Of a projection that listens to several, the others may be known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topic: Option<&'static str>,
     pub problem: String,
 }
 
@@ -152,10 +155,8 @@ impl Measurer {
         };
         let (head, observed_at) = in_time(self.limit, store).await?;
         let measuring = self.projections.iter().zip(backlogs).map(|((projection, topic), backlog)| async {
-            (
-                projection.name(),
-                in_time(self.limit, status(pool, *projection, topic, backlog, head, self.patience)).await,
-            )
+            let measured = in_time(self.limit, status(pool, *projection, topic, backlog, head, self.patience)).await;
+            (projection.name(), topic.name, measured)
         });
         let (measured, oldest_snapshot) = tokio::join!(join_all(measuring), in_time(self.limit, horizon.measure(pool)));
         let mut report = Report {
@@ -164,20 +165,20 @@ impl Measurer {
             unmeasured: Vec::new(),
             observed_at,
         };
-        let mut failed = |name, error| {
+        let mut failed = |name, topic, error| {
             let problem = database::describe(&error);
-            tracing::warn!(name, error = problem, "could not be measured");
-            report.unmeasured.push(Unmeasured { name, problem });
+            tracing::warn!(name, topic, error = problem, "could not be measured");
+            report.unmeasured.push(Unmeasured { name, topic, problem });
         };
-        for (name, measured) in measured {
+        for (name, topic, measured) in measured {
             match measured {
                 Ok(status) => report.projections.extend(status),
-                Err(error) => failed(name, error),
+                Err(error) => failed(name, Some(topic), error),
             }
         }
         match oldest_snapshot {
             Ok(oldest) => report.store.oldest_snapshot = oldest,
-            Err(error) => failed("oldest snapshot", error),
+            Err(error) => failed("oldest snapshot", None, error),
         }
         Ok(report)
     }

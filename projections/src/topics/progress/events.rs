@@ -56,6 +56,7 @@ impl Judgment {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct SessionCompleted {
     pub session_id: Uuid,
+    pub user_id: Uuid,
     pub duration_seconds: i32,
     pub reason: String,
 }
