@@ -122,7 +122,6 @@ pub const STATEMENTS: &[Statement] = &[
     few(&[Plain, Applying], "from ( select event_id, position, aggregate_id, event_version, aggregate_type, event_type from events where occurred_at", "'vocabulary', 0, 3000000, array['VocabularyItem', 'LearningSession'], array[]::text[], array[]::uuid[], now() - interval '99.9 days', now() - interval '99.9 days' + interval '10 minutes', 1000"),
     window(&[Plain], "where event.event_version > coalesce(aggregate.version, 0) and not coalesce(aggregate.held, false) ) as \"unsettled!\"", "'vocabulary', 15000, 16000, array['VocabularyItem'], array[]::text[], array[]::uuid[], null, null", 2000, "the caller bounds the range of positions"),
     window(&[Applying], "for update skip locked", "gen_random_uuid(), array['vocabulary'], 30", 1000, "the operations that are open"),
-    few(&[Plain], "values ($1, 'repair', $2", "gen_random_uuid(), 'vocabulary', '{}', '', '', 'new', 0, 1, 1"),
     few(&[Applying], "set position = $3, seen = seen + $4", "'01900000-0000-7000-9000-000000000007', gen_random_uuid(), 1, 1, 1, 1"),
     few(&[Applying], "set state = 'succeeded', finished_at = clock_timestamp() where id = $1", "'01900000-0000-7000-9000-000000000007', gen_random_uuid()"),
     few(&[Applying], "set state = 'failed'", "'01900000-0000-7000-9000-000000000007', gen_random_uuid(), 'no'"),
@@ -142,7 +141,7 @@ pub const STATEMENTS: &[Statement] = &[
     few(&[Applying], "select count(*) as \"count!\" from parked_events", "'01900000-0000-7000-8000-00000000000a'"),
     few(&[Plain], "select pg_advisory_xact_lock", "'key'"),
     few(&[Plain], "from operations where idempotency_key = $1", "'operation-7'"),
-    few(&[Plain], "values ($1, $2, $3, $4, $5, $6, 0, $7)", "gen_random_uuid(), 'retry', '{}', '', '', 'new', 1"),
+    few(&[Plain], "insert into operations (", "gen_random_uuid(), 'repair', 'vocabulary', '{}', '', '', 'new', 0, 1, 1, null"),
     few(&[Plain], "update operations set selected = $2", "'01900000-0000-7000-9000-000000000007', 1"),
     // what people look at
     few(&[Plain], "from unreadable_events as finding", "20000, null, 100"),

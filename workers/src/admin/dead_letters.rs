@@ -266,7 +266,7 @@ impl From<Refused> for Problem {
             Refused::Decided { .. } | Refused::NothingLeft => Self::conflict(detail),
             Refused::StalePlan => Self::stale("urn:fleet:stale-plan", "The plan does not fit", detail),
             Refused::Changed { .. } => Self::stale("urn:fleet:changed", "It has changed since you looked", detail),
-            Refused::KeyReused(_) => Self::key_reused(detail),
+            Refused::Operation(refused) => refused.into(),
         }
     }
 }

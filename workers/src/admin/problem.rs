@@ -6,7 +6,7 @@ use event_store::read;
 use serde::Serialize;
 
 use crate::replay::Invalid;
-use crate::{audit, dead_letters};
+use crate::{audit, dead_letters, operations};
 
 #[derive(Debug, Serialize)]
 pub struct Problem {
@@ -125,6 +125,15 @@ impl From<read::Error> for Problem {
         match error {
             read::Error::Database(error) => error.into(),
             gap @ read::Error::Gap { .. } => Self::internal(gap.to_string()),
+        }
+    }
+}
+
+impl From<operations::Refused> for Problem {
+    fn from(refused: operations::Refused) -> Self {
+        match refused {
+            operations::Refused::Database(error) => error.into(),
+            reused @ operations::Refused::KeyReused(_) => Self::key_reused(reused.to_string()),
         }
     }
 }

@@ -63,13 +63,7 @@ pub(super) async fn create(State(admin): State<Admin>, headers: HeaderMap, body:
     }
     let new = NewReplay { selection: request.selection, by, idempotency_key: idempotency_key(&headers)? };
     let id = replay::create(&admin.pool, projection, plan, &new).await?;
-    let operation = operations::find(&admin, id).await?;
-    let selection = serde_json::to_value(&new.selection).ok();
-    if operation.projection.as_deref() != Some(projection.name()) || Some(&operation.selection.0) != selection.as_ref()
-    {
-        return Err(Problem::key_reused(format!("the Idempotency-Key was used for another request: operation {id}")));
-    }
-    Ok(operations::accepted(operation))
+    Ok(operations::accepted(operations::find(&admin, id).await?))
 }
 
 #[cfg(test)]

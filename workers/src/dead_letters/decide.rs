@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::plan::upto;
 use super::{DeadLetter, Filter, MAX_PLANNED};
 use crate::audit::{self, By};
+use crate::operations::{self, Asked, New};
 
 #[derive(Debug, Clone)]
 pub struct Retry {
@@ -44,8 +45,8 @@ pub enum Refused {
     /// What it is now.
     #[error("it is not what you have seen: event_id is {}, error is {error:?}", event_id.map_or("null".to_owned(), |id| id.to_string()))]
     Changed { event_id: Option<Uuid>, error: String },
-    #[error("the Idempotency-Key was used for another request: operation {0}")]
-    KeyReused(Uuid),
+    #[error(transparent)]
+    Operation(#[from] operations::Refused),
 }
 
 /// Decides that everything of a plan is tried again.
@@ -54,7 +55,8 @@ pub async fn retry(pool: &PgPool, retry: &Retry) -> Result<Uuid, Refused> {
     let letters = retry.filter.select(pool, None, Some(upto), true, MAX_PLANNED).await?;
     let ids: Vec<_> = letters.iter().map(|letter| letter.id).collect();
     let selection = json!({"filter": retry.filter, "plan_token": retry.plan_token});
-    decide(pool, "retry", &ids, selection, Some(retry.rate), &retry.by, retry.idempotency_key.as_deref()).await
+    let new = decision("retry", &selection, Some(retry.rate), &retry.by, retry.idempotency_key.as_deref());
+    decide(pool, &new, &ids).await
 }
 
 /// Decides that one letter is tried again.
@@ -66,7 +68,7 @@ pub async fn retry_one(
     idempotency_key: Option<&str>,
 ) -> Result<Uuid, Refused> {
     let selection = json!({"filter": Filter::one(id)});
-    match decide(pool, "retry", &[id], selection, Some(rate), by, idempotency_key).await {
+    match decide(pool, &decision("retry", &selection, Some(rate), by, idempotency_key), &[id]).await {
         Err(Refused::NothingLeft) => Err(why_not(pool, id).await?),
         decided => decided,
     }
@@ -75,11 +77,12 @@ pub async fn retry_one(
 /// Decides that the fleet goes on without one letter, which stays among the discarded.
 pub async fn discard_one(pool: &PgPool, discard: &Discard) -> Result<Uuid, Refused> {
     let selection = json!({"filter": Filter::one(discard.id), "event_id": discard.event_id, "error": discard.error});
-    let key = discard.idempotency_key.as_deref();
+    let new = decision("discard", &selection, None, &discard.by, discard.idempotency_key.as_deref());
     let mut tx = database::begin(pool).await?;
-    if let Some(operation) = answered(&mut tx, key, "discard", &selection).await? {
-        return Ok(operation);
-    }
+    let operation = match operations::ask(&mut tx, &new).await? {
+        Asked::Before(operation) => return Ok(operation),
+        Asked::New(operation) => operation,
+    };
     let seen = sqlx::query!(
         "select event_id, error from parked_events where id = $1 and decision is null for update",
         discard.id
@@ -90,79 +93,41 @@ pub async fn discard_one(pool: &PgPool, discard: &Discard) -> Result<Uuid, Refus
     if seen.event_id != discard.event_id || seen.error != discard.error {
         return Err(Refused::Changed { event_id: seen.event_id, error: seen.error });
     }
-    let operation = write(&mut tx, "discard", &[discard.id], &selection, None, &discard.by, key).await?;
-    let operation = operation.ok_or(Refused::NothingLeft)?;
+    write(&mut tx, operation, &new, &[discard.id]).await?;
     tx.commit().await?;
     Ok(operation)
 }
 
-async fn decide(
-    pool: &PgPool,
-    decision: &str,
-    ids: &[Uuid],
-    selection: Value,
+/// An operation that decides about dead letters; how many is known when they are locked.
+fn decision<'a>(
+    kind: &'static str,
+    selection: &'a Value,
     rate: Option<f64>,
-    by: &By,
-    key: Option<&str>,
-) -> Result<Uuid, Refused> {
+    by: &'a By,
+    idempotency_key: Option<&'a str>,
+) -> New<'a> {
+    New { kind, projection: None, selection, by, idempotency_key, positions: None, selected: 0, rate }
+}
+
+async fn decide(pool: &PgPool, new: &New<'_>, ids: &[Uuid]) -> Result<Uuid, Refused> {
     let mut tx = database::begin(pool).await?;
-    if let Some(operation) = answered(&mut tx, key, decision, &selection).await? {
-        return Ok(operation);
-    }
-    let operation = write(&mut tx, decision, ids, &selection, rate, by, key).await?.ok_or(Refused::NothingLeft)?;
+    let operation = match operations::ask(&mut tx, new).await? {
+        Asked::Before(operation) => return Ok(operation),
+        Asked::New(operation) => operation,
+    };
+    write(&mut tx, operation, new, ids).await?;
     tx.commit().await?;
     Ok(operation)
 }
 
-/// The operation that this key has made before. Locks the key to the end of the transaction.
-async fn answered(
-    db: &mut PgConnection,
-    key: Option<&str>,
-    kind: &str,
-    selection: &Value,
-) -> Result<Option<Uuid>, Refused> {
-    let Some(key) = key else { return Ok(None) };
-    sqlx::query!("select pg_advisory_xact_lock(hashtextextended($1, 0))", key).execute(&mut *db).await?;
-    let before = sqlx::query!("select id, kind, selection from operations where idempotency_key = $1", key)
-        .fetch_optional(db)
-        .await?;
-    match before {
-        None => Ok(None),
-        Some(before) if before.kind == kind && before.selection == *selection => Ok(Some(before.id)),
-        Some(before) => Err(Refused::KeyReused(before.id)),
-    }
-}
-
-/// Writes operation, decisions and audit; `None`, and nothing is to be kept, if no letter is left to decide about.
-async fn write(
-    db: &mut PgConnection,
-    decision: &str,
-    ids: &[Uuid],
-    selection: &Value,
-    rate: Option<f64>,
-    by: &By,
-    key: Option<&str>,
-) -> sqlx::Result<Option<Uuid>> {
-    let operation = Uuid::now_v7();
-    sqlx::query!(
-        "insert into operations (id, kind, selection, reason, actor, idempotency_key, selected, rate)
-         values ($1, $2, $3, $4, $5, $6, 0, $7)",
-        operation,
-        decision,
-        selection,
-        by.reason,
-        by.actor,
-        key,
-        rate
-    )
-    .execute(&mut *db)
-    .await?;
+/// Writes decisions and audit; nothing is to be kept if no letter is left to decide about.
+async fn write(db: &mut PgConnection, operation: Uuid, new: &New<'_>, ids: &[Uuid]) -> Result<(), Refused> {
     let selected = sqlx::query!(
         "with decided as (
              select id from parked_events where id = any($3) and decision is null order by id for update
          )
          update parked_events set decision = $1, operation_id = $2 from decided where parked_events.id = decided.id",
-        decision,
+        new.kind,
         operation,
         ids
     )
@@ -170,13 +135,11 @@ async fn write(
     .await?
     .rows_affected();
     if selected == 0 {
-        return Ok(None);
+        return Err(Refused::NothingLeft);
     }
-    sqlx::query!("update operations set selected = $2 where id = $1", operation, selected as i64)
-        .execute(&mut *db)
-        .await?;
-    audit::record(db, by, &format!("dead_letter.{decision}"), operation, selection).await?;
-    Ok(Some(operation))
+    operations::selects(db, operation, selected as i64).await?;
+    audit::record(db, new.by, &format!("dead_letter.{}", new.kind), operation, new.selection).await?;
+    Ok(())
 }
 
 /// Why one letter cannot be decided about.

@@ -9,6 +9,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::apply::Tally;
+use crate::audit::By;
 
 /// An operation as `GET /admin/v1/operations/{id}` shows it.
 #[derive(Debug, Clone, Serialize)]
@@ -46,6 +47,75 @@ pub struct Operation {
     pub started_at: Option<DateTime<Utc>>,
     pub heartbeat_at: Option<DateTime<Utc>>,
     pub finished_at: Option<DateTime<Utc>>,
+}
+
+/// What is asked for.
+pub(crate) struct New<'a> {
+    pub kind: &'static str,
+    pub projection: Option<&'a str>,
+    pub selection: &'a Value,
+    pub by: &'a By,
+    /// One key, one operation: asked for again with the same key, it is the one that is there.
+    pub idempotency_key: Option<&'a str>,
+    /// Of a repair: everything up to the one is done, and the other is the last.
+    pub positions: Option<(i64, i64)>,
+    pub selected: i64,
+    pub rate: Option<f64>,
+}
+
+pub(crate) enum Asked {
+    New(Uuid),
+    /// The same was asked for before, with the same key.
+    Before(Uuid),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    #[error("the Idempotency-Key was used for another request: operation {0}")]
+    KeyReused(Uuid),
+}
+
+/// Writes the intention. Locks the key, if there is one, to the end of the transaction: who asks with it at the same time
+/// waits, and finds this operation or none.
+pub(crate) async fn ask(db: &mut PgConnection, new: &New<'_>) -> Result<Asked, Refused> {
+    if let Some(key) = new.idempotency_key {
+        sqlx::query!("select pg_advisory_xact_lock(hashtextextended($1, 0))", key).execute(&mut *db).await?;
+        let before =
+            sqlx::query!("select id, kind, projection, selection from operations where idempotency_key = $1", key);
+        if let Some(before) = before.fetch_optional(&mut *db).await? {
+            let same = (&*before.kind, before.projection.as_deref(), &before.selection)
+                == (new.kind, new.projection, new.selection);
+            return if same { Ok(Asked::Before(before.id)) } else { Err(Refused::KeyReused(before.id)) };
+        }
+    }
+    let id = Uuid::now_v7();
+    sqlx::query!(
+        "insert into operations (
+             id, kind, projection, selection, reason, actor, idempotency_key, position, upto, selected, rate
+         )
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        id,
+        new.kind,
+        new.projection,
+        new.selection,
+        new.by.reason,
+        new.by.actor,
+        new.idempotency_key,
+        new.positions.map(|(position, _)| position),
+        new.positions.map(|(_, upto)| upto),
+        new.selected,
+        new.rate
+    )
+    .execute(db)
+    .await?;
+    Ok(Asked::New(id))
+}
+
+/// How many dead letters were decided about, which is known when they are locked.
+pub(crate) async fn selects(db: &mut PgConnection, id: Uuid, selected: i64) -> sqlx::Result<()> {
+    sqlx::query!("update operations set selected = $2 where id = $1", id, selected).execute(db).await.map(drop)
 }
 
 pub async fn get(pool: &PgPool, id: Uuid) -> sqlx::Result<Option<Operation>> {

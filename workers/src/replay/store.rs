@@ -7,13 +7,13 @@ use read_model::AnyProjection;
 use serde::Serialize;
 use serde_json::json;
 use sqlx::PgPool;
-use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::path::{FEW, Path};
 use super::{Range, Selection};
 use crate::apply::Tally;
 use crate::audit::{self, By};
+use crate::operations::{self, Asked, New};
 
 /// Seconds without a sign of life after which another worker takes an operation over.
 const SILENCE: f64 = 30.0;
@@ -118,34 +118,32 @@ async fn count(
 }
 
 /// Writes the intention. The same idempotency key gives the same operation again.
-pub async fn create(pool: &PgPool, projection: &dyn AnyProjection, plan: Plan, new: &NewReplay) -> sqlx::Result<Uuid> {
+pub async fn create(
+    pool: &PgPool,
+    projection: &dyn AnyProjection,
+    plan: Plan,
+    new: &NewReplay,
+) -> Result<Uuid, operations::Refused> {
+    let selection = serde_json::to_value(&new.selection).expect("a selection is an object of strings and numbers");
     let mut tx = database::begin(pool).await?;
-    let id = Uuid::now_v7();
-    let stored = sqlx::query_scalar!(
-        "insert into operations (
-             id, kind, projection, selection, reason, actor, idempotency_key, position, upto, selected
-         )
-         values ($1, 'repair', $2, $3, $4, $5, $6, $7, $8, $9)
-         on conflict (idempotency_key) do update set idempotency_key = excluded.idempotency_key
-         returning id",
-        id,
-        projection.name(),
-        Json(&new.selection) as _,
-        new.by.reason,
-        new.by.actor,
-        new.idempotency_key,
-        plan.first_position - 1,
-        plan.last_position,
-        plan.selected
-    )
-    .fetch_one(&mut *tx)
-    .await?;
-    if stored == id {
-        let detail = json!({"projection": projection.name(), "selection": new.selection});
-        audit::record(&mut tx, &new.by, "replay.create", id, &detail).await?;
-    }
+    let asked = New {
+        kind: "repair",
+        projection: Some(projection.name()),
+        selection: &selection,
+        by: &new.by,
+        idempotency_key: new.idempotency_key.as_deref(),
+        positions: Some((plan.first_position - 1, plan.last_position)),
+        selected: plan.selected,
+        rate: None,
+    };
+    let id = match operations::ask(&mut tx, &asked).await? {
+        Asked::Before(id) => return Ok(id),
+        Asked::New(id) => id,
+    };
+    let detail = json!({"projection": projection.name(), "selection": selection});
+    audit::record(&mut tx, &new.by, "replay.create", id, &detail).await?;
     tx.commit().await?;
-    Ok(stored)
+    Ok(id)
 }
 
 pub(super) async fn claim(pool: &PgPool, runner: Uuid, projections: &[&str]) -> sqlx::Result<Option<Claim>> {
