@@ -20,6 +20,7 @@ pub mod operations;
 pub mod park;
 pub mod part;
 pub mod push;
+pub mod received;
 pub mod redrive;
 pub mod replay;
 pub mod resolve;

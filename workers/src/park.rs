@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use bus::{Delivery, Message};
+use bus::Message;
 use events::{AggregateId, Payload, Recorded, Topic, wire};
 use read_model::AnyProjection;
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::fence::Fence;
+use crate::received::Received;
 
 /// Why something is parked; the database has the same list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -106,11 +107,11 @@ pub async fn event(
 pub async fn message(
     pool: &PgPool,
     topic: &Topic,
-    delivery: &Delivery,
+    Received { message, message_id }: Received<'_>,
     reason: Reason,
     error: &str,
 ) -> sqlx::Result<()> {
-    let Message { data, attributes } = &delivery.message;
+    let Message { data, attributes } = message;
     let identity = wire::identify(data).ok();
     let event_id = identity.as_ref().map(|identity| identity.event_id.0);
     let aggregate_id = identity.and_then(|identity| identity.aggregate_id).map(|AggregateId(id)| id);
@@ -131,7 +132,7 @@ pub async fn message(
         error,
         event_id,
         aggregate_id,
-        delivery.message_id,
+        message_id,
         &data[..],
         Json(without_nul(attributes)) as _
     )
@@ -139,7 +140,7 @@ pub async fn message(
     .await?;
     tracing::error!(
         topic = topic.name,
-        message_id = delivery.message_id,
+        message_id,
         reason = reason.as_str(),
         error,
         "parked a message that is no event of the store"

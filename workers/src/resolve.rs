@@ -23,6 +23,7 @@ use crate::apply::Stride;
 use crate::awaited::{self, Awaited};
 use crate::fold::{Refusal, fold};
 use crate::park::{self, Reason};
+use crate::received::Received;
 use crate::verdict::Event;
 
 /// How long a foreign event that came before its predecessors is given back, before it is parked.
@@ -70,16 +71,21 @@ pub struct Resolved {
 
 impl Resolver {
     pub async fn resolve(&self, deliveries: &[Delivery]) -> Result<Resolved, Error> {
-        let mut ids = Vec::with_capacity(deliveries.len());
-        let mut spoken_of: Vec<Option<wire::Identity>> = Vec::with_capacity(deliveries.len());
-        for delivery in deliveries {
-            match wire::identify(&delivery.message.data) {
+        self.messages(&deliveries.iter().map(Received::from).collect::<Vec<_>>()).await
+    }
+
+    /// As [`resolve`](Self::resolve), of messages that nobody waits for the answer to.
+    pub async fn messages(&self, messages: &[Received<'_>]) -> Result<Resolved, Error> {
+        let mut ids = Vec::with_capacity(messages.len());
+        let mut spoken_of: Vec<Option<wire::Identity>> = Vec::with_capacity(messages.len());
+        for received in messages {
+            match wire::identify(&received.message.data) {
                 Ok(identity) => {
                     ids.push(identity.event_id);
                     spoken_of.push(Some(identity));
                 }
                 Err(error) => {
-                    self.park(delivery, Reason::Undecodable, &error.to_string()).await?;
+                    self.park(*received, Reason::Undecodable, &error.to_string()).await?;
                     spoken_of.push(None);
                 }
             }
@@ -97,18 +103,18 @@ impl Resolver {
             if known.contains_key(&identity.event_id) {
                 continue;
             }
-            match wire::decode(&deliveries[index].message.data) {
+            match wire::decode(&messages[index].message.data) {
                 Ok(event) => foreign.push((index, event)),
-                Err(error) => self.park(&deliveries[index], Reason::Undecodable, &error.to_string()).await?,
+                Err(error) => self.park(messages[index], Reason::Undecodable, &error.to_string()).await?,
             }
         }
         if !foreign.is_empty() {
-            let (adopted, later) = self.adopt_all(foreign, deliveries).await?;
+            let (adopted, later) = self.adopt_all(foreign, messages).await?;
             known.extend(self.aggregates(&adopted).await?);
             resolved.rest.extend(adopted);
             resolved.later = later;
         }
-        self.park_misnamed(&spoken_of, &known, deliveries).await?;
+        self.park_misnamed(&spoken_of, &known, messages).await?;
         Ok(resolved)
     }
 
@@ -147,7 +153,7 @@ impl Resolver {
     async fn adopt_all(
         &self,
         mut foreign: Vec<(usize, wire::Event<'_>)>,
-        deliveries: &[Delivery],
+        messages: &[Received<'_>],
     ) -> Result<(Vec<EventId>, Vec<usize>), Error> {
         // In order of version, so that a run of foreign events of one aggregate is adopted in one go.
         foreign.sort_by_key(|(_, event)| (event.aggregate_id, event.event_version));
@@ -160,7 +166,7 @@ impl Resolver {
                     let (aggregate_id, version) = (event.aggregate_id, event.event_version);
                     early.push((index, Awaited { event_id: event.event_id, aggregate_id, version }, head));
                 }
-                Adoption::Refused(reason, error) => self.park(&deliveries[index], reason, &error).await?,
+                Adoption::Refused(reason, error) => self.park(messages[index], reason, &error).await?,
             }
         }
         // Two messages may have brought the same event.
@@ -174,7 +180,7 @@ impl Resolver {
             for (index, event, head) in early {
                 if waited.get(&event.event_id).copied().unwrap_or_default() >= self.patience {
                     let error = format!("the aggregate is at version {head}; its predecessors never came");
-                    self.park(&deliveries[index], Reason::VersionClash, &error).await?;
+                    self.park(messages[index], Reason::VersionClash, &error).await?;
                     done.push(event.event_id);
                 } else {
                     later.push(index);
@@ -193,13 +199,13 @@ impl Resolver {
         &self,
         spoken_of: &[Option<wire::Identity>],
         known: &HashMap<EventId, AggregateId>,
-        deliveries: &[Delivery],
+        messages: &[Received<'_>],
     ) -> Result<(), Error> {
-        for (identity, delivery) in spoken_of.iter().zip(deliveries) {
+        for (identity, received) in spoken_of.iter().zip(messages) {
             let Some(wire::Identity { event_id, aggregate_id: Some(said) }) = identity else { continue };
             if let Some(aggregate_id) = known.get(event_id).filter(|known| *known != said) {
                 let error = format!("its event_id is that of an event of another aggregate, {aggregate_id}");
-                self.park(delivery, Reason::VersionClash, &error).await?;
+                self.park(*received, Reason::VersionClash, &error).await?;
             }
         }
         Ok(())
@@ -287,8 +293,8 @@ impl Resolver {
         Ok(version.fetch_one(&self.pool).await?)
     }
 
-    async fn park(&self, delivery: &Delivery, reason: Reason, error: &str) -> Result<(), Error> {
-        park::message(&self.pool, self.topic, delivery, reason, error).await?;
+    async fn park(&self, received: Received<'_>, reason: Reason, error: &str) -> Result<(), Error> {
+        park::message(&self.pool, self.topic, received, reason, error).await?;
         kill_point!("resolve.parked");
         self.metrics.parked_messages.with_label_values(&[self.topic.name, reason.as_str()]).inc();
         Ok(())

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bus::{Delivery, Message, Receipt, Settle};
+use bus::Message;
 use kill_points::kill_point;
 use sqlx::types::Json;
 use tokio_util::sync::CancellationToken;
@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::queue::{self, Pace, Queue};
 use super::{DECISIONS, OPERATIONS, POLL};
 use crate::apply::{self, Applier, Mode, Tally};
+use crate::received::Received;
 use crate::resolve::{self, Resolver};
 use crate::{dead_letters, operations};
 
@@ -30,7 +31,8 @@ struct Decision {
     discard: bool,
     operation: Uuid,
     rate: Option<f64>,
-    delivery: Delivery,
+    message: Message,
+    message_id: String,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -65,20 +67,16 @@ impl RedriveMessages {
                 discard: row.decision == "discard",
                 operation: row.operation_id,
                 rate: row.rate,
-                delivery: Delivery {
-                    message: Message { data: row.payload.into(), attributes: row.attributes.0 },
-                    message_id: row.message_id,
-                    published_at: None,
-                    attempt: None,
-                    receipt: Receipt::new(Nobody),
-                },
+                message: Message { data: row.payload.into(), attributes: row.attributes.0 },
+                message_id: row.message_id,
             })
             .collect())
     }
 
     /// What it speaks of is applied, or it is parked again, which takes the decision away.
     async fn retry(&self, decision: &Decision) -> Result<(), Error> {
-        let mut resolved = self.resolver.resolve(std::slice::from_ref(&decision.delivery)).await?;
+        let received = Received { message: &decision.message, message_id: &decision.message_id };
+        let mut resolved = self.resolver.messages(&[received]).await?;
         kill_point!("redrive.message_resolved");
         loop {
             for applier in &self.appliers {
@@ -147,12 +145,4 @@ impl Queue for RedriveMessages {
         }
         Ok(pace.rest())
     }
-}
-
-/// A message from the database is nobody's delivery.
-struct Nobody;
-
-impl Settle for Nobody {
-    fn ack(self: Box<Self>) {}
-    fn nack(self: Box<Self>) {}
 }
