@@ -21,6 +21,11 @@ pub trait AnyProjection: Send + Sync + fmt::Debug {
     fn tables(&self) -> &'static str;
     /// Where its events come from.
     fn topics(&self) -> &'static [&'static Topic];
+    /// Whether the event is in its set.
+    ///
+    /// # Errors
+    /// The event is poison.
+    fn decodes(&self, event: &Payload) -> Result<bool, DecodeError>;
     /// A fold that has seen nothing yet.
     fn begin(&self) -> Box<dyn Pending>;
 }
@@ -77,6 +82,10 @@ impl<P: Projection> AnyProjection for Of<P> {
 
     fn topics(&self) -> &'static [&'static Topic] {
         <P::Event as EventSet>::TOPICS
+    }
+
+    fn decodes(&self, event: &Payload) -> Result<bool, DecodeError> {
+        Ok(P::Event::decode(event)?.is_some())
     }
 
     fn begin(&self) -> Box<dyn Pending> {

@@ -194,6 +194,9 @@ impl AnyProjection for Fragile {
     fn topics(&self) -> &'static [&'static Topic] {
         self.inner.topics()
     }
+    fn decodes(&self, event: &Payload) -> Result<bool, DecodeError> {
+        self.inner.decodes(event)
+    }
     fn begin(&self) -> Box<dyn Pending> {
         assert!(self.mistake != Mistake::Begin, "out of paint");
         Box::new(Folding { inner: self.inner.begin(), mistake: self.mistake, marked: false })

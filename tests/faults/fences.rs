@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bus::Embedded;
 use event_store::relay::Relay;
-use events::Topic;
+use events::{DecodeError, Payload, Topic};
 use kill_points::hold_at;
 use projections::topics::INTEGRATION;
 use rand::Rng;
@@ -200,6 +200,9 @@ impl AnyProjection for Next {
     }
     fn topics(&self) -> &'static [&'static Topic] {
         self.0.topics()
+    }
+    fn decodes(&self, event: &Payload) -> Result<bool, DecodeError> {
+        self.0.decodes(event)
     }
     fn begin(&self) -> Box<dyn Pending> {
         self.0.begin()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bus::Chaos;
 use event_store::tail::Head;
-use events::{AggregateId, AppendLine, Position, Topic};
+use events::{AggregateId, AppendLine, DecodeError, Payload, Position, Topic};
 use kill_points::{hold_at, kill_at};
 use projections::topics::integration::INTEGRATION;
 use projections::topics::progress::PROGRESS;
@@ -238,6 +238,9 @@ impl AnyProjection for Moved {
     fn topics(&self) -> &'static [&'static Topic] {
         static TOPICS: [&Topic; 1] = [&USERS];
         &TOPICS
+    }
+    fn decodes(&self, event: &Payload) -> Result<bool, DecodeError> {
+        self.0.decodes(event)
     }
     fn begin(&self) -> Box<dyn Pending> {
         self.0.begin()

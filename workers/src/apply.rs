@@ -20,7 +20,7 @@ use read_model::{AnyProjection, Folded, Pending};
 use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::fence::{self, Fence};
-use crate::fold::{Refusal, fold};
+use crate::fold::{Refusal, decodes, fold};
 use crate::park::{self, Reason};
 use crate::part::said;
 use crate::verdict::{Event, Verdict};
@@ -349,8 +349,8 @@ impl Applier {
     fn fold(&self, pending: &mut dyn Pending, event: &Event) -> Result<Folded, Refusal> {
         match event.unreadable() {
             None => fold(pending, event),
-            Some(error) => match fold(&mut *self.projection.begin(), event) {
-                Ok(Folded::Skipped) => Ok(Folded::Skipped),
+            Some(error) => match decodes(self.projection, &event.data) {
+                Ok(false) => Ok(Folded::Skipped),
                 _ => Err(Refusal { reason: Reason::Unreadable, error: error.to_owned() }),
             },
         }

@@ -1,9 +1,9 @@
-//! Folding one event, whatever the projection does with it: code that panics must not take the others down.
+//! Reading and folding one event, whatever the projection does with it: code that panics must not take the others down.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, UnwindSafe, catch_unwind};
 
-use events::{Payload, Recorded};
-use read_model::{Folded, Pending};
+use events::{DecodeError, Payload, Recorded};
+use read_model::{AnyProjection, Folded, Pending};
 
 use crate::park::Reason;
 use crate::part::said;
@@ -20,9 +20,21 @@ pub struct Refusal {
 /// The event is poison.
 pub fn fold(pending: &mut dyn Pending, event: &Recorded<Payload>) -> Result<Folded, Refusal> {
     // What it leaves behind is not looked at again after a panic.
-    match catch_unwind(AssertUnwindSafe(|| pending.fold(event))) {
-        Ok(Ok(folded)) => Ok(folded),
+    refusing("fold", AssertUnwindSafe(|| pending.fold(event)))
+}
+
+/// Whether the event is in the projection's set.
+///
+/// # Errors
+/// It is, and its data does not fit.
+pub fn decodes(projection: &dyn AnyProjection, event: &Payload) -> Result<bool, Refusal> {
+    refusing("decode", AssertUnwindSafe(|| projection.decodes(event)))
+}
+
+fn refusing<T>(what: &str, code: impl FnOnce() -> Result<T, DecodeError> + UnwindSafe) -> Result<T, Refusal> {
+    match catch_unwind(code) {
+        Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => Err(Refusal { reason: Reason::WrongData, error: error.to_string() }),
-        Err(panic) => Err(Refusal { reason: Reason::Panicked, error: format!("the fold panicked: {}", said(&*panic)) }),
+        Err(panic) => Err(Refusal { reason: Reason::Panicked, error: format!("the {what} panicked: {}", said(&*panic)) }),
     }
 }

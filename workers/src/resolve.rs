@@ -11,7 +11,7 @@ use bus::Delivery;
 use event_store::proto::event_store_client::EventStoreClient;
 use event_store::proto::{AppendEventsRequest, NewEvent};
 use event_store::read;
-use events::{AggregateId, EventId, Payload, Recorded, Topic, wire};
+use events::{AggregateId, EventId, Payload, Topic, wire};
 use kill_points::kill_point;
 use read_model::AnyProjection;
 use sqlx::PgPool;
@@ -21,7 +21,7 @@ use tonic::transport::Channel;
 use crate::Metrics;
 use crate::apply::Stride;
 use crate::awaited::{self, Awaited};
-use crate::fold::{Refusal, fold};
+use crate::fold::{Refusal, decodes};
 use crate::park::{self, Reason};
 use crate::received::Received;
 use crate::verdict::Event;
@@ -265,22 +265,14 @@ impl Resolver {
 
     /// Whether every projection of the topic can decode it: what would be poison is not let into the store.
     fn fits(&self, event: &wire::Event<'_>) -> Result<(), Refusal> {
-        let recorded = Recorded {
-            event_id: event.event_id,
-            aggregate_id: event.aggregate_id,
-            version: event.event_version,
-            position: event.position.unwrap_or_default(),
-            occurred_at: event.occurred_at,
-            recorded_at: event.occurred_at,
-            data: Payload {
-                aggregate_type: event.aggregate_type.to_string(),
-                event_type: event.event_type.to_string(),
-                event_data: event.event_data.to_owned(),
-                metadata: event.metadata.clone().into_owned(),
-            },
+        let payload = Payload {
+            aggregate_type: event.aggregate_type.to_string(),
+            event_type: event.event_type.to_string(),
+            event_data: event.event_data.to_owned(),
+            metadata: event.metadata.clone().into_owned(),
         };
         for projection in &self.projections {
-            fold(&mut *projection.begin(), &recorded)?;
+            decodes(*projection, &payload)?;
         }
         Ok(())
     }
