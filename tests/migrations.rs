@@ -245,7 +245,9 @@ async fn a_read_model_that_listens_to_one_more_topic_is_swept_on_it_from_the_beg
     let worker = fleet.worker_builder("integration-events", &store).await.env("FLEET_SWEEP_GRACE", "0").start().await;
     eventually("the worker says what it waits for", LIMIT, async || {
         let log = worker.logged();
-        let waits = |line: &String| line.contains("learning_time does not listen to integration-events yet: run `fleet migrate`");
+        let waits = |line: &String| {
+            line.contains("learning_time does not listen to integration-events yet: run `fleet migrate`")
+        };
         if log.iter().any(waits) { Ok(()) } else { Err(format!("{log:#?}")) }
     })
     .await;

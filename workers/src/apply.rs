@@ -4,7 +4,7 @@
 
 mod heal;
 mod ledger;
-mod redrive;
+mod resume;
 mod stride;
 mod work;
 
@@ -19,17 +19,17 @@ use kill_points::kill_point;
 use read_model::{AnyProjection, Folded, Pending};
 use sqlx::{Connection, PgConnection, PgPool};
 
+use crate::dead_letters::park::{self, Reason};
 use crate::fence::{self, Fence};
 use crate::fold::{Refusal, decodes, fold};
-use crate::park::{self, Reason};
 use crate::part::said;
 use crate::verdict::{Event, Verdict};
 use crate::{Metrics, retry};
 use ledger::Ledger;
 use work::{Condemned, Work};
 
-pub use redrive::Redriven;
-pub(crate) use redrive::Refused;
+pub(crate) use resume::Refused;
+pub use resume::Resumed;
 pub use stride::Stride;
 
 /// Tries of a batch that lost a race (serialization, deadlock, first with an aggregate) before the race is reported.

@@ -8,6 +8,8 @@ use events::Topic;
 use read_model::AnyProjection;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 
+use crate::dead_letters::park;
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("{}", database::describe(.0))]
@@ -128,32 +130,8 @@ pub async fn establish(db: &mut PgConnection, projection: &dyn AnyProjection) ->
         sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut *tx).await?;
     }
     if created == 0 && !topics.is_empty() {
-        move_letters(&mut tx, projection).await?;
+        park::follow(&mut tx, projection).await?;
     }
     tx.commit().await?;
     Ok(Established { projection: created == 1, topics })
-}
-
-/// An aggregate type that moved to another topic takes what is parked of it along: the workers of that topic see to it.
-async fn move_letters(db: &mut PgConnection, projection: &dyn AnyProjection) -> sqlx::Result<()> {
-    let topics = projection.topics().iter();
-    let (types, topics): (Vec<_>, Vec<_>) =
-        topics.flat_map(|topic| topic.aggregate_types.iter().map(|carried| (*carried, topic.name))).unzip();
-    sqlx::query!(
-        "update parked_events as parked
-         set topic = carried.topic
-         from events as event
-         join unnest($2::text[], $3::text[]) as carried (aggregate_type, topic)
-             on carried.aggregate_type = event.aggregate_type
-         where parked.projection = $1
-         and event.position = parked.position
-         and event.event_id = parked.event_id
-         and parked.topic <> carried.topic",
-        projection.name(),
-        &types as &[&str],
-        &topics as &[&str]
-    )
-    .execute(db)
-    .await
-    .map(drop)
 }

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, UnwindSafe, catch_unwind};
 use events::{DecodeError, Payload, Recorded};
 use read_model::{AnyProjection, Folded, Pending};
 
-use crate::park::Reason;
+use crate::dead_letters::park::Reason;
 use crate::part::said;
 
 /// Why an event cannot be folded, for as long as neither it nor the code changes. After a panic the changes may be half of
@@ -35,6 +35,8 @@ fn refusing<T>(what: &str, code: impl FnOnce() -> Result<T, DecodeError> + Unwin
     match catch_unwind(code) {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => Err(Refusal { reason: Reason::WrongData, error: error.to_string() }),
-        Err(panic) => Err(Refusal { reason: Reason::Panicked, error: format!("the {what} panicked: {}", said(&*panic)) }),
+        Err(panic) => {
+            Err(Refusal { reason: Reason::Panicked, error: format!("the {what} panicked: {}", said(&*panic)) })
+        }
     }
 }

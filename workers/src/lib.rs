@@ -3,7 +3,7 @@
 //! In the order of an event's way: a [worker](worker) receives deliveries, [resolves](resolve) each message to an
 //! event of the store, and has each of the topic's projections [apply](apply) it: [verdict], heal from the store, fold,
 //! one transaction. Then it acknowledges. What the bus loses, a [sweep](sweep) finds in the store. What cannot be
-//! applied is [parked](park): a [dead letter](dead_letters), about which a person decides and which is
+//! applied is [parked](dead_letters::park): a [dead letter](dead_letters), about which a person decides and which is
 //! [redriven](redrive). A [replay](replay) sends a selection of the store the same way.
 //!
 //! The bus says *that* something happened, the store says *what*: correctness never rests on the bus.
@@ -17,7 +17,6 @@ pub mod fence;
 pub mod http;
 pub mod lag;
 pub mod operations;
-pub mod park;
 pub mod part;
 pub mod push;
 pub mod received;

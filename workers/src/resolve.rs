@@ -21,8 +21,8 @@ use tonic::transport::Channel;
 use crate::Metrics;
 use crate::apply::Stride;
 use crate::awaited::{self, Awaited};
+use crate::dead_letters::park::{self, Reason};
 use crate::fold::{Refusal, decodes};
-use crate::park::{self, Reason};
 use crate::received::Received;
 use crate::verdict::Event;
 

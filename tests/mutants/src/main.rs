@@ -52,7 +52,7 @@ const FILES: [&str; 15] = [
     "event-store/src/read",
     "event-store/src/read.rs",
     "workers/src/redrive",
-    "workers/src/dead_letters/decide.rs",
+    "workers/src/dead_letters",
     "workers/src/resolve.rs",
     "event-store/src/append/heads.rs",
     "event-store/src/append/statements.rs",

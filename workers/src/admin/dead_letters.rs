@@ -16,8 +16,8 @@ use uuid::Uuid;
 use super::request::{Asked, idempotency_key, parse, query};
 use super::{Admin, Problem, operations};
 use crate::audit::By;
+use crate::dead_letters::park::Reason;
 use crate::dead_letters::{self, Content, DeadLetter, Discard, Filter, MAX_PLANNED, Plan, Refused, Retry};
-use crate::park::Reason;
 
 /// Dead letters of a page at most, and unless the request says otherwise.
 const PAGE: i64 = 100;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use events::{AggregateId, EventId};
 
-use crate::park::Reason;
+use crate::dead_letters::park::Reason;
 use crate::verdict::{self, Event};
 
 /// How often a single event may take longer than Postgres lets it, until it is taken for poison.

@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::DeadLetter;
-use crate::park::Reason;
+use super::park::Reason;
 
 /// The most ids that one filter may name.
 const MAX_IDS: usize = 1000;

@@ -5,7 +5,9 @@
 //! is here, and changes nothing but the decision; [`redrive`](crate::redrive) makes it true.
 
 mod decide;
+pub(crate) mod decided;
 mod filter;
+pub mod park;
 mod plan;
 
 use std::collections::BTreeMap;
@@ -29,7 +31,7 @@ pub struct DeadLetter {
     pub topic: String,
     /// Which projection failed on it; `null` for a message that is no event of the store.
     pub projection: Option<String>,
-    /// See [`Reason`](crate::park::Reason).
+    /// See [`Reason`](park::Reason).
     pub reason: String,
     pub error: String,
     pub event_id: Option<Uuid>,

@@ -17,9 +17,10 @@ use uuid::Uuid;
 
 pub use messages::RedriveMessages;
 
-use crate::apply::{Applier, Error, Redriven, Refused};
+use crate::apply::{Applier, Error, Refused, Resumed};
+use crate::dead_letters::decided::{self, Sequence};
+use crate::dead_letters::park::Reason;
 use crate::operations;
-use crate::park::Reason;
 
 /// How often a worker looks for decisions.
 const POLL: Duration = Duration::from_secs(1);
@@ -42,33 +43,19 @@ pub struct Redrive {
     pub applier: Applier,
 }
 
-struct Decision {
-    aggregate_id: AggregateId,
-    rate: Option<f64>,
-}
-
 impl Redrive {
     pub async fn run(self, stop: CancellationToken) {
         queue::run("redriving", &self, &stop).await;
     }
 
-    async fn decisions(&self, operation: Uuid) -> sqlx::Result<Vec<Decision>> {
-        let name = self.applier.projection.name();
-        let rows = sqlx::query_file!("src/redrive/decisions.sql", name, operation, DECISIONS, self.applier.topic.name)
-            .fetch_all(&self.applier.pool)
-            .await?;
-        let decision = |id, rate| Decision { aggregate_id: AggregateId(id), rate };
-        Ok(rows.into_iter().map(|row| decision(row.aggregate_id, row.rate)).collect())
-    }
-
     /// Some of what waits in the aggregate. What is too much, or has poison in it, is halved until it goes through or the
     /// poison is alone and first, and is parked again.
-    async fn step(&self, aggregate_id: AggregateId) -> Result<Redriven, Error> {
+    async fn step(&self, aggregate_id: AggregateId) -> Result<Resumed, Error> {
         let mut limit = STEP;
         let mut too_slow = 0;
         let mut refused: Option<Refused> = None;
         loop {
-            let redriving = self.applier.redrive(aggregate_id, limit, refused.as_ref());
+            let redriving = self.applier.resume(aggregate_id, limit, refused.as_ref());
             match database::heard("redriving", redriving).await {
                 Ok(redriven) => return Ok(redriven),
                 Err(error) if (error.blames_an_event() || error.is_too_much()) && limit > 1 => limit /= 2,
@@ -88,22 +75,22 @@ impl Queue for Redrive {
 
     async fn open(&self) -> Result<Vec<Uuid>, Error> {
         operations::finish(&self.applier.pool).await?;
-        let name = Some(self.applier.projection.name());
-        let open = sqlx::query_file_scalar!("src/redrive/open.sql", name, self.applier.topic.name, OPERATIONS);
-        Ok(open.fetch_all(&self.applier.pool).await?)
+        let Applier { projection, topic, pool, .. } = &self.applier;
+        Ok(decided::open(pool, Some(projection.name()), topic, OPERATIONS).await?)
     }
 
     async fn turn(&self, operation: Uuid, stop: &CancellationToken) -> Result<Duration, Error> {
-        let decisions = self.decisions(operation).await?;
-        let last = decisions.len() < DECISIONS as usize;
+        let Applier { projection, topic, pool, .. } = &self.applier;
+        let sequences = decided::sequences(pool, projection.name(), topic, operation, DECISIONS).await?;
+        let last = sequences.len() < DECISIONS as usize;
         let mut pace = Pace::begin();
-        for Decision { aggregate_id, rate } in decisions {
+        for Sequence { aggregate_id, rate } in sequences {
             // Until nothing waits in the aggregate, or something is parked again.
             loop {
                 let (events, over) = match self.step(aggregate_id).await? {
-                    Redriven::More(tally) => (tally.applied, false),
-                    Redriven::Released(tally) | Redriven::Parked(tally) => (tally.applied.max(1), true),
-                    Redriven::Nothing => (0, true),
+                    Resumed::More(tally) => (tally.applied, false),
+                    Resumed::Released(tally) | Resumed::Parked(tally) => (tally.applied.max(1), true),
+                    Resumed::Nothing => (0, true),
                 };
                 if pace.is_over(events, rate) || stop.is_cancelled() {
                     return Ok(pace.rest());

@@ -148,6 +148,30 @@ pub async fn message(
     Ok(())
 }
 
+/// An aggregate type that moved to another topic takes what is parked of it along: the workers of that topic see to it.
+pub(crate) async fn follow(db: &mut PgConnection, projection: &dyn AnyProjection) -> sqlx::Result<()> {
+    let topics = projection.topics().iter();
+    let (types, topics): (Vec<_>, Vec<_>) =
+        topics.flat_map(|topic| topic.aggregate_types.iter().map(|carried| (*carried, topic.name))).unzip();
+    sqlx::query!(
+        "update parked_events as parked
+         set topic = carried.topic
+         from events as event
+         join unnest($2::text[], $3::text[]) as carried (aggregate_type, topic)
+             on carried.aggregate_type = event.aggregate_type
+         where parked.projection = $1
+         and event.position = parked.position
+         and event.event_id = parked.event_id
+         and parked.topic <> carried.topic",
+        projection.name(),
+        &types as &[&str],
+        &topics as &[&str]
+    )
+    .execute(db)
+    .await
+    .map(drop)
+}
+
 /// Attributes come from anybody, and jsonb refuses NUL; the data, which is authoritative, is kept as bytes.
 fn without_nul(attributes: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let clean = |text: &str| text.replace('\0', "\u{fffd}");

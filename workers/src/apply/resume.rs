@@ -9,17 +9,17 @@ use event_store::read;
 use events::{AggregateId, Version};
 use kill_points::kill_point;
 use sqlx::PgConnection;
-use uuid::Uuid;
 
 use super::{Applier, Error, Ledger, Mode, Tally};
+use crate::dead_letters::decided;
+use crate::dead_letters::park::Reason;
 use crate::fence::Fence;
-use crate::park::Reason;
+use crate::operations;
 use crate::verdict::{self, Event};
-use crate::{dead_letters, operations};
 
 /// What became of a held aggregate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Redriven {
+pub enum Resumed {
     /// It has no dead letter about which anybody has decided.
     Nothing,
     /// Events were applied; more wait.
@@ -33,28 +33,22 @@ pub enum Redriven {
 /// Why the first event that waits is to be parked.
 pub(crate) type Refused = (Reason, String);
 
-/// The dead letter at the front of an aggregate, with the decision about it.
-struct Front {
-    id: Uuid,
-    version: Version,
-    discard: bool,
-    operation: Uuid,
-}
-
 impl Applier {
     /// One step: applies up to `limit` events that wait in the aggregate, its dead letter first, or without it if that
     /// was the decision. `refused` parks the first of them instead.
-    pub(crate) async fn redrive(
+    pub(crate) async fn resume(
         &self,
         aggregate_id: AggregateId,
         limit: usize,
         refused: Option<&Refused>,
-    ) -> Result<Redriven, Error> {
+    ) -> Result<Resumed, Error> {
         let mut tx = database::begin(&self.pool).await?;
         let fence = Fence::enter(&mut tx, self.projection).await?;
         let ids = BTreeSet::from([aggregate_id]);
         let mut ledger = Ledger::lock(&mut tx, (self.projection.name(), self.topic), fence, ids.clone()).await?;
-        let Some(front) = self.front(&mut tx, fence, aggregate_id).await? else { return Ok(Redriven::Nothing) };
+        let Some(front) = decided::front(&mut tx, self.projection.name(), fence.generation, aggregate_id).await? else {
+            return Ok(Resumed::Nothing);
+        };
         self.halt_sweeps(&mut tx, fence).await?;
         kill_point!("redrive.outdated");
 
@@ -78,17 +72,17 @@ impl Applier {
         kill_point!("redrive.settled");
 
         let redriven = if done.tally.parked > 0 {
-            Redriven::Parked(done.tally)
+            Resumed::Parked(done.tally)
         } else if more {
             ledger.hold(aggregate_id);
-            Redriven::More(done.tally)
+            Resumed::More(done.tally)
         } else {
             self.outdate_sweeps(&mut tx, fence).await?;
-            Redriven::Released(done.tally)
+            Resumed::Released(done.tally)
         };
-        let over = !matches!(redriven, Redriven::More(_));
+        let over = !matches!(redriven, Resumed::More(_));
         if over && front.version <= ledger.applied_of(aggregate_id).version {
-            settle_letter(&mut tx, &front).await?;
+            decided::take_front(&mut tx, &front).await?;
         }
         operations::advance(&mut tx, front.operation, over.into(), done.tally).await?;
         if !ledger.record(&mut tx).await? {
@@ -130,30 +124,4 @@ impl Applier {
         .await
         .map(drop)
     }
-
-    async fn front(&self, db: &mut PgConnection, fence: Fence, id: AggregateId) -> sqlx::Result<Option<Front>> {
-        let row = sqlx::query!(
-            r#"select id, event_version as "event_version!", decision, operation_id
-               from parked_events
-               where projection = $1 and generation = $2 and aggregate_id = $3
-               for update"#,
-            self.projection.name(),
-            fence.generation,
-            id.0
-        )
-        .fetch_optional(db)
-        .await?;
-        Ok(row.and_then(|row| {
-            let (decision, operation) = row.decision.zip(row.operation_id)?;
-            Some(Front { id: row.id, version: Version(row.event_version), discard: decision == "discard", operation })
-        }))
-    }
-}
-
-/// The letter is done with: kept among the discarded if it was not applied, else forgotten.
-async fn settle_letter(db: &mut PgConnection, front: &Front) -> sqlx::Result<()> {
-    if front.discard {
-        return dead_letters::discard(db, front.id).await;
-    }
-    sqlx::query!("delete from parked_events where id = $1", front.id).execute(db).await.map(drop)
 }
