@@ -1,6 +1,7 @@
 //! Applying events to one projection: judge, heal, fold, and one transaction for rows, versions and ids.
 //!
-//! Whoever has events (live delivery, sweep, replay) ends here; there is no second way into a read model.
+//! Whoever has events (live delivery, sweep, replay) ends here. The one other way into a read model is a step of a redrive,
+//! [`resume`](Applier::resume), which begins and ends in the same way.
 
 mod heal;
 mod ledger;
@@ -270,18 +271,12 @@ impl Applier {
         mode: Mode,
     ) -> Result<Done, Error> {
         let mut tx = connection.begin().await?;
-        let fence = Fence::enter(&mut tx, self.projection).await?;
-        kill_point!("apply.fenced");
-        let ids = batch.iter().map(|event| event.aggregate_id).collect();
-        let mut ledger = Ledger::lock(&mut tx, (self.projection.name(), self.topic), fence, ids).await?;
-        kill_point!("apply.locked");
+        let mut ledger = self.enter(&mut tx, batch.iter().map(|event| event.aggregate_id).collect()).await?;
         let holes = heal::heal(&mut tx, batch, &ledger, self.stride.now()).await?;
         kill_point!("apply.healed");
         let done = self.settle(&mut tx, &mut ledger, batch, &holes, condemned).await?;
         if ledger.is_changed() {
-            if !ledger.record(&mut tx).await? {
-                return Err(Error::Raced);
-            }
+            ledger.record(&mut tx).await?;
             kill_point!("apply.recorded");
             tx.commit().await?;
             kill_point!("apply.committed");
@@ -290,6 +285,15 @@ impl Applier {
             }
         }
         Ok(done)
+    }
+
+    /// How every transaction begins: nobody promotes, and nobody else applies these aggregates, until it ends.
+    async fn enter(&self, db: &mut PgConnection, ids: BTreeSet<AggregateId>) -> Result<Ledger, Error> {
+        let fence = Fence::enter(&mut *db, self.projection).await?;
+        kill_point!("apply.fenced");
+        let ledger = Ledger::lock(db, (self.projection.name(), self.topic), fence, ids).await?;
+        kill_point!("apply.locked");
+        Ok(ledger)
     }
 
     /// Judges each event and does what follows: fold, park, or nothing. Then writes the rows.

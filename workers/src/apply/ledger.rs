@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use events::{AggregateId, Topic, Version};
 use sqlx::PgConnection;
 
+use super::Error;
 use crate::fence::Fence;
 use crate::verdict::{Applied, Event, Verdict};
 
@@ -86,8 +87,11 @@ impl Ledger {
         !self.changed.is_empty()
     }
 
-    /// Writes it down. `false`: another worker was first with one of the aggregates, and nothing of this may be kept.
-    pub async fn record(self, db: &mut PgConnection) -> sqlx::Result<bool> {
+    /// Writes it down.
+    ///
+    /// # Errors
+    /// Another worker was first with one of the aggregates, and nothing of this may be kept.
+    pub async fn record(self, db: &mut PgConnection) -> Result<(), Error> {
         let mut known = Columns::default();
         let mut fresh = Columns::default();
         for id in &self.changed {
@@ -110,7 +114,7 @@ impl Ledger {
         )
         .fetch_one(db)
         .await?;
-        Ok(lost == 0)
+        if lost == 0 { Ok(()) } else { Err(Error::Raced) }
     }
 }
 

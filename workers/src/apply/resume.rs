@@ -10,7 +10,7 @@ use events::{AggregateId, Version};
 use kill_points::kill_point;
 use sqlx::PgConnection;
 
-use super::{Applier, Error, Ledger, Mode, Tally};
+use super::{Applier, Error, Mode, Tally};
 use crate::dead_letters::decided;
 use crate::dead_letters::park::Reason;
 use crate::fence::Fence;
@@ -43,9 +43,9 @@ impl Applier {
         refused: Option<&Refused>,
     ) -> Result<Resumed, Error> {
         let mut tx = database::begin(&self.pool).await?;
-        let fence = Fence::enter(&mut tx, self.projection).await?;
         let ids = BTreeSet::from([aggregate_id]);
-        let mut ledger = Ledger::lock(&mut tx, (self.projection.name(), self.topic), fence, ids.clone()).await?;
+        let mut ledger = self.enter(&mut tx, ids.clone()).await?;
+        let fence = ledger.fence;
         let Some(front) = decided::front(&mut tx, self.projection.name(), fence.generation, aggregate_id).await? else {
             return Ok(Resumed::Nothing);
         };
@@ -85,9 +85,7 @@ impl Applier {
             decided::take_front(&mut tx, &front).await?;
         }
         operations::advance(&mut tx, front.operation, over.into(), done.tally).await?;
-        if !ledger.record(&mut tx).await? {
-            return Err(Error::Raced);
-        }
+        ledger.record(&mut tx).await?;
         kill_point!("redrive.recorded");
         tx.commit().await?;
         kill_point!("redrive.committed");
