@@ -152,7 +152,7 @@ pub const STATEMENTS: &[Statement] = &[
     few(&[Plain], "where $1::uuid is null or id = $1 order by created_at desc", "null, 100"),
     few(&[Plain], "from audit_log where", "null, 100"),
     few(&[Plain], "insert into audit_log", "gen_random_uuid(), '', '', '', '', '{}'"),
-    window(&[Plain], "as \"parked_oldest!\"", "'vocabulary', 'vocabulary-events', 10000", 50_000, "four counts, each of which ends at 10,000"),
+    window(&[Plain], "as \"parked_oldest!\"", "'vocabulary', 'vocabulary-events', 10000", 50_000, "three counts, each of which ends at 10,000"),
     window(&[Plain], "extract(epoch from clock_timestamp() - min(event.created_at))::float8 as seconds", "'vocabulary', 1, 0, 20000, array['VocabularyItem']", 40_000, "lag looks at 20,000 positions, and at how far their aggregates are"),
     few(&[Plain], "from events where position > $1 order by position limit 1", "20000"),
     few(&[Plain], "from pg_prepared_xacts", ""),

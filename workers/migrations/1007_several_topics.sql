@@ -15,7 +15,8 @@ alter table projection_progress
 -- Whose sweep forgets the id. Null: a worker wrote it that knows of one topic only, the one that its projection has.
 alter table processed_event_ids add column topic text;
 
--- What is parked is measured for each topic of a read model. The index without the topic, parked_events_oldest_of_projection,
--- is for the version before; it goes with a later one.
+-- What is parked is measured for each topic of a read model, and an aggregate that is held has one event that is parked.
+-- Two indexes are for the version before, and go with a later one: parked_events_oldest_of_projection and
+-- projected_aggregates_held.
 create index parked_events_oldest_of_projection_and_topic
     on parked_events (projection, generation, topic, first_parked_at) where projection is not null;

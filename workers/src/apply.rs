@@ -1,8 +1,9 @@
 //! Applying events to one projection: judge, heal, fold, and one transaction for rows, versions and ids.
 //!
 //! Whoever has events (live delivery, sweep, replay) ends here. The one other way into a read model is a step of a redrive,
-//! [`resume`](Applier::resume), which begins and ends in the same way.
+//! `Applier::resume`, which begins and ends in the same way.
 
+mod error;
 mod heal;
 mod ledger;
 mod resume;
@@ -21,7 +22,7 @@ use read_model::{AnyProjection, Folded, Pending};
 use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::dead_letters::park::{self, Reason};
-use crate::fence::{self, Fence};
+use crate::fence::Fence;
 use crate::fold::{Refusal, decodes, fold};
 use crate::part::said;
 use crate::verdict::{Event, Verdict};
@@ -29,6 +30,7 @@ use crate::{Metrics, retry};
 use ledger::Ledger;
 use work::{Condemned, Work};
 
+pub use error::Error;
 pub(crate) use resume::Refused;
 pub use resume::Resumed;
 pub use stride::Stride;
@@ -75,82 +77,6 @@ impl std::ops::AddAssign for Tally {
         self.skipped += other.skipped;
         self.parked += other.parked;
         self.held += other.held;
-    }
-}
-
-/// The transaction was rolled back. A retry may succeed, except after `Fenced`.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("{}", database::describe(.0))]
-    Database(#[from] sqlx::Error),
-    /// In the projection's own statements.
-    #[error("{}", database::describe(.0))]
-    Write(sqlx::Error),
-    #[error("the write panicked: {0}")]
-    WritePanicked(String),
-    /// An event cannot be folded, which leaves the changes of its batch in no state to be written.
-    #[error("{}", .1.1)]
-    Condemned(EventId, (Reason, String)),
-    #[error(transparent)]
-    Fenced(fence::Error),
-    /// Another worker was first with an aggregate.
-    #[error("lost a race for an aggregate")]
-    Raced,
-}
-
-impl From<fence::Error> for Error {
-    fn from(error: fence::Error) -> Self {
-        match error {
-            fence::Error::Database(error) => Self::Database(error),
-            refused => Self::Fenced(refused),
-        }
-    }
-}
-
-impl From<read_model::Error> for Error {
-    fn from(error: read_model::Error) -> Self {
-        match error {
-            read_model::Error::Database(error) => Self::Write(error),
-        }
-    }
-}
-
-impl Error {
-    fn database(&self) -> Option<&sqlx::Error> {
-        match self {
-            Self::Database(error) | Self::Write(error) => Some(error),
-            _ => None,
-        }
-    }
-
-    /// Whether a retry can succeed; if not, an operator must act.
-    pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Raced) || self.database().is_some_and(database::is_transient)
-    }
-
-    /// The events themselves are to blame: they will fail again however often they are tried.
-    pub(crate) fn is_poison(&self) -> bool {
-        matches!(self, Self::WritePanicked(_)) || self.database().is_some_and(database::blames_data)
-    }
-
-    /// Without one of its events, the batch would go through.
-    pub(crate) fn blames_an_event(&self) -> bool {
-        self.is_poison() || matches!(self, Self::Condemned(..))
-    }
-
-    /// Fewer events may go through where these did not.
-    pub(crate) fn is_too_much(&self) -> bool {
-        self.database().is_some_and(database::is_too_much)
-    }
-
-    /// It was the projection's own statement that took too long; waiting for a lock is something else.
-    pub(crate) fn is_too_slow(&self) -> bool {
-        matches!(self, Self::Write(error) if database::is_timeout(error))
-    }
-
-    fn is_race(&self) -> bool {
-        let code = self.database().and_then(|error| error.as_database_error()?.code());
-        matches!(self, Self::Raced) || code.is_some_and(|code| code.starts_with("40"))
     }
 }
 

@@ -9,14 +9,7 @@ select
     progress.settled_position,
     progress.releases,
     extract(epoch from clock_timestamp() - progress.swept_at)::float8 as silence,
-    least((
-        select count(*) from (
-            select from parked_events as parked
-            where parked.projection = live.name and parked.generation = live.generation and parked.topic = $2
-            order by parked.first_parked_at
-            limit $3
-        ) as counted
-    ) + (
+    least(held.aggregates + (
         select count(*) from (
             select from parked_events as parked
             where parked.projection is null and parked.topic = $2
@@ -35,14 +28,7 @@ select
         order by parked.first_parked_at
         limit 1
     ))), 0)::float8 as "parked_oldest!",
-    (
-        select count(*) from (
-            select from parked_events as parked
-            where parked.projection = live.name and parked.generation = live.generation and parked.topic = $2
-            order by parked.first_parked_at
-            limit $3
-        ) as counted
-    ) as "held!",
+    held.aggregates as "held!",
     (
         select count(*) from (
             select from processed_event_ids as processed
@@ -54,5 +40,13 @@ select
 from projections as live
 join projection_progress as progress
     on progress.projection = live.name and progress.generation = live.generation
+cross join lateral (
+    select count(*) as aggregates from (
+        select from parked_events as parked
+        where parked.projection = live.name and parked.generation = live.generation and parked.topic = $2
+        order by parked.first_parked_at
+        limit $3
+    ) as counted
+) as held
 where live.name = $1
 and progress.topic = $2
