@@ -10,6 +10,7 @@ use event_store::tail::Head;
 use fleet::roles;
 use local_servers::{DataDir, Place, Postgres};
 use prometheus::Registry;
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -93,13 +94,19 @@ impl Server {
 }
 
 impl Database {
-    pub fn options(&self) -> Result<sqlx::postgres::PgConnectOptions> {
-        Ok(database::options(&self.url)?)
+    /// For the plain designs, with the time limits that the fleet's own sessions have: they cost each statement a timer.
+    pub fn options(&self) -> Result<PgConnectOptions> {
+        Ok(database::options(&self.url)?.options([
+            ("statement_timeout", "60s"),
+            ("lock_timeout", "30s"),
+            ("idle_in_transaction_session_timeout", "60s"),
+            ("client_connection_check_interval", "2s"),
+        ]))
     }
 
     /// The product's own way to append, and its task.
     pub fn appender(&self, configure: impl FnOnce(&mut append::Config)) -> Result<(Appender, JoinHandle<()>)> {
-        let mut config = append::Config::new(self.options()?);
+        let mut config = append::Config::new(database::options(&self.url)?);
         configure(&mut config);
         let metrics = event_store::Metrics::register(&Registry::new())?;
         Ok(Appender::start(config, Head::default(), metrics))

@@ -19,7 +19,12 @@ where not exists (
     where id.projection = progress.projection
     and id.generation = progress.generation
     and id.event_id = event.event_id
-    and id.topic = progress.topic
+    and coalesce(id.topic, progress.topic) = progress.topic
+    and (id.topic is not null) = (
+        select count(*) > 1
+        from projection_progress as listening
+        where listening.projection = id.projection and listening.generation = id.generation
+    )
 )
 union all
 select id.projection, id.position, 'its id is remembered, but it is not applied'

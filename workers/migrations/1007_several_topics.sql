@@ -12,7 +12,7 @@ alter table projection_progress
     drop constraint projection_progress_pkey,
     add primary key (projection, generation, topic);
 
--- Whose sweep forgets the id. Null: a worker wrote it that knows of one topic only, the one that its projection has.
+-- Whose sweep forgets the id. Null: that of the only topic that the projection has.
 alter table processed_event_ids add column topic text;
 
 -- What is parked is measured for each topic of a read model, and an aggregate that is held has one event that is parked.

@@ -217,7 +217,7 @@ impl Applier {
     async fn enter(&self, db: &mut PgConnection, ids: BTreeSet<AggregateId>) -> Result<Ledger, Error> {
         let fence = Fence::enter(&mut *db, self.projection).await?;
         kill_point!("apply.fenced");
-        let ledger = Ledger::lock(db, (self.projection.name(), self.topic), fence, ids).await?;
+        let ledger = Ledger::lock(db, (self.projection, self.topic), fence, ids).await?;
         kill_point!("apply.locked");
         Ok(ledger)
     }

@@ -130,6 +130,21 @@ pub async fn establish(db: &mut PgConnection, projection: &dyn AnyProjection) ->
         sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut *tx).await?;
     }
     if created == 0 && !topics.is_empty() {
+        // Ids without a topic are of the only one that there was.
+        sqlx::query!(
+            "update processed_event_ids as id
+             set topic = progress.topic
+             from projection_progress as progress
+             where id.projection = $1
+             and id.topic is null
+             and progress.projection = id.projection
+             and progress.generation = id.generation
+             and progress.topic <> all($2::text[])",
+            name,
+            &topics
+        )
+        .execute(&mut *tx)
+        .await?;
         park::follow(&mut tx, projection).await?;
     }
     tx.commit().await?;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use events::{AggregateId, Topic, Version};
+use read_model::AnyProjection;
 use sqlx::PgConnection;
 
 use super::Error;
@@ -10,7 +11,7 @@ use crate::fence::Fence;
 use crate::verdict::{Applied, Event, Verdict};
 
 pub(super) struct Ledger {
-    projection: &'static str,
+    projection: &'static dyn AnyProjection,
     topic: &'static Topic,
     pub fence: Fence,
     aggregates: BTreeMap<AggregateId, Applied>,
@@ -24,13 +25,14 @@ pub(super) struct Ledger {
 impl Ledger {
     pub async fn lock(
         db: &mut PgConnection,
-        (projection, topic): (&'static str, &'static Topic),
+        (projection, topic): (&'static dyn AnyProjection, &'static Topic),
         fence: Fence,
         ids: BTreeSet<AggregateId>,
     ) -> sqlx::Result<Self> {
         let wanted: Vec<_> = ids.iter().map(|id| id.0).collect();
-        let rows =
-            sqlx::query_file!("src/apply/locked.sql", projection, fence.generation, &wanted).fetch_all(db).await?;
+        let rows = sqlx::query_file!("src/apply/locked.sql", projection.name(), fence.generation, &wanted)
+            .fetch_all(db)
+            .await?;
         let aggregates: BTreeMap<_, _> = rows
             .into_iter()
             .map(|row| (AggregateId(row.aggregate_id), Applied { version: Version(row.version), held: row.held }))
@@ -98,9 +100,11 @@ impl Ledger {
             let columns = if self.known.contains(id) { &mut known } else { &mut fresh };
             columns.push(*id, self.aggregates[id]);
         }
+        // Most read models have one topic, and an id is smaller without it.
+        let remembered = (self.projection.topics().len() > 1).then_some(self.topic.name);
         let lost = sqlx::query_file_scalar!(
             "src/apply/record.sql",
-            self.projection,
+            self.projection.name(),
             self.fence.generation,
             &known.ids,
             &known.versions,
@@ -110,7 +114,8 @@ impl Ledger {
             &fresh.held,
             &self.event_ids,
             &self.positions,
-            self.topic.name
+            self.topic.name,
+            remembered
         )
         .fetch_one(db)
         .await?;

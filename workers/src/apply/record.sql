@@ -1,5 +1,5 @@
 -- Binds: projection, generation; ids, versions and held of aggregates that have a row; the same of those that have
--- none; ids and positions of the events applied; their topic.
+-- none; ids and positions of the events applied; their topic; the same to remember, null if it is the only one.
 -- Locks: the aggregates' rows, which are locked already if they exist. Returns how many rows were to be inserted and were
 -- not: any means that another worker was first with an aggregate, and the batch must be judged anew.
 -- One statement, because ids and versions say the same thing and must never disagree. What is settled already needs no id,
@@ -13,7 +13,7 @@ with applied as (
 ),
 ids as (
     insert into processed_event_ids (projection, generation, event_id, position, topic)
-    select $1, $2, applied.event_id, applied.position, $11
+    select $1, $2, applied.event_id, applied.position, $12
     from applied
     on conflict do nothing
     returning 1
