@@ -49,6 +49,8 @@ enum Command {
     Unreadable(commands::unreadable::Options),
     /// Messages that the bus never took: which, and why.
     Refused(commands::refused::Options),
+    /// The topics that this program needs, with their subscriptions and dead letters.
+    Topics(commands::topics::Options),
 }
 
 /// Where the database is.
@@ -140,6 +142,7 @@ impl Cli {
             Command::DeadLetters(options) => commands::dead_letters::run(options).await,
             Command::Unreadable(options) => commands::unreadable::run(options).await,
             Command::Refused(options) => commands::refused::run(options).await,
+            Command::Topics(options) => commands::topics::run(catalogue, &options),
         }
     }
 }

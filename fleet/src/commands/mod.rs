@@ -1,4 +1,4 @@
-//! Commands against a running fleet, over the same gRPC and HTTP that everybody else uses.
+//! Commands: against a running fleet, over the same gRPC and HTTP that everybody else uses, and about the program itself.
 
 mod by;
 pub mod dead_letters;
@@ -11,4 +11,5 @@ pub mod refused;
 pub mod replay;
 pub mod status;
 mod table;
+pub mod topics;
 pub mod unreadable;
