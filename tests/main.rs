@@ -38,6 +38,7 @@ mod redrives;
 mod replays;
 mod restore;
 mod sample;
+mod schema;
 mod soak;
 mod sweep;
 mod terraform;

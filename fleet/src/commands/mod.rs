@@ -9,6 +9,7 @@ mod operation;
 pub mod out;
 pub mod refused;
 pub mod replay;
+pub mod schema;
 pub mod status;
 mod table;
 pub mod topics;
