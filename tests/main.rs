@@ -23,6 +23,7 @@ mod dev;
 mod faults;
 mod follow_one_event;
 mod grpc;
+mod host;
 mod import_export;
 mod laws;
 mod migrations;

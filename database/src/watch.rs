@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::Connection;
 use sqlx::postgres::PgConnectOptions;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::describe;
@@ -30,6 +31,27 @@ impl Endpoint {
         endpoint.primary.publish();
         tokio::spawn(watch(endpoint.clone()));
         Ok(endpoint)
+    }
+
+    /// The same for as long as what is returned is kept.
+    #[must_use = "it ends when it is dropped"]
+    pub fn watch(&self) -> Watch {
+        self.primary.publish();
+        Watch { task: tokio::spawn(watch(self.clone())), primary: self.primary.clone() }
+    }
+}
+
+/// Somebody is watching. Dropped, nobody is.
+#[derive(Debug)]
+pub struct Watch {
+    task: JoinHandle<()>,
+    primary: Primary,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.task.abort();
+        self.primary.withdraw();
     }
 }
 

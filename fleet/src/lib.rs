@@ -8,6 +8,7 @@ pub mod cli;
 pub mod client;
 pub mod commands;
 pub mod dev;
+pub mod host;
 mod program;
 pub mod roles;
 pub mod serve;
@@ -20,4 +21,4 @@ pub use events::{
 };
 pub use program::{Builder, Fleet};
 pub use read_model::{AnyProjection, Catalogue, Error, Mistake, Projection, column, testing};
-pub use {chrono, serde, serde_json, sqlx, uuid};
+pub use {axum, chrono, serde, serde_json, sqlx, uuid};

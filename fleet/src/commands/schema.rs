@@ -16,7 +16,8 @@ use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
 use super::out;
-use crate::roles::{self, migrate};
+use crate::host::migrations::migrations;
+use crate::roles;
 
 /// How long a command may take to end after Ctrl-C, which its terminal has sent to it too.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -98,7 +99,7 @@ async fn make(url: &str, tables: &[Tables]) -> Result<()> {
         }
         anyhow::Ok(Vec::new())
     };
-    migrate::migrations().run(&mut connection, read_models).await?;
+    migrations().run(&mut connection, read_models).await?;
     connection.close().await.context("saying goodbye to the database")
 }
 
