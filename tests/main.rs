@@ -18,6 +18,7 @@ mod corpus;
 mod dead_letters;
 mod deploy;
 mod dev;
+mod engine;
 // Kill points are in debug builds only.
 #[cfg(debug_assertions)]
 mod faults;
@@ -31,6 +32,7 @@ mod migrations;
 mod model;
 mod observability;
 mod outage;
+mod outside;
 mod plans;
 mod poolers;
 mod push;
