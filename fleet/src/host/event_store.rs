@@ -22,17 +22,25 @@ use crate::serve;
 
 /// An event store, for its own process or beside other parts.
 pub struct EventStore {
+    /// For the one connection that writes.
     pub endpoint: Endpoint,
+    /// For all others.
     pub pool: PgPool,
+    /// What is appended raises it.
     pub head: Head,
+    /// Where its metrics are registered.
     pub registry: Registry,
+    /// Where gRPC is served.
     pub grpc: TcpListener,
     /// The topics that are relayed, and to where; `None`: no relay.
     pub relays: Option<(Bus, Vec<&'static Topic>)>,
 }
 
 impl EventStore {
-    /// It announces what it appends. Whoever listens to what others append adds that beside it.
+    /// Begins it. It announces what it appends; to listen to what others append is another part.
+    ///
+    /// # Errors
+    /// The registry has metrics of these names already.
     pub fn spawn(self, parts: &mut Running, stop: &CancellationToken) -> Result<(), Error> {
         let Self { endpoint, pool, head, registry, grpc, relays } = self;
         let metrics = Metrics::register(&registry)?;

@@ -88,17 +88,27 @@ impl Worker {
 
 /// What a worker is made of.
 pub struct TopicWorker<'a> {
+    /// Whose events it applies.
     pub topic: &'static Topic,
+    /// The read models that listen to the topic.
     pub projections: Vec<&'static dyn AnyProjection>,
+    /// For applying.
     pub pool: PgPool,
+    /// How far the store is known to go.
     pub head: Head,
+    /// What it counts.
     pub metrics: Metrics,
     /// host:port of the event store's gRPC.
     pub event_store: &'a str,
+    /// How long the bus has to deliver an event before the sweep takes it from the store.
     pub sweep_grace: Duration,
 }
 
 impl TopicWorker<'_> {
+    /// Begins it, on what `subscriptions` bring into `sender` and on whatever else comes as `deliveries`.
+    ///
+    /// # Errors
+    /// The address of the event store is none.
     pub fn spawn(
         self,
         subscriptions: Vec<Arc<dyn Subscription>>,
