@@ -185,7 +185,7 @@ async fn appended_and_applied(running: &Running) {
                 (ids, row.get::<String, _>("currency"), cents, row.get::<i64, _>("failed_payments"))
             })
             .collect();
-        let wanted = ([open, customer], "CHF".to_owned(), [1250, 0, 1950], 1);
+        let wanted = ([open, customer], "CHF".to_owned(), [1250, 2050, 1950], 1);
         if rows == [wanted] { Ok(()) } else { Err(format!("{rows:?}")) }
     })
     .await;

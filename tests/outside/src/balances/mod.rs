@@ -6,7 +6,7 @@ use fleet::sqlx::{self, PgConnection};
 use fleet::uuid::Uuid;
 use fleet::{DecodeError, Error, EventSet, Payload, Projection, Recorded, Topic, column};
 
-use crate::orders::OrderEvent;
+use crate::orders::{ORDERS, OrderEvent};
 use crate::payments::{PAYMENTS, PaymentEvent};
 
 pub struct Balances;
@@ -26,7 +26,7 @@ pub struct Difference {
 }
 
 impl EventSet for MoneyEvent {
-    const TOPICS: &'static [&'static Topic] = &[&PAYMENTS];
+    const TOPICS: &'static [&'static Topic] = &[&ORDERS, &PAYMENTS];
 
     fn decode(event: &Payload) -> Result<Option<Self>, DecodeError> {
         Ok(match event.aggregate_type.as_str() {
