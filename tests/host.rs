@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use event_store::proto::event_store_client::EventStoreClient;
 use fleet::host::{Bus, Embedded, Parts, Worker};
+use fleet::{Error, Projection, Recorded};
 use projections::topics::VOCABULARY;
+use projections::topics::vocabulary::VocabularyEvent;
 use reqwest::StatusCode;
 use serde_json::json;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -95,4 +97,55 @@ async fn an_address_that_is_none_is_refused_before_anything_is_lost() {
     let bus = Bus::Embedded(Embedded::new());
     let refused = parts.worker(Worker::of(&VOCABULARY, bus, "not an address")).unwrap_err();
     assert_eq!(refused.to_string(), r#""not an address" is not host:port"#);
+}
+
+/// A read model that cannot even begin.
+struct OutOfPaint;
+
+struct Broken;
+
+impl Default for Broken {
+    fn default() -> Self {
+        panic!("out of paint")
+    }
+}
+
+impl Projection for OutOfPaint {
+    const NAME: &'static str = "out_of_paint";
+    const VERSION: u32 = 1;
+    const TABLES: &'static str = "";
+    type Event = VocabularyEvent;
+    type Changes = Broken;
+
+    fn fold(_: &mut Broken, _: &Recorded<VocabularyEvent>) {}
+
+    async fn write(_: Broken, _: &mut PgConnection) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_part_that_fails_is_named_and_ends_the_others_and_not_the_program() {
+    let database = Database::empty().await;
+    let program = fleet::Fleet::builder().topic(&VOCABULARY).projection::<OutOfPaint>().build().unwrap();
+    let stop = CancellationToken::new();
+    let builder = Parts::builder(program.catalogue(), &database.pool).shutdown(stop.clone());
+    let mut parts = builder.start().await.unwrap();
+    parts.migrate().await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let bus = Bus::Embedded(Embedded::new());
+    bus.ensure(program.catalogue().topics()).await.unwrap();
+    parts.event_store(listener, Some(bus.clone()), 4).unwrap();
+    parts.worker(Worker::of(&VOCABULARY, bus, &*address)).unwrap();
+    let running = tokio::spawn(parts.run());
+
+    let mut client = EventStoreClient::connect(format!("http://{address}")).await.unwrap();
+    let entry = Uuid::now_v7();
+    let created = event("EntryCreated", json!({"entry_id": entry, "spelling": "brush"}));
+    client.append_events(append("VocabularyEntry", entry, vec![created])).await.unwrap();
+    let ended = tokio::time::timeout(LIMIT, running).await.expect("they end").unwrap().unwrap_err().to_string();
+    assert!(ended.starts_with("the worker of vocabulary-events") && ended.ends_with("out of paint"), "{ended}");
+    assert!(EventStoreClient::connect(format!("http://{address}")).await.is_err(), "the event store has ended too");
+    assert!(!stop.is_cancelled(), "what that means for the program, it decides");
 }

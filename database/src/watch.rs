@@ -112,3 +112,19 @@ fn say(primary: &Primary, seen: &Seen, since: &mut Option<Instant>) {
         Seen::Refused(_) | Seen::Away(_) | Seen::Nothing => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_goes_by_what_is_not_watched_any_more() {
+        let endpoint = Endpoint::new("postgres://nobody@127.0.0.1:1/nothing").expect("a URL");
+        let watch = endpoint.watch();
+        let other = Endpoint::new("postgres://nobody@127.0.0.1:1/nothing").expect("a URL");
+        drop(other.watch());
+        assert!(Primary::of_this_process().is_some(), "the first is still watched");
+        drop(watch);
+        assert!(Primary::of_this_process().is_none());
+    }
+}
