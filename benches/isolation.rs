@@ -129,7 +129,7 @@ async fn start(
     database: &Database,
     pool: &PgPool,
     stop: &CancellationToken,
-    parts: &mut JoinSet<Result<()>>,
+    parts: &mut roles::Running,
 ) -> Result<EventStoreClient<Channel>> {
     let bus = Bus::Embedded(Embedded::new());
     bus.ensure(crate::catalogue().topics()).await?;

@@ -134,26 +134,17 @@ fn every_variable_that_terraform_sets_is_one_of_the_program() {
     assert!(set > 20, "only {set} found: are they written otherwise now?");
 }
 
-/// Terraform, compose and the emulator take their topics from this file. It is written by hand.
+/// Terraform, compose and the emulator take their topics from this file.
 #[test]
-fn the_file_of_topics_says_what_the_program_says() {
+fn the_file_of_topics_is_what_the_program_prints() {
+    let printed = std::process::Command::new(env!("CARGO_BIN_EXE_fleet")).args(["topics", "--json"]).output().unwrap();
+    assert!(printed.status.success());
     let file = std::fs::read_to_string(terraform::root().join("deploy/topics.json")).unwrap();
-    let file: Value = serde_json::from_str(&file).unwrap();
-    let said = |topic: &Topic| {
-        json!({
-            "name": topic.name,
-            "subscription": topic.subscription,
-            "dead_letter": topic.dead_letter(),
-            "retention_days": topic.retention_days,
-            "dead_letter_retention_days": Topic::DEAD_LETTER_RETENTION_DAYS,
-            "ack_deadline_seconds": Topic::ACK_DEADLINE_SECONDS,
-            "minimum_backoff_seconds": Topic::MINIMUM_BACKOFF_SECONDS,
-            "maximum_backoff_seconds": Topic::MAXIMUM_BACKOFF_SECONDS,
-            "max_delivery_attempts": Topic::MAX_DELIVERY_ATTEMPTS,
-            "adopts_foreign_events": topic.adopts_foreign_events,
-        })
-    };
-    assert_eq!(file, catalogue().topics().iter().map(|topic| said(topic)).collect::<Value>(), "deploy/topics.json");
+    assert_eq!(
+        file,
+        String::from_utf8(printed.stdout).unwrap(),
+        "target/debug/fleet topics --json >deploy/topics.json"
+    );
 }
 
 #[tokio::test]

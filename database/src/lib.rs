@@ -16,7 +16,7 @@ pub mod watch;
 
 pub use deadline::{SILENCE, heard, timed_out};
 pub use migrations::Migrations;
-pub use options::options;
+pub use options::{beside, options};
 pub use pool::Endpoint;
 pub use primary::{Primary, is_found_away};
 pub use session::Session;

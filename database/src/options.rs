@@ -16,7 +16,12 @@ pub fn options(url: &str) -> sqlx::Result<PgConnectOptions> {
         return Err(sqlx::Error::Configuration("it must begin with postgres://".into()));
     }
     let options: PgConnectOptions = url.parse()?;
+    Ok(beside(options.application_name("fleet")))
+}
+
+/// The same for a program that has options of its own: where the database is, who one is, and by which name.
+pub fn beside(options: PgConnectOptions) -> PgConnectOptions {
     let options = options.log_slow_statements(LevelFilter::Warn, Duration::from_secs(5));
     // PgBouncer does not know it, and what Postgres does by default is as exact.
-    Ok(options.application_name("fleet").extra_float_digits(None))
+    options.extra_float_digits(None)
 }

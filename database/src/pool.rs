@@ -32,7 +32,12 @@ impl Endpoint {
     /// # Errors
     /// The URL is not one of Postgres.
     pub fn new(url: &str) -> sqlx::Result<Self> {
-        Ok(Self { options: crate::options(url)?, primary: Primary::default() })
+        Ok(Self::of(crate::options(url)?))
+    }
+
+    /// As [`new`](Self::new), with options that somebody has made.
+    pub fn of(options: PgConnectOptions) -> Self {
+        Self { options, primary: Primary::default() }
     }
 
     /// A pool for reading and administering. It does not connect before it is used.

@@ -6,7 +6,7 @@
 //! everything that was connected before is void. See docs/adr/0016.
 
 use std::future::Future;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
@@ -90,17 +90,23 @@ impl Default for Primary {
     }
 }
 
-static OF_THIS_PROCESS: OnceLock<Primary> = OnceLock::new();
+static OF_THIS_PROCESS: RwLock<Option<Primary>> = RwLock::new(None);
 
 impl Primary {
     /// The one that all parts of a role go by: a process works on one database.
-    pub fn of_this_process() -> Option<&'static Self> {
-        OF_THIS_PROCESS.get()
+    pub fn of_this_process() -> Option<Self> {
+        OF_THIS_PROCESS.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Makes it the one of this process; the first stays.
+    /// Makes it the one of this process; the first stays as long as it is watched.
     pub(crate) fn publish(&self) {
-        let _ = OF_THIS_PROCESS.set(self.clone());
+        OF_THIS_PROCESS.write().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| self.clone());
+    }
+
+    /// It is not watched any more, and nobody should go by it.
+    pub(crate) fn withdraw(&self) {
+        let mut published = OF_THIS_PROCESS.write().unwrap_or_else(PoisonError::into_inner);
+        published.take_if(|primary| primary.state.same_channel(&self.state));
     }
 
     pub fn state(&self) -> State {

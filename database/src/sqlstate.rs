@@ -72,7 +72,7 @@ pub fn describe(error: &sqlx::Error) -> String {
             None => database.message().to_owned(),
         },
         // A pool that waited in vain does not say for what.
-        sqlx::Error::PoolTimedOut => match Primary::of_this_process().and_then(Primary::refusal) {
+        sqlx::Error::PoolTimedOut => match Primary::of_this_process().and_then(|primary| primary.refusal()) {
             Some(reason) => reason,
             None => "all of the pool's connections are in use, or the database gives no more".to_owned(),
         },

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::Connection;
 use sqlx::postgres::PgConnectOptions;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::describe;
@@ -30,6 +31,27 @@ impl Endpoint {
         endpoint.primary.publish();
         tokio::spawn(watch(endpoint.clone()));
         Ok(endpoint)
+    }
+
+    /// The same for as long as what is returned is kept.
+    #[must_use = "it ends when it is dropped"]
+    pub fn watch(&self) -> Watch {
+        self.primary.publish();
+        Watch { task: tokio::spawn(watch(self.clone())), primary: self.primary.clone() }
+    }
+}
+
+/// Somebody is watching. Dropped, nobody is.
+#[derive(Debug)]
+pub struct Watch {
+    task: JoinHandle<()>,
+    primary: Primary,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.task.abort();
+        self.primary.withdraw();
     }
 }
 
@@ -88,5 +110,21 @@ fn say(primary: &Primary, seen: &Seen, since: &mut Option<Instant>) {
             tracing::warn!(reason, "the database does not answer; trying again until it does");
         }
         Seen::Refused(_) | Seen::Away(_) | Seen::Nothing => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_goes_by_what_is_not_watched_any_more() {
+        let endpoint = Endpoint::new("postgres://nobody@127.0.0.1:1/nothing").expect("a URL");
+        let watch = endpoint.watch();
+        let other = Endpoint::new("postgres://nobody@127.0.0.1:1/nothing").expect("a URL");
+        drop(other.watch());
+        assert!(Primary::of_this_process().is_some(), "the first is still watched");
+        drop(watch);
+        assert!(Primary::of_this_process().is_none());
     }
 }

@@ -20,10 +20,13 @@ pub trait EventSet: Sized + Send {
     fn decode(payload: &Payload) -> Result<Option<Self>, DecodeError>;
 }
 
+/// Why an event cannot be read: poison, which is parked with this text.
 #[derive(Debug, thiserror::Error)]
 #[error("{event_type} (schema {schema_version}): {reason}")]
 pub struct DecodeError {
+    /// The type of the event that cannot be read.
     pub event_type: String,
+    /// The schema that its data says it has.
     pub schema_version: u32,
     /// What did not fit, without the values: serde names the field or the type, and the place.
     pub reason: String,

@@ -55,8 +55,10 @@ impl EventId {
 }
 
 impl Version {
+    /// Before the first event of an aggregate.
     pub const NONE: Self = Self(0);
 
+    /// The version after it.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)
@@ -64,8 +66,10 @@ impl Version {
 }
 
 impl Position {
+    /// Before the first event of the store.
     pub const START: Self = Self(0);
 
+    /// The position after it.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)

@@ -22,6 +22,7 @@ impl Json {
         serde_json::from_str(self.0.get()).ok()
     }
 
+    /// Whether it is JSON's `null`.
     pub fn is_null(&self) -> bool {
         self.0.get() == "null"
     }

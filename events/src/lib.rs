@@ -6,6 +6,8 @@
 //!
 //! Which topics and events there are, a program says: this crate knows none of them, and neither Postgres nor Pub/Sub.
 
+#![deny(missing_docs)]
+
 mod decode;
 mod id;
 mod json;

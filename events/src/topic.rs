@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// A Pub/Sub topic with its one subscription. The values are those of the ADR; `deploy/topics.json` repeats them.
+/// A Pub/Sub topic with its one subscription. `topics --json` of a program prints all of its topics with the values below, for
+/// whatever makes them in Pub/Sub.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Topic {
     /// The topic's own name, never a resource path.

@@ -6,6 +6,24 @@ use crate::Object;
 pub type Step = fn(Object) -> Object;
 
 /// The steps of one event, the first of them from schema 1 to 2.
+///
+/// ```
+/// use events::{Object, Upcast, upcast};
+/// use serde_json::json;
+///
+/// // What was a `name` in schema 1 is a `first_name` in schema 2, and somebody has no last name yet.
+/// static SIGNED_UP: Upcast = Upcast(&[|mut data| {
+///     upcast::rename(&mut data, "name", "first_name");
+///     data.insert("last_name".to_owned(), json!("").into());
+///     data
+/// }]);
+///
+/// assert_eq!(SIGNED_UP.newest(), 2);
+/// let old = Object::from([("name".to_owned(), json!("Ada").into())]);
+/// let new = SIGNED_UP.apply(old, 1);
+/// assert_eq!(new["first_name"], json!("Ada").into());
+/// assert_eq!(SIGNED_UP.apply(new.clone(), 2), new);
+/// ```
 pub struct Upcast(pub &'static [Step]);
 
 impl Upcast {

@@ -17,16 +17,24 @@ pub const TRACEPARENT: &str = "googclient_traceparent";
 /// The message data.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Event<'a> {
+    /// Unique in the store.
     pub event_id: EventId,
+    /// The aggregate that it happened to.
     pub aggregate_id: AggregateId,
+    /// What kind of thing that is.
     #[serde(borrow)]
     pub aggregate_type: Cow<'a, str>,
+    /// What happened, by its name.
     #[serde(borrow)]
     pub event_type: Cow<'a, str>,
+    /// Its place among the events of the aggregate.
     pub event_version: Version,
+    /// A JSON object, as it was appended.
     #[serde(borrow)]
     pub event_data: &'a RawValue,
+    /// What is said about it besides.
     pub metadata: Cow<'a, Metadata>,
+    /// RFC 3339, in UTC.
     #[serde(with = "rfc3339")]
     pub occurred_at: DateTime<Utc>,
     /// Absent when the publisher is not our relay.
@@ -37,7 +45,9 @@ pub struct Event<'a> {
 /// What the fleet needs to know of a message before it asks the store; everything else may be wrong or missing.
 #[derive(Debug, Deserialize)]
 pub struct Identity {
+    /// The event that the store is asked for.
     pub event_id: EventId,
+    /// Its aggregate, if the message says.
     #[serde(default)]
     pub aggregate_id: Option<AggregateId>,
 }
@@ -45,8 +55,10 @@ pub struct Identity {
 /// A message cannot be read as an event.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// It is no text at all.
     #[error("the data is not UTF-8 (valid up to byte {0})")]
     NotUtf8(usize),
+    /// It is text, and not an event as JSON; what does not fit, without the values.
     #[error("the data is not an event: {0}")]
     NotAnEvent(String),
 }

@@ -16,13 +16,17 @@ pub struct Pull {
     pub room: Room,
 }
 
+/// Where the messages of topics travel. Cheap to clone; clones are the same bus.
 #[derive(Debug, Clone)]
 pub enum Bus {
+    /// Google Cloud Pub/Sub, or its emulator.
     Google(Google),
+    /// Within this process, and gone with it.
     Embedded(Embedded),
 }
 
 impl Bus {
+    /// Publishes to the topic.
     pub fn publisher(&self, topic: &Topic) -> Arc<dyn Publisher> {
         match self {
             Self::Google(google) => Arc::new(google.publisher(topic.name)),
@@ -30,6 +34,7 @@ impl Bus {
         }
     }
 
+    /// Reads the subscription of the topic.
     pub fn subscription(&self, topic: &Topic, pull: Pull) -> Arc<dyn Subscription> {
         match self {
             Self::Google(google) => {
@@ -49,7 +54,10 @@ impl Bus {
         }
     }
 
-    /// Creates what Terraform creates in production: topics, subscriptions, dead letters.
+    /// Creates what Terraform creates in production: topics, subscriptions, dead letters. What exists stays as it is.
+    ///
+    /// # Errors
+    /// The bus does not answer, or refuses one of them.
     pub async fn ensure(&self, topics: &[&Topic]) -> Result<(), bus::Error> {
         for topic in topics {
             let dead_letter = topic.dead_letter();

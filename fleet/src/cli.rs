@@ -49,6 +49,10 @@ enum Command {
     Unreadable(commands::unreadable::Options),
     /// Messages that the bus never took: which, and why.
     Refused(commands::refused::Options),
+    /// The topics that this program needs, with their subscriptions and dead letters.
+    Topics(commands::topics::Options),
+    /// A database with all tables of the fleet and of this program, for `cargo sqlx prepare` and the like.
+    Schema(commands::schema::Options),
 }
 
 /// Where the database is.
@@ -140,6 +144,8 @@ impl Cli {
             Command::DeadLetters(options) => commands::dead_letters::run(options).await,
             Command::Unreadable(options) => commands::unreadable::run(options).await,
             Command::Refused(options) => commands::refused::run(options).await,
+            Command::Topics(options) => commands::topics::run(catalogue, &options),
+            Command::Schema(options) => commands::schema::run(catalogue, options, shutdown::signal()?).await,
         }
     }
 }

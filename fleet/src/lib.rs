@@ -3,15 +3,29 @@
 //! [`Fleet::builder`] is the door. An author's crate needs no other crate of the fleet: what a topic and a read model are
 //! made of is here as well. The rest of this crate composes the parts: it knows all of them, and no part knows it.
 
-pub mod bus_choice;
-pub mod cli;
-pub mod client;
-pub mod commands;
-pub mod dev;
+#![deny(missing_docs)]
+
+pub mod host;
 mod program;
+
+// What follows is public for the tests and benches of this repository, and promises nothing to anybody else.
+#[doc(hidden)]
+pub mod bus_choice;
+#[doc(hidden)]
+pub mod cli;
+#[doc(hidden)]
+pub mod client;
+#[doc(hidden)]
+pub mod commands;
+#[doc(hidden)]
+pub mod dev;
+#[doc(hidden)]
 pub mod roles;
+#[doc(hidden)]
 pub mod serve;
+#[doc(hidden)]
 pub mod shutdown;
+#[doc(hidden)]
 pub mod telemetry;
 
 pub use events::{
@@ -20,4 +34,4 @@ pub use events::{
 };
 pub use program::{Builder, Fleet};
 pub use read_model::{AnyProjection, Catalogue, Error, Mistake, Projection, column, testing};
-pub use {chrono, serde, serde_json, sqlx, uuid};
+pub use {axum, chrono, serde, serde_json, sqlx, uuid};

@@ -2,7 +2,7 @@
 //!
 //! [`history`] and [`folded`] test the fold, without a database; [`Generation`] tests fold and write together, on a
 //! database that the test brings; [`any_cut`] is the law that each projection keeps. There is an example at the top of the
-//! [crate](crate).
+//! [crate].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;

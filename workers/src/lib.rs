@@ -1,10 +1,10 @@
 //! The workers: who keeps the read models up to date.
 //!
-//! In the order of an event's way: a [worker](worker) receives deliveries, [resolves](resolve) each message to an
-//! event of the store, and has each of the topic's projections [apply](apply) it: [verdict], heal from the store, fold,
-//! one transaction. Then it acknowledges. What the bus loses, a [sweep](sweep) finds in the store. What cannot be
+//! In the order of an event's way: a [worker] receives deliveries, [resolves](resolve) each message to an
+//! event of the store, and has each of the topic's projections [apply] it: [verdict], heal from the store, fold,
+//! one transaction. Then it acknowledges. What the bus loses, a [sweep] finds in the store. What cannot be
 //! applied is [parked](dead_letters::park): a [dead letter](dead_letters), about which a person decides and which is
-//! [redriven](redrive). A [replay](replay) sends a selection of the store the same way.
+//! [redriven](redrive). A [replay] sends a selection of the store the same way.
 //!
 //! The bus says *that* something happened, the store says *what*: correctness never rests on the bus.
 

@@ -31,7 +31,7 @@ pub async fn what_is_published_is_received(buses: Buses) {
 pub async fn attributes_and_binary_data_survive(buses: Buses) {
     let topic = buses.topic().await;
     let subscription = buses.subscribe(&topic).await;
-    let attributes = [("event_type", "ItemCreated"), ("größe", "日本 \n\t=")];
+    let attributes = [("event_type", "OrderPlaced"), ("größe", "日本 \n\t=")];
     let sent = Message {
         data: (0..=255).collect::<Vec<u8>>().into(),
         attributes: attributes.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),

@@ -1,6 +1,6 @@
 //! Append as group commit.
 //!
-//! Callers hand their requests to one [writer](writer) task, which takes whatever is queued and writes it as one
+//! Callers hand their requests to one writer task, which takes whatever is queued and writes it as one
 //! statement, one commit. That keeps positions gapless and in commit order without a lock per append, and makes each
 //! commit's flush pay for many appends (docs/adr/0002).
 

@@ -1,4 +1,4 @@
-//! Commands against a running fleet, over the same gRPC and HTTP that everybody else uses.
+//! Commands: against a running fleet, over the same gRPC and HTTP that everybody else uses, and about the program itself.
 
 mod by;
 pub mod dead_letters;
@@ -9,6 +9,8 @@ mod operation;
 pub mod out;
 pub mod refused;
 pub mod replay;
+pub mod schema;
 pub mod status;
 mod table;
+pub mod topics;
 pub mod unreadable;

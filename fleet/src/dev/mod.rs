@@ -8,27 +8,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use bus::Room;
 use bus::embedded::Embedded;
 use bus::google::Google;
 use clap::{Args, ValueEnum};
-use database::Endpoint;
-use event_store::tail::Head;
 use local_servers::{DataDir, Emulator, Place, Postgres};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use workers::Metrics;
-use workers::admin::{self, Admin};
-use workers::http::{self, Health};
-use workers::worker::{BATCH, MAX_OUTSTANDING_BYTES};
 
-use crate::bus_choice::{Bus, Pull};
-use crate::roles::event_store::EventStore;
-use crate::roles::worker::TopicWorker;
-use crate::roles::{self, migrate};
-use crate::{Fleet, cli, client, serve, telemetry};
+use crate::bus_choice::Bus;
+use crate::host::{Parts, Worker};
+use crate::{Fleet, cli, client, roles, serve, telemetry};
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -169,77 +158,38 @@ impl Dev<'_> {
         stop: &CancellationToken,
     ) -> Result<()> {
         let url = self.postgres.url();
-        let endpoint = roles::endpoint(url)?;
-        let pool = endpoint.reading(20);
+        let database = database::options(url).context("the URL of the database")?;
         let catalogue = self.fleet.catalogue();
-        migrate::migrate(catalogue, &pool).await?;
+        let parts = Parts::at(catalogue, database).pools(20, 20).registry(roles::registry("dev")?).measure_lag();
+        let mut parts = parts.shutdown(stop.clone()).start().await?;
+        parts.migrate().await?;
         self.bus.ensure(catalogue.topics()).await.context("creating topics and subscriptions")?;
-
-        let mut parts = JoinSet::new();
-        let head = Head::default();
-        let registry = roles::registry("dev")?;
-        let metrics = Metrics::register(&registry).context("registering metrics")?;
-        metrics.register_lag(&registry).context("registering metrics")?;
-        EventStore {
-            endpoint: endpoint.clone(),
-            pool: endpoint.serving(20),
-            head: head.clone(),
-            registry: registry.clone(),
-            grpc,
-            relays: Some((self.bus.clone(), catalogue.topics().to_vec())),
+        parts.event_store(grpc, Some(self.bus.clone()), 20)?;
+        for &topic in catalogue.topics() {
+            parts.worker(Worker {
+                streams: 8,
+                max_outstanding: 1000,
+                sweep_grace: Duration::try_from_secs_f64(self.options.sweep_grace)
+                    .context("--sweep-grace must be seconds, 0 or more")?,
+                ..Worker::of(topic, self.bus.clone(), &*self.grpc_address)
+            })?;
         }
-        .spawn(&mut parts, stop)?;
-        self.spawn_workers(&endpoint, &head, &metrics, &mut parts, stop)?;
-
-        let health = Health::new(pool.clone(), endpoint.primary.clone(), migrate::migrations(), registry);
-        let health = health.with_lag(metrics, catalogue.projections().to_vec());
-        let admin = admin::router(Admin::new(pool.clone(), catalogue.clone()));
-        let router = http::router(health).merge(http::guarded(admin, endpoint.primary));
-        roles::spawn(&mut parts, "HTTP", stop, serve::http(http, router, stop.clone()));
+        let (pool, ending) = (parts.pool().clone(), parts.stop().clone());
+        let router = parts.router()?;
+        parts.spawn("HTTP", serve::http(http, router, ending.clone()));
 
         file::write(data_dir, file)?;
         println!("http      http://{}  (/metrics, /healthz, /readyz, /admin/v1/projections)", file.http);
         println!("grpc      {}", file.grpc);
         println!("data      {}", data_dir.path().display());
 
-        let showing = stop.child_token();
         if let Some(history) = self.fleet.sample().filter(|_| !self.options.no_sample) {
             let loading = sample::load_once(history, &pool, data_dir, &self.grpc_address);
             if let Some(loaded) = stop.run_until_cancelled(loading).await {
                 loaded?;
             }
         }
-        roles::spawn(&mut parts, "the live lines", stop, live::show(pool, catalogue.clone(), showing));
-        roles::wait(parts, stop.clone()).await
-    }
-
-    fn spawn_workers(
-        &self,
-        endpoint: &Endpoint,
-        head: &Head,
-        metrics: &Metrics,
-        parts: &mut JoinSet<Result<()>>,
-        stop: &CancellationToken,
-    ) -> Result<()> {
-        let pool = endpoint.applying(20);
-        let catalogue = self.fleet.catalogue();
-        for &topic in catalogue.topics() {
-            let (sender, deliveries) = mpsc::channel(BATCH);
-            let room = Room::new(MAX_OUTSTANDING_BYTES);
-            let live = self.bus.subscription(topic, Pull { streams: 8, max_outstanding: 1000, room: room.clone() });
-            let subscriptions = vec![live, self.bus.dead_letters(topic, room)];
-            let worker = TopicWorker {
-                topic,
-                projections: catalogue.listening_to(topic),
-                pool: pool.clone(),
-                head: head.clone(),
-                metrics: metrics.clone(),
-                event_store: &self.grpc_address,
-                sweep_grace: Duration::try_from_secs_f64(self.options.sweep_grace)
-                    .context("--sweep-grace must be seconds, 0 or more")?,
-            };
-            worker.spawn(subscriptions, sender, deliveries, parts, stop)?;
-        }
-        Ok(())
+        parts.spawn("the live lines", live::show(pool, catalogue.clone(), ending));
+        Ok(parts.run().await?)
     }
 }

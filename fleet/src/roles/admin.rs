@@ -3,7 +3,6 @@
 use anyhow::{Context, Result};
 use clap::Args;
 use read_model::Catalogue;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use workers::Metrics;
 use workers::admin::{self, Admin};
@@ -35,9 +34,9 @@ pub async fn run(catalogue: &Catalogue, options: Options, stop: CancellationToke
     let health = health.with_lag(metrics, catalogue.projections().to_vec());
     let admin = http::guarded(admin::router(Admin::new(pool, catalogue.clone())), endpoint.primary.clone());
     let router = http::router(health).merge(admin);
-    let mut parts = JoinSet::new();
+    let mut parts = super::Running::new();
     super::refuse_pooler(&endpoint, connections + 1, &mut parts, &stop).await?;
     super::spawn(&mut parts, "HTTP", &stop, serve::http(listener, router, stop.clone()));
     tracing::info!(http = %address, "admin: serving");
-    super::wait(parts, stop).await
+    Ok(super::wait(parts, stop).await?)
 }

@@ -5,21 +5,17 @@ pub mod event_store;
 pub mod migrate;
 pub mod worker;
 
-use std::fmt::Display;
-use std::time::Duration;
-
 use anyhow::{Context, Result};
 use database::Endpoint;
 use prometheus::{IntGaugeVec, Opts, Registry};
 use sqlx::PgPool;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use workers::part::part;
+
+pub use crate::host::running::{Running, spawn, wait};
+
+use crate::host::running;
 
 const NO_URL: &str = "DATABASE_URL is not a Postgres URL";
-
-/// How long parts may take to end after `stop`. Cloud Run kills after 10 s.
-const DRAIN: Duration = Duration::from_secs(8);
 
 /// The way to the database, watched for as long as the process runs.
 pub fn endpoint(url: &str) -> Result<Endpoint> {
@@ -41,33 +37,10 @@ pub fn applying_pool(url: &str, connections: u32) -> Result<PgPool> {
 pub async fn refuse_pooler(
     endpoint: &Endpoint,
     connections: u32,
-    parts: &mut JoinSet<Result<()>>,
+    parts: &mut Running,
     stop: &CancellationToken,
 ) -> Result<()> {
-    const AGAIN: Duration = Duration::from_secs(1);
-    let connections = connections as usize;
-    if let Ok(looked) = endpoint.refuse_pooler(connections).await {
-        return looked.context("DATABASE_URL");
-    }
-    let (endpoint, stopped) = (endpoint.clone(), stop.clone());
-    spawn(parts, "looking for a pooler", stop, async move {
-        let looking = async {
-            loop {
-                tokio::time::sleep(AGAIN).await;
-                // Why it is away, the watch says.
-                if let Ok(looked) = endpoint.refuse_pooler(connections).await {
-                    break looked.context("DATABASE_URL");
-                }
-            }
-        };
-        let looked = stopped.run_until_cancelled(looking).await.unwrap_or(Ok(()));
-        if looked.is_ok() {
-            // A part that ends would end the process.
-            stopped.cancelled().await;
-        }
-        looked
-    });
-    Ok(())
+    running::refuse_pooler(endpoint, connections, parts, stop).await.context("DATABASE_URL")
 }
 
 /// A registry that says which program this is.
@@ -77,39 +50,4 @@ pub fn registry(role: &str) -> Result<Registry> {
     info.with_label_values(&[env!("CARGO_PKG_VERSION"), role]).set(1);
     registry.register(Box::new(info))?;
     Ok(registry)
-}
-
-/// Adds a part, which must not end before `stop`: its end is an error that names it.
-pub fn spawn<E: Display + 'static>(
-    parts: &mut JoinSet<Result<()>>,
-    name: impl Into<String> + Send + 'static,
-    stop: &CancellationToken,
-    work: impl Future<Output = Result<(), E>> + Send + 'static,
-) {
-    let part = part(name, stop.clone(), work);
-    parts.spawn(async { Ok(part.await?) });
-}
-
-/// Runs the parts until `stop` or until one of them fails, then lets the others end.
-pub async fn wait(mut parts: JoinSet<Result<()>>, stop: CancellationToken) -> Result<()> {
-    let mut result = Ok(());
-    tokio::select! {
-        () = stop.cancelled() => {}
-        Some(ended) = parts.join_next() => {
-            result = ended.context("a part of the process panicked").flatten();
-        }
-    }
-    stop.cancel();
-    let drained = async {
-        while let Some(ended) = parts.join_next().await {
-            let ended = ended.context("a part of the process panicked").flatten();
-            if result.is_ok() {
-                result = ended;
-            }
-        }
-    };
-    if tokio::time::timeout(DRAIN, drained).await.is_err() {
-        tracing::warn!("some parts did not end in time; what they had in hand is rolled back and comes again");
-    }
-    result
 }

@@ -1,33 +1,18 @@
 //! `fleet worker --topic T`: applies one topic's events to its projections.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use bus::{Delivery, Room, Subscription};
 use clap::{Args, ValueEnum};
-use event_store::proto::event_store_client::EventStoreClient;
-use event_store::tail::Head;
-use events::Topic;
-use futures::FutureExt;
-use read_model::{AnyProjection, Catalogue};
-use sqlx::PgPool;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use read_model::Catalogue;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
-use workers::admin::{self, Admin};
-use workers::apply::{Applier, Stride};
-use workers::http::{self, Health};
-use workers::push::{self, OidcConfig, Push, Verifier};
-use workers::resolve::{PATIENCE, Resolver};
-use workers::worker::{BATCH, MAX_OUTSTANDING_BYTES, Worker};
-use workers::{Metrics, fence, retry};
+use workers::push::{OidcConfig, Verifier};
+use workers::worker::MAX_OUTSTANDING_BYTES;
 
-use super::{migrate, spawn};
-use crate::bus_choice::Pull;
+pub use crate::host::worker::TopicWorker;
+use crate::host::{self, Parts, Worker};
 use crate::{cli, serve};
 
 /// Google's keys.
@@ -101,124 +86,41 @@ fn parse_bytes(text: &str) -> Result<usize, String> {
 
 pub async fn run(catalogue: &Catalogue, options: Options, stop: CancellationToken) -> Result<()> {
     let topic = catalogue.topic(&options.topic).with_context(|| format!("there is no topic {:?}", options.topic))?;
-    let url = &options.database.database_url;
-    let connections = options.database.max_connections;
-    let endpoint = super::endpoint(url)?;
-    // One is the listener's.
-    let pool = endpoint.reading(connections / 2 - 1);
+    let database = database::options(&options.database.database_url).context(super::NO_URL)?;
     let registry = super::registry("worker")?;
-    let metrics = Metrics::register(&registry).context("registering metrics")?;
     let (listener, address) = serve::bind(&options.http.listen, "--http").await?;
     let verifier = verifier(&options, address)?;
 
     let catalogue = catalogue.of(topic);
-    let (sender, deliveries) = mpsc::channel(BATCH);
-    let room = Room::new(options.max_outstanding_bytes);
-    let health = Health::new(pool.clone(), endpoint.primary.clone(), migrate::migrations(), registry);
-    let admin = admin::router(Admin::new(pool.clone(), catalogue.clone()));
-    let mut router = http::router(health).merge(http::guarded(admin, endpoint.primary.clone()));
-    if options.delivery == DeliveryMode::Push {
-        let (deliveries, room) = (sender.clone(), room.clone());
-        let push = Push { topic, deliveries, room, verifier, metrics: metrics.clone() };
-        router = router.merge(push::router(push));
-    }
-    let mut parts = JoinSet::new();
-    super::refuse_pooler(&endpoint, connections + 1, &mut parts, &stop).await?;
-    spawn(&mut parts, "HTTP", &stop, serve::http(listener, router, stop.clone()));
-
-    let head = Head::default();
-    let listening = head.clone().listen(pool, stop.clone());
-    spawn(&mut parts, "listening to appends", &stop, listening.map(Ok::<_, Infallible>));
-    let bus = options.pubsub.bus();
-    let mut subscriptions = vec![bus.dead_letters(topic, room.clone())];
-    if options.delivery == DeliveryMode::Pull {
-        let pull = Pull { streams: options.streams as usize, max_outstanding: options.max_outstanding.into(), room };
-        subscriptions.push(bus.subscription(topic, pull));
-    }
-    let applying = endpoint.applying(connections - connections / 2);
-    let part = TopicWorker {
-        topic,
-        projections: catalogue.projections().to_vec(),
-        pool: applying,
-        head,
-        metrics,
-        event_store: &options.grpc,
+    let parts = Parts::at(&catalogue, database).connections(options.database.max_connections).registry(registry);
+    let mut parts = parts.shutdown(stop).start().await.context("DATABASE_URL")?;
+    let mut router = parts.router()?;
+    let worker = Worker {
+        streams: options.streams as usize,
+        max_outstanding: options.max_outstanding.into(),
+        max_outstanding_bytes: options.max_outstanding_bytes,
         sweep_grace: Duration::from_secs_f64(options.sweep_grace),
+        ..Worker::of(topic, options.pubsub.bus(), options.grpc)
     };
-    part.spawn(subscriptions, sender, deliveries, &mut parts, &stop)?;
+    match options.delivery {
+        DeliveryMode::Pull => parts.worker(worker).context("FLEET_GRPC")?,
+        DeliveryMode::Push => {
+            router = router.merge(parts.pushed_worker(worker, verifier).context("FLEET_GRPC")?);
+        }
+    }
+    let stop = parts.stop().clone();
+    parts.spawn("HTTP", serve::http(listener, router, stop));
 
     tracing::info!(topic = topic.name, http = %address, delivery = ?options.delivery, "worker: working");
-    super::wait(parts, stop).await
-}
-
-/// The parts of a worker, for its own process or for `fleet dev`.
-pub struct TopicWorker<'a> {
-    pub topic: &'static Topic,
-    pub projections: Vec<&'static dyn AnyProjection>,
-    pub pool: PgPool,
-    pub head: Head,
-    pub metrics: Metrics,
-    /// host:port of the event store's gRPC.
-    pub event_store: &'a str,
-    pub sweep_grace: Duration,
-}
-
-impl TopicWorker<'_> {
-    pub fn spawn(
-        self,
-        subscriptions: Vec<Arc<dyn Subscription>>,
-        sender: mpsc::Sender<Delivery>,
-        deliveries: mpsc::Receiver<Delivery>,
-        parts: &mut JoinSet<Result<()>>,
-        stop: &CancellationToken,
-    ) -> Result<()> {
-        let Self { topic, projections, pool, head, metrics, event_store, sweep_grace } = self;
-        let channel = endpoint(event_store)?.connect_lazy();
-        let resolver = Resolver {
-            topic,
-            projections: projections.clone(),
-            pool: pool.clone(),
-            store: EventStoreClient::new(channel),
-            metrics: metrics.clone(),
-            patience: PATIENCE,
-            stride: Stride::default(),
-        };
-        let name = format!("the worker of {}", topic.name);
-        let stopped = stop.clone();
-        spawn(parts, name, stop, async move {
-            let stop = stopped;
-            let mut appliers = Vec::new();
-            for projection in projections {
-                // Waits for the migration, when everything starts at once.
-                let look = || fence::check(&pool, projection, topic);
-                match retry::until_done("looking at a projection", &stop, look).await {
-                    None => return Ok(()),
-                    Some(Ok(())) => {
-                        appliers.push(Applier::new(projection, topic, pool.clone(), metrics.clone()));
-                    }
-                    // Its events stay in the store; the topic's other projections must not wait for it.
-                    Some(Err(version)) => tracing::error!(projection = projection.name(), error = %version, "left out"),
-                }
-            }
-            let worker = Worker { resolver, appliers, head, sweep_grace };
-            worker.run(subscriptions, deliveries, sender, stop).await
-        });
-        Ok(())
-    }
+    Ok(parts.run().await?)
 }
 
 /// The gRPC endpoint at `host:port` or at a URL.
 pub fn endpoint(address: &str) -> Result<Endpoint> {
-    let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
-    let endpoint = Endpoint::from_shared(url).with_context(|| format!("FLEET_GRPC: {address:?} is not host:port"))?;
-    Ok(endpoint
-        .connect_timeout(Duration::from_secs(5))
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(serve::KEEPALIVE)
-        .keep_alive_timeout(serve::KEEPALIVE_ANSWER))
+    host::worker::endpoint(address).context("FLEET_GRPC")
 }
 
-fn verifier(options: &Options, address: SocketAddr) -> Result<Option<Arc<Verifier>>> {
+fn verifier(options: &Options, address: SocketAddr) -> Result<Option<Verifier>> {
     if options.delivery == DeliveryMode::Pull {
         return Ok(None);
     }
@@ -229,7 +131,7 @@ fn verifier(options: &Options, address: SocketAddr) -> Result<Option<Arc<Verifie
                 service_account: service_account.clone(),
                 jwks_url: options.push_jwks_url.clone(),
             };
-            Ok(Some(Arc::new(Verifier::new(config).context("building the token verifier")?)))
+            Ok(Some(Verifier::new(config).context("building the token verifier")?))
         }
         (None, None) if options.push_unauthenticated && address.ip().is_loopback() => Ok(None),
         (None, None) if options.push_unauthenticated => {

@@ -1,4 +1,4 @@
-//! Replay of kind repair: sends a selection of the store through [`apply`](crate::apply) once more.
+//! Replay of kind repair: sends a selection of the store through [`apply`](mod@crate::apply) once more.
 //!
 //! The gate makes settled events no-ops, so that a repair can be repeated, overlap with another, be killed, and run
 //! beside live traffic. The API only writes the intention, a row of `operations`; a worker of the projection's topic

@@ -1,0 +1,190 @@
+//! Parts that share a database, a registry, an HTTP router and an end.
+
+use std::convert::Infallible;
+use std::fmt;
+
+use axum::Router;
+use database::Endpoint;
+use database::watch::Watch;
+use event_store::tail::Head;
+use futures::FutureExt;
+use prometheus::Registry;
+use read_model::Catalogue;
+use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use workers::Metrics;
+use workers::admin::{self, Admin};
+use workers::http::{self, Health};
+use workers::part::Ended;
+
+use super::event_store::EventStore;
+use super::migrations::{migrate, migrations};
+use super::running::{self, Running};
+use super::worker::Worker;
+use super::{Builder, Error};
+use crate::bus_choice::Bus;
+
+/// Parts that have begun. They go on until their program's token is cancelled; dropped before, they are rolled back where they
+/// stand.
+pub struct Parts {
+    pub(super) catalogue: Catalogue,
+    pub(super) endpoint: Endpoint,
+    pub(super) applying: PgPool,
+    pub(super) head: Head,
+    pub(super) stop: CancellationToken,
+    pub(super) running: Running,
+    pool: PgPool,
+    registry: Registry,
+    metrics: Option<Metrics>,
+    lag: bool,
+    _watch: Watch,
+}
+
+impl Parts {
+    /// For a program whose database is that of `pool`. The parts open connections of their own to it, as the same user:
+    /// theirs have deadlines, keep their plans, and are given up when another server becomes the primary.
+    pub fn builder(catalogue: &Catalogue, pool: &PgPool) -> Builder {
+        Self::at(catalogue, database::beside((*pool.connect_options()).clone()))
+    }
+
+    pub(crate) fn at(catalogue: &Catalogue, options: PgConnectOptions) -> Builder {
+        Builder::new(catalogue, options)
+    }
+
+    pub(super) async fn start(builder: Builder, endpoint: Endpoint) -> Result<Self, Error> {
+        let Builder { catalogue, reading, applying, registry, lag, stop, .. } = builder;
+        // A child, because the parts end together, and the program's token is the program's.
+        let stop = stop.child_token();
+        let watch = endpoint.watch();
+        let mut running = Running::new();
+        if !builder.pooler_may_lack {
+            // With the listener's and the watch's.
+            running::refuse_pooler(&endpoint, reading + applying + 2, &mut running, &stop).await?;
+        }
+        let pool = endpoint.reading(reading);
+        let head = Head::default();
+        let listening = head.clone().listen(pool.clone(), stop.clone());
+        running::spawn(&mut running, "listening to appends", &stop, listening.map(Ok::<_, Infallible>));
+        let applying = endpoint.applying(applying);
+        Ok(Self {
+            catalogue,
+            endpoint,
+            applying,
+            head,
+            stop,
+            running,
+            pool,
+            registry,
+            metrics: None,
+            lag,
+            _watch: watch,
+        })
+    }
+
+    /// Brings the database up to date, as `fleet migrate` does: the tables of the event store, of the workers, and of each
+    /// read model of the catalogue. Safe in many processes at once. What was done, one line each.
+    ///
+    /// # Errors
+    /// It could not be done; nothing was done then, or all before a migration that cannot be in a transaction.
+    pub async fn migrate(&self) -> Result<Vec<String>, Error> {
+        migrate(&self.catalogue, &self.pool).await
+    }
+
+    /// Begins the worker of a topic, which pulls from the topic's subscription and keeps the read models of the catalogue that
+    /// listen to the topic. It waits for the database, for the migrations and for the bus, if they are not there yet.
+    ///
+    /// # Errors
+    /// The address of the event store is none, or the registry has metrics of these names already.
+    pub fn worker(&mut self, worker: Worker) -> Result<(), Error> {
+        worker.begin(self, None).map(drop)
+    }
+
+    /// Begins the worker of a topic whose subscription pushes; the router has its `POST /push`. Without a verifier it believes
+    /// whoever can reach it.
+    ///
+    /// # Errors
+    /// As [`worker`](Self::worker).
+    pub fn pushed_worker(&mut self, worker: Worker, verifier: Option<super::Verifier>) -> Result<Router, Error> {
+        worker.begin(self, Some(verifier))
+    }
+
+    /// Begins an event store: gRPC append and read on `listener`, and a relay of each topic to `bus`, if there is one. It opens
+    /// so many connections to the database, and one for writing.
+    ///
+    /// # Errors
+    /// The registry has metrics of these names already.
+    pub fn event_store(&mut self, listener: TcpListener, bus: Option<Bus>, connections: u32) -> Result<(), Error> {
+        let part = EventStore {
+            endpoint: self.endpoint.clone(),
+            pool: self.endpoint.serving(connections),
+            head: self.head.clone(),
+            registry: self.registry.clone(),
+            grpc: listener,
+            relays: bus.map(|bus| (bus, self.catalogue.topics().to_vec())),
+        };
+        part.spawn(&mut self.running, &self.stop)
+    }
+
+    /// `/healthz`, `/readyz`, `/metrics`, and the admin API below `/admin/v1`. It asks nobody who they are: mount it where only
+    /// operators get to.
+    ///
+    /// # Errors
+    /// The registry has metrics of lag already.
+    pub fn router(&mut self) -> Result<Router, Error> {
+        let mut health =
+            Health::new(self.pool.clone(), self.endpoint.primary.clone(), migrations(), self.registry.clone());
+        if self.lag {
+            let metrics = self.metrics()?;
+            metrics.register_lag(&self.registry)?;
+            health = health.with_lag(metrics, self.catalogue.projections().to_vec());
+        }
+        let admin = admin::router(Admin::new(self.pool.clone(), self.catalogue.clone()));
+        Ok(http::router(health).merge(http::guarded(admin, self.endpoint.primary.clone())))
+    }
+
+    /// Waits for the end: that of the program, whose token was cancelled, or that of a part, which nobody had asked for.
+    ///
+    /// # Errors
+    /// The part that failed, or panicked. The others have ended too.
+    pub async fn run(self) -> Result<(), Ended> {
+        running::wait(self.running, self.stop).await
+    }
+
+    /// Registered once, however many workers there are.
+    pub(super) fn metrics(&mut self) -> Result<Metrics, Error> {
+        if let Some(metrics) = &self.metrics {
+            return Ok(metrics.clone());
+        }
+        Ok(self.metrics.insert(Metrics::register(&self.registry)?).clone())
+    }
+
+    /// The pool for reading and administering.
+    pub(crate) fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Cancelled when the parts are to end.
+    pub(crate) fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// Adds a part of the caller's own.
+    pub(crate) fn spawn<E: fmt::Display + 'static>(
+        &mut self,
+        name: &'static str,
+        work: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) {
+        running::spawn(&mut self.running, name, &self.stop, work);
+    }
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts")
+            .field("catalogue", &self.catalogue)
+            .field("running", &self.running.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,167 @@
+//! The parts of a worker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use bus::{Delivery, Room, Subscription};
+use event_store::proto::event_store_client::EventStoreClient;
+use event_store::tail::Head;
+use events::Topic;
+use read_model::AnyProjection;
+use sqlx::PgPool;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Endpoint;
+use workers::apply::{Applier, Stride};
+use workers::push::{self, Push, Verifier};
+use workers::resolve::{PATIENCE, Resolver};
+use workers::worker::{self, BATCH, MAX_OUTSTANDING_BYTES};
+use workers::{Metrics, fence, retry};
+
+use super::running::{Running, spawn};
+use super::{Error, Parts};
+use crate::bus_choice::{Bus, Pull};
+use crate::serve;
+
+/// The worker of a topic, as it is to be begun by [`Parts::worker`].
+#[derive(Debug, Clone)]
+pub struct Worker {
+    /// Of the catalogue.
+    pub topic: &'static Topic,
+    /// Where its messages come from.
+    pub bus: Bus,
+    /// host:port or URL of the event store's gRPC, where foreign events are appended.
+    pub event_store: String,
+    /// Pulls side by side. The real service needs 1 to 4, the emulator 8.
+    pub streams: usize,
+    /// Unsettled messages of each pull at most.
+    pub max_outstanding: i64,
+    /// Bytes of unsettled messages at most, of all pulls and pushes together; each may exceed them by one message.
+    pub max_outstanding_bytes: usize,
+    /// How long the bus has to deliver an event before the sweep takes it from the store.
+    pub sweep_grace: Duration,
+}
+
+impl Worker {
+    /// With the settings that a worker has unless somebody says something else.
+    pub fn of(topic: &'static Topic, bus: Bus, event_store: impl Into<String>) -> Self {
+        Self {
+            topic,
+            bus,
+            event_store: event_store.into(),
+            streams: 2,
+            max_outstanding: 2000,
+            max_outstanding_bytes: MAX_OUTSTANDING_BYTES,
+            sweep_grace: Duration::from_secs(10),
+        }
+    }
+
+    /// The router has what is `pushed`, if something is.
+    pub(super) fn begin(self, parts: &mut Parts, pushed: Option<Option<Verifier>>) -> Result<Router, Error> {
+        let Self { topic, bus, .. } = self;
+        let metrics = parts.metrics()?;
+        let (sender, deliveries) = mpsc::channel(BATCH);
+        let room = Room::new(self.max_outstanding_bytes);
+        let mut subscriptions = vec![bus.dead_letters(topic, room.clone())];
+        let router = if let Some(verifier) = pushed {
+            let (deliveries, verifier) = (sender.clone(), verifier.map(Arc::new));
+            push::router(Push { topic, deliveries, room, verifier, metrics: metrics.clone() })
+        } else {
+            let pull = Pull { streams: self.streams, max_outstanding: self.max_outstanding, room };
+            subscriptions.push(bus.subscription(topic, pull));
+            Router::new()
+        };
+        let part = TopicWorker {
+            topic,
+            projections: parts.catalogue.listening_to(topic),
+            pool: parts.applying.clone(),
+            head: parts.head.clone(),
+            metrics,
+            event_store: &self.event_store,
+            sweep_grace: self.sweep_grace,
+        };
+        part.spawn(subscriptions, sender, deliveries, &mut parts.running, &parts.stop)?;
+        Ok(router)
+    }
+}
+
+/// What a worker is made of.
+pub struct TopicWorker<'a> {
+    /// Whose events it applies.
+    pub topic: &'static Topic,
+    /// The read models that listen to the topic.
+    pub projections: Vec<&'static dyn AnyProjection>,
+    /// For applying.
+    pub pool: PgPool,
+    /// How far the store is known to go.
+    pub head: Head,
+    /// What it counts.
+    pub metrics: Metrics,
+    /// host:port of the event store's gRPC.
+    pub event_store: &'a str,
+    /// How long the bus has to deliver an event before the sweep takes it from the store.
+    pub sweep_grace: Duration,
+}
+
+impl TopicWorker<'_> {
+    /// Begins it, on what `subscriptions` bring into `sender` and on whatever else comes as `deliveries`.
+    ///
+    /// # Errors
+    /// The address of the event store is none.
+    pub fn spawn(
+        self,
+        subscriptions: Vec<Arc<dyn Subscription>>,
+        sender: mpsc::Sender<Delivery>,
+        deliveries: mpsc::Receiver<Delivery>,
+        parts: &mut Running,
+        stop: &CancellationToken,
+    ) -> Result<(), Error> {
+        let Self { topic, projections, pool, head, metrics, event_store, sweep_grace } = self;
+        let channel = endpoint(event_store)?.connect_lazy();
+        let resolver = Resolver {
+            topic,
+            projections: projections.clone(),
+            pool: pool.clone(),
+            store: EventStoreClient::new(channel),
+            metrics: metrics.clone(),
+            patience: PATIENCE,
+            stride: Stride::default(),
+        };
+        let name = format!("the worker of {}", topic.name);
+        let stopped = stop.clone();
+        spawn(parts, name, stop, async move {
+            let stop = stopped;
+            let mut appliers = Vec::new();
+            for projection in projections {
+                // Waits for the migration, when everything starts at once.
+                let look = || fence::check(&pool, projection, topic);
+                match retry::until_done("looking at a projection", &stop, look).await {
+                    None => return Ok(()),
+                    Some(Ok(())) => {
+                        appliers.push(Applier::new(projection, topic, pool.clone(), metrics.clone()));
+                    }
+                    // Its events stay in the store; the topic's other projections must not wait for it.
+                    Some(Err(version)) => tracing::error!(projection = projection.name(), error = %version, "left out"),
+                }
+            }
+            let worker = worker::Worker { resolver, appliers, head, sweep_grace };
+            worker.run(subscriptions, deliveries, sender, stop).await
+        });
+        Ok(())
+    }
+}
+
+/// The gRPC endpoint at `host:port` or at a URL.
+///
+/// # Errors
+/// It is neither.
+pub fn endpoint(address: &str) -> Result<Endpoint, Error> {
+    let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
+    let endpoint = Endpoint::from_shared(url).map_err(|_| Error::Address(address.to_owned()))?;
+    Ok(endpoint
+        .connect_timeout(Duration::from_secs(5))
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(serve::KEEPALIVE)
+        .keep_alive_timeout(serve::KEEPALIVE_ANSWER))
+}

@@ -1,0 +1,151 @@
+//! The parts in a process that is not the fleet's: its pool, its router and its end are those of the program around them.
+
+use std::time::Duration;
+
+use event_store::proto::event_store_client::EventStoreClient;
+use fleet::host::{Bus, Embedded, Parts, Worker};
+use fleet::{Error, Projection, Recorded};
+use projections::topics::VOCABULARY;
+use projections::topics::vocabulary::VocabularyEvent;
+use reqwest::StatusCode;
+use serde_json::json;
+use sqlx::{PgConnection, PgPool};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::harness::client::{append, connect, event};
+use crate::harness::{Database, Fleet, catalogue, eventually};
+
+#[path = "../projections/examples/host.rs"]
+#[expect(dead_code, reason = "the example's own main")]
+mod example;
+
+/// Everything is slow when all cores are busy with other tests.
+const LIMIT: Duration = Duration::from_secs(60);
+
+async fn get(url: &str) -> (StatusCode, String) {
+    let answer = reqwest::get(url).await.unwrap();
+    (answer.status(), answer.text().await.unwrap())
+}
+
+#[tokio::test]
+async fn a_worker_within_a_foreign_service_applies_shows_itself_and_ends_with_the_service() {
+    let fleet = Fleet::new().await;
+    let store = fleet.event_store().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let pool = PgPool::connect_lazy(&fleet.database.url).unwrap();
+    let service = example::Service { pool, listener, bus: fleet.project.bus(), event_store: store.grpc() };
+    let stop = CancellationToken::new();
+    let serving = tokio::spawn(service.serve(stop.clone()));
+
+    let entry = Uuid::now_v7();
+    let created = event("EntryCreated", json!({"entry_id": entry, "spelling": "hospitality"}));
+    connect(&store).await.append_events(append("VocabularyEntry", entry, vec![created])).await.unwrap();
+    eventually("the service knows the word", LIMIT, async || match get(&format!("{base}/words/hospitality")).await {
+        (StatusCode::OK, senses) if senses == "0" => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    assert_eq!(get(&format!("{base}/words/nobody-said-it")).await.0, StatusCode::NOT_FOUND);
+    let (_, metrics) = get(&format!("{base}/fleet/metrics")).await;
+    assert!(metrics.contains(r#"projection="vocabulary",result="applied",topic="vocabulary-events"} 1"#), "{metrics}");
+    assert_eq!(get(&format!("{base}/fleet/readyz")).await, (StatusCode::OK, "ready\n".to_owned()));
+
+    stop.cancel();
+    tokio::time::timeout(LIMIT, serving).await.expect("it ends").unwrap().unwrap();
+    assert!(reqwest::get(format!("{base}/fleet/healthz")).await.is_err());
+}
+
+#[tokio::test]
+async fn an_event_store_and_a_worker_in_one_program_need_no_other_process() {
+    let database = Database::empty().await;
+    let catalogue = catalogue().of(&VOCABULARY);
+    let stop = CancellationToken::new();
+    let mut parts = Parts::builder(&catalogue, &database.pool).shutdown(stop.clone()).start().await.unwrap();
+    let done = parts.migrate().await.unwrap();
+    assert_eq!(done.last().unwrap(), "projection vocabulary");
+    assert!(parts.migrate().await.unwrap().is_empty(), "the second time there is nothing to do");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let bus = Bus::Embedded(Embedded::new());
+    bus.ensure(catalogue.topics()).await.unwrap();
+    parts.event_store(listener, Some(bus.clone()), 4).unwrap();
+    parts.worker(Worker::of(&VOCABULARY, bus, &*address)).unwrap();
+    let running = tokio::spawn(parts.run());
+
+    let mut client = EventStoreClient::connect(format!("http://{address}")).await.unwrap();
+    let entry = Uuid::now_v7();
+    let created = event("EntryCreated", json!({"entry_id": entry, "spelling": "hermit"}));
+    client.append_events(append("VocabularyEntry", entry, vec![created])).await.unwrap();
+    eventually("it is applied", LIMIT, async || {
+        match database.count("select count(*) from vocabulary.vocabulary_entries").await {
+            1 => Ok(()),
+            other => Err(other.to_string()),
+        }
+    })
+    .await;
+    stop.cancel();
+    tokio::time::timeout(LIMIT, running).await.expect("they end").unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn an_address_that_is_none_is_refused_before_anything_is_lost() {
+    let database = Database::new().await;
+    let mut parts = Parts::builder(catalogue(), &database.pool).start().await.unwrap();
+    let bus = Bus::Embedded(Embedded::new());
+    let refused = parts.worker(Worker::of(&VOCABULARY, bus, "not an address")).unwrap_err();
+    assert_eq!(refused.to_string(), r#""not an address" is not host:port"#);
+}
+
+/// A read model that cannot even begin.
+struct OutOfPaint;
+
+struct Broken;
+
+impl Default for Broken {
+    fn default() -> Self {
+        panic!("out of paint")
+    }
+}
+
+impl Projection for OutOfPaint {
+    const NAME: &'static str = "out_of_paint";
+    const VERSION: u32 = 1;
+    const TABLES: &'static str = "";
+    type Event = VocabularyEvent;
+    type Changes = Broken;
+
+    fn fold(_: &mut Broken, _: &Recorded<VocabularyEvent>) {}
+
+    async fn write(_: Broken, _: &mut PgConnection) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_part_that_fails_is_named_and_ends_the_others_and_not_the_program() {
+    let database = Database::empty().await;
+    let program = fleet::Fleet::builder().topic(&VOCABULARY).projection::<OutOfPaint>().build().unwrap();
+    let stop = CancellationToken::new();
+    let builder = Parts::builder(program.catalogue(), &database.pool).shutdown(stop.clone());
+    let mut parts = builder.start().await.unwrap();
+    parts.migrate().await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let bus = Bus::Embedded(Embedded::new());
+    bus.ensure(program.catalogue().topics()).await.unwrap();
+    parts.event_store(listener, Some(bus.clone()), 4).unwrap();
+    parts.worker(Worker::of(&VOCABULARY, bus, &*address)).unwrap();
+    let running = tokio::spawn(parts.run());
+
+    let mut client = EventStoreClient::connect(format!("http://{address}")).await.unwrap();
+    let entry = Uuid::now_v7();
+    let created = event("EntryCreated", json!({"entry_id": entry, "spelling": "brush"}));
+    client.append_events(append("VocabularyEntry", entry, vec![created])).await.unwrap();
+    let ended = tokio::time::timeout(LIMIT, running).await.expect("they end").unwrap().unwrap_err().to_string();
+    assert!(ended.starts_with("the worker of vocabulary-events") && ended.ends_with("out of paint"), "{ended}");
+    assert!(EventStoreClient::connect(format!("http://{address}")).await.is_err(), "the event store has ended too");
+    assert!(!stop.is_cancelled(), "what that means for the program, it decides");
+}
