@@ -53,7 +53,7 @@ impl By {
 }
 
 /// An entry as `GET /admin/v1/audit` shows it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Entry {
     pub id: Uuid,
     pub at: DateTime<Utc>,

@@ -17,7 +17,6 @@ use sqlx::PgPool;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Endpoint;
 use workers::admin::{self, Admin};
 use workers::apply::{Applier, Stride};
 use workers::http::{self, Health};
@@ -28,7 +27,7 @@ use workers::{Metrics, fence, retry};
 
 use super::{migrate, spawn};
 use crate::bus_choice::Pull;
-use crate::{cli, serve};
+use crate::{cli, client, serve};
 
 /// Google's keys.
 const JWKS: &str = "https://www.googleapis.com/oauth2/v3/certs";
@@ -173,7 +172,7 @@ impl TopicWorker<'_> {
         stop: &CancellationToken,
     ) -> Result<()> {
         let Self { topic, projections, pool, head, metrics, event_store, sweep_grace } = self;
-        let channel = endpoint(event_store)?.connect_lazy();
+        let channel = client::endpoint(event_store)?.connect_lazy();
         let resolver = Resolver {
             topic,
             projections: projections.clone(),
@@ -205,17 +204,6 @@ impl TopicWorker<'_> {
         });
         Ok(())
     }
-}
-
-/// The gRPC endpoint at `host:port` or at a URL.
-pub fn endpoint(address: &str) -> Result<Endpoint> {
-    let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
-    let endpoint = Endpoint::from_shared(url).with_context(|| format!("FLEET_GRPC: {address:?} is not host:port"))?;
-    Ok(endpoint
-        .connect_timeout(Duration::from_secs(5))
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(serve::KEEPALIVE)
-        .keep_alive_timeout(serve::KEEPALIVE_ANSWER))
 }
 
 fn verifier(options: &Options, address: SocketAddr) -> Result<Option<Arc<Verifier>>> {

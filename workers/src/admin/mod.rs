@@ -1,12 +1,15 @@
 //! The admin API: `/admin/v1`.
+//!
+//! What is asked and answered is public and can be read as well as written, so that a client in Rust, as the command line
+//! is, needs no names of fields of its own.
 
-mod audit;
-mod dead_letters;
+pub mod audit;
+pub mod dead_letters;
 mod operations;
 mod problem;
 mod projections;
 pub mod refused;
-mod replays;
+pub mod replays;
 mod request;
 pub mod unreadable;
 
@@ -17,6 +20,7 @@ use read_model::{AnyProjection, Catalogue};
 use sqlx::PgPool;
 
 pub use problem::Problem;
+pub use request::Look;
 
 use crate::lag::Measurer;
 

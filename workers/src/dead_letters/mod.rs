@@ -13,7 +13,7 @@ mod plan;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
@@ -25,7 +25,7 @@ pub use plan::{Group, MAX_PLANNED, Plan, plan};
 use crate::audit::{self, By};
 
 /// A dead letter as `GET /admin/v1/dead-letters` shows it: without its payload.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DeadLetter {
     pub id: Uuid,
     pub topic: String,
