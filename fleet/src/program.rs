@@ -138,6 +138,6 @@ impl Builder {
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
-    eprintln!("fleet: {error:#}");
+    out::complain(format!("fleet: {error:#}"));
     ExitCode::FAILURE
 }

@@ -22,6 +22,8 @@ pub fn init(log: &Log) -> Result<()> {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // If nobody reads standard error any more, there is nobody to complain to: complaining would panic.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
     match log.log_format {
         Format::Text => subscriber.with_target(false).init(),

@@ -11,7 +11,12 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use workers::lag::{self, Status};
 
+use crate::commands::out;
+
 /// On a terminal the lines stay in their place; elsewhere they are printed when something has changed.
+///
+/// # Errors
+/// [`out::Closed`]: nobody reads them any more.
 pub async fn show(pool: PgPool, catalogue: Catalogue, stop: CancellationToken) -> Result<()> {
     let terminal = io::stdout().is_terminal();
     let lines = MultiProgress::new();
@@ -39,7 +44,7 @@ pub async fn show(pool: PgPool, catalogue: Catalogue, stop: CancellationToken) -
                 bar.set_message(line.clone());
                 bar.tick();
             } else if last.is_none_or(|(_, _, shown)| *shown != line) {
-                println!("{line}");
+                out::line(&line)?;
             }
             before.insert(key, (now, status.settled_position, line));
         }

@@ -25,6 +25,7 @@ use workers::http::{self, Health};
 use workers::worker::{BATCH, MAX_OUTSTANDING_BYTES};
 
 use crate::bus_choice::{Bus, Pull};
+use crate::commands::out;
 use crate::roles::event_store::EventStore;
 use crate::roles::worker::TopicWorker;
 use crate::roles::{self, migrate};
@@ -84,7 +85,7 @@ pub async fn run(fleet: &Fleet, options: Options, stop: CancellationToken) -> Re
     let starting = async {
         let given = options.database_url.as_deref().filter(|url| !url.is_empty());
         let postgres = Postgres::resolve(given, place).await?;
-        println!("database  {}", postgres.choice());
+        out::line(format!("database  {}", postgres.choice()))?;
         let (bus, emulator) = choose_bus(&options, place).await?;
         anyhow::Ok((postgres, bus, emulator))
     };
@@ -121,10 +122,8 @@ pub async fn run(fleet: &Fleet, options: Options, stop: CancellationToken) -> Re
         emulator.stop().await?;
     }
     postgres.stop().await?;
-    if ended.is_ok() {
-        println!("stopped");
-    }
-    ended
+    ended?;
+    out::line("stopped")
 }
 
 async fn choose_bus(options: &Options, place: Place<'_>) -> Result<(Bus, Option<Emulator>)> {
@@ -132,7 +131,7 @@ async fn choose_bus(options: &Options, place: Place<'_>) -> Result<(Bus, Option<
         let given = options.pubsub_emulator_host.as_deref().filter(|host| !host.is_empty());
         match Emulator::resolve(given, place).await {
             Ok(Some(emulator)) => {
-                println!("bus       {}", emulator.choice());
+                out::line(format!("bus       {}", emulator.choice()))?;
                 let google = Google::new(&options.project, Some(emulator.host().to_owned()));
                 return Ok((Bus::Google(google), Some(emulator)));
             }
@@ -144,10 +143,10 @@ async fn choose_bus(options: &Options, place: Place<'_>) -> Result<(Bus, Option<
             }
             Err(error) if options.bus == Some(BusKind::Emulator) => return Err(error.into()),
             Ok(None) => {}
-            Err(error) => eprintln!("fleet: {error}; going on with the bus within this process"),
+            Err(error) => out::complain(format!("fleet: {error}; going on with the bus within this process")),
         }
     }
-    println!("bus       within this process (no Pub/Sub emulator)");
+    out::line("bus       within this process (no Pub/Sub emulator)")?;
     Ok((Bus::Embedded(Embedded::new()), None))
 }
 
@@ -198,18 +197,27 @@ impl Dev<'_> {
         roles::spawn(&mut parts, "HTTP", stop, serve::http(http, router, stop.clone()));
 
         file::write(data_dir, file)?;
-        println!("http      http://{}  (/metrics, /healthz, /readyz, /admin/v1/projections)", file.http);
-        println!("grpc      {}", file.grpc);
-        println!("data      {}", data_dir.path().display());
+        let pages = "(/metrics, /healthz, /readyz, /admin/v1/projections)";
+        out::line(format!("http      http://{}  {pages}", file.http))?;
+        out::line(format!("grpc      {}", file.grpc))?;
+        out::line(format!("data      {}", data_dir.path().display()))?;
 
-        let showing = stop.child_token();
         if let Some(history) = self.fleet.sample().filter(|_| !self.options.no_sample) {
             let loading = sample::load_once(history, &pool, data_dir, &self.grpc_address);
             if let Some(loaded) = stop.run_until_cancelled(loading).await {
                 loaded?;
             }
         }
-        roles::spawn(&mut parts, "the live lines", stop, live::show(pool, catalogue.clone(), showing));
+        let (showing, catalogue) = (stop.clone(), catalogue.clone());
+        roles::spawn(&mut parts, "the live lines", stop, async move {
+            let shown = live::show(pool, catalogue, showing.clone()).await;
+            // Whoever watched has gone, as `head` does. A fleet that nobody sees would be found by the next port in use.
+            if shown.as_ref().is_err_and(|error| error.is::<out::Closed>()) {
+                showing.cancel();
+                return Ok(());
+            }
+            shown
+        });
         roles::wait(parts, stop.clone()).await
     }
 
