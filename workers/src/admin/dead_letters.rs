@@ -54,8 +54,11 @@ pub(super) async fn list(State(admin): State<Admin>, listing: Asked<Listing>) ->
         return Err(Problem::invalid("limit", format!("must be from 1 to {PAGE}")));
     }
     let filter = Filter { ids: None, projection, topic, reason, aggregate_id, event_type };
-    filter.check(admin.catalogue.topics())?;
+    admin.check("", &filter)?;
     let dead_letters = dead_letters::list(&admin.pool, &filter, after, limit).await?;
+    if dead_letters.is_empty() && after.is_none() {
+        admin.nothing_found("", &filter).await?;
+    }
     let next = dead_letters.last().map(|last| last.id).filter(|_| dead_letters.len() as i64 == limit);
     Ok(axum::Json(Page { dead_letters, next }))
 }
@@ -238,9 +241,7 @@ pub struct DryRun {
 
 pub(super) async fn batch(State(admin): State<Admin>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
     let Batch { action, filter, dry_run, plan_token, max_items, rate, actor, reason } = parse(&body)?;
-    filter
-        .check(admin.catalogue.topics())
-        .map_err(|invalid| Problem::invalid(format!("filter.{}", invalid.field), invalid.problem))?;
+    admin.check("filter.", &filter)?;
     if !(1..=MAX_PLANNED).contains(&max_items) {
         return Err(Problem::invalid("max_items", format!("must be from 1 to {MAX_PLANNED}")));
     }
@@ -249,6 +250,9 @@ pub(super) async fn batch(State(admin): State<Admin>, headers: HeaderMap, body: 
     by.check()?;
     if dry_run {
         let plan = dead_letters::plan(&admin.pool, &filter, max_items).await?;
+        if plan.selected == 0 {
+            admin.nothing_found("filter.", &filter).await?;
+        }
         return Ok(axum::Json(DryRun { dry_run, action, filter, plan }).into_response());
     }
     let plan_token = plan_token.ok_or_else(Problem::plan_required)?;

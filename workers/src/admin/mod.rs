@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod dead_letters;
+mod names;
 mod operations;
 mod problem;
 mod projections;
@@ -16,7 +17,7 @@ pub mod unreadable;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
-use read_model::{AnyProjection, Catalogue};
+use read_model::Catalogue;
 use sqlx::PgPool;
 
 pub use problem::Problem;
@@ -58,14 +59,5 @@ impl Admin {
     pub fn new(pool: PgPool, catalogue: Catalogue) -> Self {
         let measurer = Measurer::new(pool.clone(), catalogue.projections().to_vec());
         Self { pool, catalogue, measurer }
-    }
-
-    fn projection(&self, name: &str) -> Option<&'static dyn AnyProjection> {
-        self.catalogue.projection(name)
-    }
-
-    fn names(&self) -> String {
-        let names: Vec<_> = self.catalogue.projections().iter().map(|projection| projection.name()).collect();
-        names.join(", ")
     }
 }

@@ -7,8 +7,8 @@ use axum::response::{IntoResponse, Response};
 use event_store::read;
 use serde::{Deserialize, Serialize};
 
-use crate::replay::Invalid;
-use crate::{audit, dead_letters, operations};
+use crate::invalid::Invalid;
+use crate::operations;
 
 /// Why there is no answer.
 #[derive(Debug, Serialize, Deserialize)]
@@ -115,18 +115,6 @@ impl From<operations::Refused> for Problem {
 
 impl From<Invalid> for Problem {
     fn from(Invalid { field, problem }: Invalid) -> Self {
-        Self::invalid(field, problem)
-    }
-}
-
-impl From<audit::Invalid> for Problem {
-    fn from(audit::Invalid { field, problem }: audit::Invalid) -> Self {
-        Self::invalid(field, problem)
-    }
-}
-
-impl From<dead_letters::Invalid> for Problem {
-    fn from(dead_letters::Invalid { field, problem }: dead_letters::Invalid) -> Self {
         Self::invalid(field, problem)
     }
 }

@@ -7,7 +7,7 @@ use events::Position;
 use serde::{Deserialize, Serialize};
 
 use super::request::{Asked, query};
-use super::{Admin, Problem};
+use super::{Admin, Problem, names};
 
 /// Messages of a page at most, and unless the request says otherwise.
 const PAGE: i64 = 100;
@@ -38,10 +38,7 @@ pub(super) async fn list(State(admin): State<Admin>, listing: Asked<Listing>) ->
     if !(1..=PAGE).contains(&limit) {
         return Err(Problem::invalid("limit", format!("must be from 1 to {PAGE}")));
     }
-    if topic.as_deref().is_some_and(|topic| admin.catalogue.topic(topic).is_none()) {
-        let names: Vec<_> = admin.catalogue.topics().iter().map(|topic| topic.name).collect();
-        return Err(Problem::invalid("topic", format!("there are only {}", names.join(", "))));
-    }
+    names::topic(&admin.catalogue, topic.as_deref())?;
     let refused = refused::list(&admin.pool, topic.as_deref(), before.map(Position), limit).await?;
     let next = refused.last().map(|last| last.position).filter(|_| refused.len() as i64 >= limit);
     Ok(Json(Page { refused, next }))

@@ -51,11 +51,10 @@ pub struct DryRun {
 
 pub(super) async fn create(State(admin): State<Admin>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
     let request: Request = parse(&body)?;
-    let projection = admin.projection(&request.projection).ok_or_else(|| {
-        let problem = format!("there is no projection {:?} here, only {}", request.projection, admin.names());
-        Problem::invalid("projection", problem)
-    })?;
+    let projection =
+        admin.projection(&request.projection).map_err(|problem| Problem::invalid("projection", problem))?;
     request.selection.check()?;
+    admin.check_types(projection, request.selection.event_types.iter().flatten()).await?;
     let by = By { actor: request.actor, reason: request.reason };
     by.check()?;
     let plan = replay::plan(&admin.pool, projection, &request.selection).await?;

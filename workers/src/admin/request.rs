@@ -6,6 +6,7 @@ use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
 use super::Problem;
+use super::names::with_hint;
 use crate::audit::By;
 
 /// How somebody looks at what may hold personal data.
@@ -49,7 +50,7 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem
             (".", None) => "body".to_owned(),
             (path, _) => path.to_owned(),
         };
-        Problem::invalid(field, problem)
+        Problem::invalid(field, with_hint(problem))
     })?;
     deserializer.end().map_err(|error| Problem::invalid("body", error.to_string()))?;
     Ok(value)
@@ -61,7 +62,7 @@ pub(super) type Asked<T> = Result<Query<T>, QueryRejection>;
 pub(super) fn query<T>(asked: Asked<T>) -> Result<T, Problem> {
     match asked {
         Ok(Query(query)) => Ok(query),
-        Err(error) => Err(Problem::invalid("query", error.body_text())),
+        Err(error) => Err(Problem::invalid("query", with_hint(error.body_text()))),
     }
 }
 

@@ -19,7 +19,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 pub use decide::{Discard, Refused, Retry, discard_one, retry, retry_one};
-pub use filter::{Filter, Invalid};
+pub use filter::Filter;
 pub use plan::{Group, MAX_PLANNED, Plan, plan};
 
 use crate::audit::{self, By};
