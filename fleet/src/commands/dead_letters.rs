@@ -7,9 +7,9 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use uuid::Uuid;
 use workers::admin::dead_letters::{Batch, DiscardOne, DryRun, Listing, Page, Shown};
+use workers::dead_letters::park::Reason;
 use workers::dead_letters::{self, DeadLetter};
 use workers::operations::Operation;
-use workers::park::Reason;
 
 use super::by::By;
 use super::table::{Table, numbers, or_dash, words};

@@ -62,7 +62,8 @@ fn table(report: &Report) -> String {
         ));
     }
     for unmeasured in &report.unmeasured {
-        text.push_str(&format!("{} could not be measured: {}\n", unmeasured.name, unmeasured.problem));
+        let on = unmeasured.topic.as_ref().map_or(String::new(), |topic| format!(" on {topic}"));
+        text.push_str(&format!("{}{on} could not be measured: {}\n", unmeasured.name, unmeasured.problem));
     }
     text
 }

@@ -5,7 +5,6 @@ mod live;
 mod sample;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bus::Room;
@@ -15,6 +14,7 @@ use clap::{Args, ValueEnum};
 use database::Endpoint;
 use event_store::tail::Head;
 use local_servers::{DataDir, Emulator, Place, Postgres};
+use read_model::Catalogue;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -24,14 +24,17 @@ use workers::admin::{self, Admin};
 use workers::http::{self, Health};
 use workers::worker::{BATCH, MAX_OUTSTANDING_BYTES};
 
-use crate::bus_choice::{Bus, Pull};
+use crate::bus_choice::{Bus, PubSub, Pull};
 use crate::commands::out;
 use crate::roles::event_store::EventStore;
-use crate::roles::worker::TopicWorker;
+use crate::roles::worker::{Grace, TopicWorker};
 use crate::roles::{self, migrate};
-use crate::{Fleet, cli, client, serve, telemetry};
+use crate::telemetry::{self, Log};
+use crate::{client, serve};
 
 #[derive(Debug, Args)]
+// What goes on is in the live lines; the log is for what goes wrong.
+#[command(mut_arg("log", |log| log.default_value("warn")))]
 pub struct Options {
     /// Where the private Postgres and everything else is kept.
     #[arg(long, env = "FLEET_DATA_DIR", default_value = ".fleet")]
@@ -51,21 +54,12 @@ pub struct Options {
     /// A Postgres to use instead of a private one.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
-    /// host:port of a running Pub/Sub emulator to use.
-    #[arg(long, env = "PUBSUB_EMULATOR_HOST")]
-    pub pubsub_emulator_host: Option<String>,
-    /// The project of the topics in the emulator.
-    #[arg(long, env = "GOOGLE_CLOUD_PROJECT", default_value = "fleet-dev")]
-    pub project: String,
-    /// Seconds that the bus has to deliver an event before the sweep takes it from the store.
-    #[arg(long, env = "FLEET_SWEEP_GRACE", default_value_t = 10.0)]
-    pub sweep_grace: f64,
-    /// What is logged: a level, or a list such as info,workers=debug.
-    #[arg(long, env = "FLEET_LOG", default_value = "warn")]
-    pub log: String,
-    /// text for people, json for programs.
-    #[arg(long, env = "FLEET_LOG_FORMAT", value_enum, default_value_t = telemetry::Format::Text)]
-    pub log_format: telemetry::Format,
+    #[command(flatten)]
+    pubsub: PubSub,
+    #[command(flatten)]
+    grace: Grace,
+    #[command(flatten)]
+    log: Log,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -74,8 +68,13 @@ pub enum BusKind {
     Embedded,
 }
 
-pub async fn run(fleet: &Fleet, options: Options, stop: CancellationToken) -> Result<()> {
-    telemetry::init(&cli::Log { log: options.log.clone(), log_format: options.log_format })?;
+pub async fn run(
+    catalogue: &Catalogue,
+    sample: Option<&'static [u8]>,
+    options: Options,
+    stop: CancellationToken,
+) -> Result<()> {
+    telemetry::init(&options.log)?;
     let data_dir = DataDir::lock(&options.data_dir)?;
     let place = Place::DataDir(&data_dir);
     // Bind before anything is started: a port in use is the commonest reason to end at once.
@@ -92,7 +91,8 @@ pub async fn run(fleet: &Fleet, options: Options, stop: CancellationToken) -> Re
     let Some(started) = stop.run_until_cancelled(starting).await else { return Ok(()) };
     let (postgres, bus, emulator) = started?;
 
-    let dev = Dev { fleet, options: &options, postgres: &postgres, bus, grpc_address: grpc_address.to_string() };
+    let dev =
+        Dev { catalogue, sample, options: &options, postgres: &postgres, bus, grpc_address: grpc_address.to_string() };
     let file = file::DevFile {
         database_url: postgres.url(),
         grpc: &dev.grpc_address,
@@ -100,7 +100,7 @@ pub async fn run(fleet: &Fleet, options: Options, stop: CancellationToken) -> Re
         pubsub: file::PubSub {
             kind: if emulator.is_some() { "emulator" } else { "embedded" },
             host: emulator.as_ref().map(Emulator::host),
-            project: &options.project,
+            project: &options.pubsub.project,
         },
         pid: std::process::id(),
     };
@@ -128,11 +128,10 @@ pub async fn run(fleet: &Fleet, options: Options, stop: CancellationToken) -> Re
 
 async fn choose_bus(options: &Options, place: Place<'_>) -> Result<(Bus, Option<Emulator>)> {
     if options.bus != Some(BusKind::Embedded) {
-        let given = options.pubsub_emulator_host.as_deref().filter(|host| !host.is_empty());
-        match Emulator::resolve(given, place).await {
+        match Emulator::resolve(options.pubsub.emulator(), place).await {
             Ok(Some(emulator)) => {
                 out::line(format!("bus       {}", emulator.choice()))?;
-                let google = Google::new(&options.project, Some(emulator.host().to_owned()));
+                let google = Google::new(&options.pubsub.project, Some(emulator.host().to_owned()));
                 return Ok((Bus::Google(google), Some(emulator)));
             }
             Ok(None) if options.bus == Some(BusKind::Emulator) => {
@@ -151,7 +150,8 @@ async fn choose_bus(options: &Options, place: Place<'_>) -> Result<(Bus, Option<
 }
 
 struct Dev<'a> {
-    fleet: &'a Fleet,
+    catalogue: &'a Catalogue,
+    sample: Option<&'static [u8]>,
     options: &'a Options,
     postgres: &'a Postgres,
     bus: Bus,
@@ -170,7 +170,7 @@ impl Dev<'_> {
         let url = self.postgres.url();
         let endpoint = roles::endpoint(url)?;
         let pool = endpoint.reading(20);
-        let catalogue = self.fleet.catalogue();
+        let catalogue = self.catalogue;
         migrate::migrate(catalogue, &pool).await?;
         self.bus.ensure(catalogue.topics()).await.context("creating topics and subscriptions")?;
 
@@ -202,7 +202,7 @@ impl Dev<'_> {
         out::line(format!("grpc      {}", file.grpc))?;
         out::line(format!("data      {}", data_dir.path().display()))?;
 
-        if let Some(history) = self.fleet.sample().filter(|_| !self.options.no_sample) {
+        if let Some(history) = self.sample.filter(|_| !self.options.no_sample) {
             let loading = sample::load_once(history, &pool, data_dir, &self.grpc_address);
             if let Some(loaded) = stop.run_until_cancelled(loading).await {
                 loaded?;
@@ -230,7 +230,7 @@ impl Dev<'_> {
         stop: &CancellationToken,
     ) -> Result<()> {
         let pool = endpoint.applying(20);
-        let catalogue = self.fleet.catalogue();
+        let catalogue = self.catalogue;
         for &topic in catalogue.topics() {
             let (sender, deliveries) = mpsc::channel(BATCH);
             let room = Room::new(MAX_OUTSTANDING_BYTES);
@@ -243,8 +243,7 @@ impl Dev<'_> {
                 head: head.clone(),
                 metrics: metrics.clone(),
                 event_store: &self.grpc_address,
-                sweep_grace: Duration::try_from_secs_f64(self.options.sweep_grace)
-                    .context("--sweep-grace must be seconds, 0 or more")?,
+                sweep_grace: self.options.grace.time(),
             };
             worker.spawn(subscriptions, sender, deliveries, parts, stop)?;
         }

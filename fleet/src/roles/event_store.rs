@@ -20,20 +20,21 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use workers::http::{self, Health};
 
-use super::{migrate, spawn};
-use crate::bus_choice::Bus;
-use crate::{cli, serve};
+use super::{Database, migrate, spawn};
+use crate::bus_choice::{Bus, PubSub};
+use crate::serve::{self, Http};
+use crate::telemetry::Log;
 
 #[derive(Debug, Args)]
 pub struct Options {
     #[command(flatten)]
-    pub database: cli::Database,
+    database: Database,
     #[command(flatten)]
-    pub pubsub: cli::PubSub,
+    pubsub: PubSub,
     #[command(flatten)]
-    pub http: cli::Http,
+    http: Http,
     #[command(flatten)]
-    pub log: cli::Log,
+    pub log: Log,
     /// host:port of the gRPC service.
     #[arg(long, env = "FLEET_GRPC_LISTEN", default_value = "0.0.0.0:50051")]
     pub grpc: String,
@@ -43,7 +44,7 @@ pub struct Options {
 }
 
 pub async fn run(catalogue: &Catalogue, options: Options, stop: CancellationToken) -> Result<()> {
-    let endpoint = super::endpoint(&options.database.database_url)?;
+    let endpoint = options.database.url.endpoint()?;
     let connections = options.database.max_connections;
     // One is the listener's.
     let pool = endpoint.serving(connections - 1);

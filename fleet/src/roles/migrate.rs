@@ -7,22 +7,22 @@ use read_model::Catalogue;
 use sqlx::{Connection, PgConnection, PgPool};
 use workers::fence::{self, Established};
 
-use crate::cli;
+use super::Url;
+use crate::telemetry::Log;
 
 /// The table by which an installation is known.
 const LANDMARK: &str = "event_store_head";
 
 #[derive(Debug, Args)]
 pub struct Options {
-    /// Postgres, as postgres://user:password@host:port/database.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub database_url: String,
     #[command(flatten)]
-    pub log: cli::Log,
+    database: Url,
+    #[command(flatten)]
+    pub log: Log,
 }
 
 pub async fn run(catalogue: &Catalogue, options: &Options) -> Result<()> {
-    let pool = super::endpoint(&options.database_url)?.reading(2);
+    let pool = options.database.endpoint()?.reading(2);
     let done = migrate(catalogue, &pool).await?;
     for step in &done {
         tracing::info!("done: {step}");

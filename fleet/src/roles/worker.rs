@@ -25,9 +25,11 @@ use workers::resolve::{PATIENCE, Resolver};
 use workers::worker::{BATCH, MAX_OUTSTANDING_BYTES, Worker};
 use workers::{Metrics, fence, retry};
 
-use super::{migrate, spawn};
-use crate::bus_choice::Pull;
-use crate::{cli, client, serve};
+use super::{Database, migrate, spawn};
+use crate::bus_choice::{PubSub, Pull};
+use crate::client;
+use crate::serve::{self, Http};
+use crate::telemetry::Log;
 
 /// Google's keys.
 const JWKS: &str = "https://www.googleapis.com/oauth2/v3/certs";
@@ -38,13 +40,13 @@ pub struct Options {
     #[arg(long, env = "FLEET_TOPIC")]
     pub topic: String,
     #[command(flatten)]
-    pub database: cli::Database,
+    database: Database,
     #[command(flatten)]
-    pub pubsub: cli::PubSub,
+    pubsub: PubSub,
     #[command(flatten)]
-    pub http: cli::Http,
+    http: Http,
     #[command(flatten)]
-    pub log: cli::Log,
+    pub log: Log,
     /// host:port (or URL) of the event store's gRPC, for adopting foreign events.
     #[arg(long, env = "FLEET_GRPC", default_value = "127.0.0.1:50051")]
     pub grpc: String,
@@ -60,9 +62,8 @@ pub struct Options {
     /// Bytes of unsettled messages at most, of all pulls and pushes together; each may exceed them by one message.
     #[arg(long, env = "FLEET_MAX_OUTSTANDING_BYTES", default_value_t = MAX_OUTSTANDING_BYTES, value_parser = parse_bytes)]
     pub max_outstanding_bytes: usize,
-    /// Seconds that the bus has to deliver an event before the sweep takes it from the store.
-    #[arg(long, env = "FLEET_SWEEP_GRACE", default_value_t = 10.0, value_parser = parse_seconds)]
-    pub sweep_grace: f64,
+    #[command(flatten)]
+    grace: Grace,
     /// The audience that pushed tokens must have: the URL of this service as the subscription knows it.
     #[arg(long, env = "FLEET_PUSH_AUDIENCE")]
     pub push_audience: Option<String>,
@@ -75,6 +76,20 @@ pub struct Options {
     /// Take pushes without a token. Only on a loopback address, for the emulator, which sends none.
     #[arg(long, env = "FLEET_PUSH_UNAUTHENTICATED")]
     pub push_unauthenticated: bool,
+}
+
+/// How patient the sweep is.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Grace {
+    /// Seconds that the bus has to deliver an event before the sweep takes it from the store.
+    #[arg(long, env = "FLEET_SWEEP_GRACE", default_value_t = 10.0, value_parser = parse_seconds)]
+    sweep_grace: f64,
+}
+
+impl Grace {
+    pub fn time(self) -> Duration {
+        Duration::from_secs_f64(self.sweep_grace)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -100,9 +115,8 @@ fn parse_bytes(text: &str) -> Result<usize, String> {
 
 pub async fn run(catalogue: &Catalogue, options: Options, stop: CancellationToken) -> Result<()> {
     let topic = catalogue.topic(&options.topic).with_context(|| format!("there is no topic {:?}", options.topic))?;
-    let url = &options.database.database_url;
     let connections = options.database.max_connections;
-    let endpoint = super::endpoint(url)?;
+    let endpoint = options.database.url.endpoint()?;
     // One is the listener's.
     let pool = endpoint.reading(connections / 2 - 1);
     let registry = super::registry("worker")?;
@@ -142,7 +156,7 @@ pub async fn run(catalogue: &Catalogue, options: Options, stop: CancellationToke
         head,
         metrics,
         event_store: &options.grpc,
-        sweep_grace: Duration::from_secs_f64(options.sweep_grace),
+        sweep_grace: options.grace.time(),
     };
     part.spawn(subscriptions, sender, deliveries, &mut parts, &stop)?;
 

@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn a_word_that_is_not_of_a_closed_list_is_hinted_at() {
         let hint = |json| {
-            let error = serde_json::from_str::<crate::park::Reason>(json).expect_err(json);
+            let error = serde_json::from_str::<crate::dead_letters::park::Reason>(json).expect_err(json);
             with_hint(error.to_string())
         };
         assert!(hint(r#""wrong-data""#).ends_with("did you mean wrong_data?"), "{}", hint(r#""wrong-data""#));
