@@ -268,6 +268,8 @@ async fn fleet_dev_ends_quietly_when_nobody_reads_on() {
         ])
         .arg(dir.path())
         .env_remove("DATABASE_URL")
+        // That Postgres ends with it is no news.
+        .env("FLEET_LOG", "off")
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
@@ -300,8 +302,11 @@ async fn fleet_dev_ends_quietly_when_nobody_reads_on() {
     assert_eq!((status.code(), &*error), (Some(0), ""));
     assert!(!dir.path().join("dev.json").exists(), "a fleet that has ended is nowhere");
 
-    let unread =
-        Process::builder("dev").arg("--data-dir").arg(dir.path().to_str().unwrap()).env("FLEET_HTTP", "127.0.0.1:0");
+    let unread = Process::builder("dev")
+        .env("FLEET_LOG", "off")
+        .arg("--data-dir")
+        .arg(dir.path().to_str().unwrap())
+        .env("FLEET_HTTP", "127.0.0.1:0");
     let (status, error) = unread.env("FLEET_GRPC", "127.0.0.1:0").arg("--bus").arg("embedded").unread().await;
     assert_eq!((status.code(), &*error), (Some(0), ""), "nobody has read a word");
 }

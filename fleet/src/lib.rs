@@ -3,6 +3,9 @@
 //! [`Fleet::builder`] is the door. An author's crate needs no other crate of the fleet: what a topic and a read model are
 //! made of is here as well. The rest of this crate composes the parts: it knows all of them, and no part knows it.
 
+// Both panic when nobody reads: `commands::out` does not.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+
 pub mod bus_choice;
 pub mod cli;
 pub mod client;

@@ -15,7 +15,7 @@ pub struct By {
     /// Why, for those who read it later.
     #[arg(long, default_value = "")]
     pub reason: String,
-    /// Who you are. Default: the name of the system's user.
+    /// Who you are. Default: USER, LOGNAME, or what `id -un` says.
     #[arg(long, env = "FLEET_ACTOR")]
     actor: Option<String>,
 }
