@@ -167,7 +167,7 @@ async fn start(
         stop,
     )?;
     let _: i64 = sqlx::query_scalar("select position from event_store_head").fetch_one(pool).await?;
-    let channel = roles::worker::endpoint(&address)?.connect().await.context("connecting to the event store")?;
+    let channel = fleet::client::endpoint(&address)?.connect().await.context("connecting to the event store")?;
     Ok(EventStoreClient::new(channel))
 }
 

@@ -20,7 +20,7 @@ use crate::harness::client::{append, connect, email_updated, signed_up};
 async fn reflection_answers_in_both_of_its_versions() {
     let fleet = Fleet::new().await;
     let store = fleet.event_store().await;
-    let channel = fleet::roles::worker::endpoint(&store.grpc()).unwrap().connect().await.unwrap();
+    let channel = fleet::client::endpoint(&store.grpc()).unwrap().connect().await.unwrap();
 
     let ask = v1::ServerReflectionRequest {
         host: String::new(),
@@ -46,7 +46,7 @@ async fn reflection_answers_in_both_of_its_versions() {
 async fn gzip_is_taken_and_given_and_a_bomb_is_not_unpacked() {
     let fleet = Fleet::new().await;
     let store = fleet.event_store().await;
-    let channel = fleet::roles::worker::endpoint(&store.grpc()).unwrap().connect().await.unwrap();
+    let channel = fleet::client::endpoint(&store.grpc()).unwrap().connect().await.unwrap();
     let mut client = EventStoreClient::new(channel).send_compressed(Gzip).accept_compressed(Gzip);
     let user = Uuid::now_v7();
     client.append_events(append("User", user, vec![signed_up(user)])).await.unwrap();

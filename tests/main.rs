@@ -14,6 +14,7 @@ mod artifacts;
 mod bad_input;
 mod bad_messages;
 mod clean_end;
+mod commands;
 mod corpus;
 mod dead_letters;
 mod deploy;

@@ -104,7 +104,7 @@ async fn an_older_snapshot_never_replaces_a_newer_one() {
 async fn health_and_reflection_are_served() {
     let fleet = Fleet::new().await;
     let store = fleet.event_store().await;
-    let channel = fleet::roles::worker::endpoint(&store.grpc()).unwrap().connect().await.unwrap();
+    let channel = fleet::client::endpoint(&store.grpc()).unwrap().connect().await.unwrap();
     let mut health = tonic_health::pb::health_client::HealthClient::new(channel.clone());
     let request = tonic_health::pb::HealthCheckRequest { service: "fleet.eventstore.v1.EventStore".into() };
     let status = health.check(request).await.unwrap().into_inner().status;

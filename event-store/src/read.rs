@@ -85,6 +85,17 @@ pub async fn head(db: impl PgExecutor<'_>) -> sqlx::Result<Position> {
     head.fetch_one(db).await.map(Position)
 }
 
+/// The types of the latest `events`, in the order of their names.
+pub async fn latest_event_types(db: impl PgExecutor<'_>, events: i64) -> sqlx::Result<Vec<String>> {
+    let types = sqlx::query_scalar!(
+        "select distinct event_type
+         from (select event_type from events order by position desc limit $1) as latest
+         order by event_type",
+        events
+    );
+    types.fetch_all(db).await
+}
+
 /// What `filter` wants of the positions after `after`, up to `after + window`, the head, or what fits.
 /// `head` must have been read before, in a statement of its own.
 pub async fn page(

@@ -6,7 +6,30 @@ use std::time::Duration;
 use bus::embedded::Embedded;
 use bus::google::Google;
 use bus::{Publisher, Room, Spec, Subscription};
+use clap::Args;
 use events::Topic;
+
+/// Where the bus is.
+#[derive(Debug, Clone, Args)]
+pub struct PubSub {
+    /// The Google Cloud project of the topics and subscriptions.
+    #[arg(long, env = "GOOGLE_CLOUD_PROJECT", default_value = "fleet-dev")]
+    pub project: String,
+    /// host:port of a Pub/Sub emulator. Absent: the real service; `fleet dev` looks for an emulator, and starts one.
+    #[arg(long, env = "PUBSUB_EMULATOR_HOST")]
+    pubsub_emulator_host: Option<String>,
+}
+
+impl PubSub {
+    /// host:port of the emulator, if one is named.
+    pub fn emulator(&self) -> Option<&str> {
+        self.pubsub_emulator_host.as_deref().filter(|host| !host.is_empty())
+    }
+
+    pub fn bus(&self) -> Bus {
+        Bus::Google(Google::new(&self.project, self.emulator().map(str::to_owned)))
+    }
+}
 
 /// Pulls side by side, each with so many unsettled messages at most, and all of them within a room.
 #[derive(Debug, Clone)]

@@ -4,11 +4,10 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use bus::google::Google;
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
+use read_model::Catalogue;
 
-use crate::bus_choice::Bus;
-use crate::{Fleet, commands, dev, roles, shutdown, telemetry};
+use crate::{commands, dev, roles, shutdown, telemetry};
 
 /// A fleet of projection workers: keeps read models equal to the fold of an event store, whatever the bus does.
 #[derive(Debug, Parser)]
@@ -55,71 +54,15 @@ enum Command {
     Schema(commands::schema::Options),
 }
 
-/// Where the database is.
-#[derive(Debug, Clone, Args)]
-pub struct Database {
-    /// Postgres, as postgres://user:password@host:port/database.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub database_url: String,
-    /// Connections that this process opens at most, besides the event store's one for writing, and one every 1.5 s, for a
-    /// moment, by which it sees who the primary is.
-    #[arg(long, env = "FLEET_MAX_CONNECTIONS", default_value_t = 12, value_parser = clap::value_parser!(u32).range(4..=500))]
-    pub max_connections: u32,
-}
-
-/// Where the bus is.
-#[derive(Debug, Clone, Args)]
-pub struct PubSub {
-    /// The Google Cloud project of the topics and subscriptions.
-    #[arg(long, env = "GOOGLE_CLOUD_PROJECT", default_value = "fleet-dev")]
-    pub project: String,
-    /// host:port of a Pub/Sub emulator. Absent: the real service.
-    #[arg(long, env = "PUBSUB_EMULATOR_HOST")]
-    pub pubsub_emulator_host: Option<String>,
-}
-
-/// How it speaks of itself.
-#[derive(Debug, Clone, Args)]
-pub struct Log {
-    /// What is logged: a level, or a list such as info,workers=debug.
-    #[arg(long, env = "FLEET_LOG", default_value = "info")]
-    pub log: String,
-    /// text for people, json for Cloud Logging.
-    #[arg(long, env = "FLEET_LOG_FORMAT", value_enum, default_value_t = telemetry::Format::Text)]
-    pub log_format: telemetry::Format,
-}
-
-/// Where the HTTP of a role listens.
-#[derive(Debug, Clone, Args)]
-pub struct Http {
-    /// host:port of health, metrics and admin API.
-    #[arg(long = "http", env = "FLEET_HTTP_LISTEN", default_value_t = default_http())]
-    pub listen: String,
-}
-
-impl PubSub {
-    pub fn bus(&self) -> Bus {
-        let emulator = self.pubsub_emulator_host.clone().filter(|host| !host.is_empty());
-        Bus::Google(Google::new(&self.project, emulator))
-    }
-}
-
-/// Cloud Run says in PORT where it wants us.
-fn default_http() -> String {
-    let port = std::env::var("PORT").ok().filter(|port| port.parse::<u16>().is_ok());
-    format!("0.0.0.0:{}", port.as_deref().unwrap_or("8080"))
-}
-
 impl Cli {
-    /// Runs the command to its end.
+    /// Runs the command to its end, for a program of these topics and read models; `sample` is the history that `dev` loads.
     ///
     /// # Errors
     /// It did not work; the error is one line that says what to do.
-    pub async fn run(self, fleet: &Fleet) -> Result<ExitCode> {
-        let catalogue = fleet.catalogue();
+    pub async fn run(self, catalogue: &Catalogue, sample: Option<&'static [u8]>) -> Result<ExitCode> {
         let done = |()| ExitCode::SUCCESS;
         match self.command.unwrap_or(Command::Dev(self.dev)) {
-            Command::Dev(options) => dev::run(fleet, options, shutdown::signal()?).await.map(done),
+            Command::Dev(options) => dev::run(catalogue, sample, options, shutdown::signal()?).await.map(done),
             Command::EventStore(options) => {
                 telemetry::init(&options.log)?;
                 roles::event_store::run(catalogue, options, shutdown::signal()?).await.map(done)

@@ -4,6 +4,8 @@
 //! made of is here as well. The rest of this crate composes the parts: it knows all of them, and no part knows it.
 
 #![deny(missing_docs)]
+// Both panic when nobody reads: `commands::out` does not.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
 
 pub mod host;
 mod program;

@@ -126,7 +126,7 @@ impl Builder {
         let matches = fleet.command().get_matches();
         let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
         match tokio::runtime::Runtime::new() {
-            Ok(runtime) => match runtime.block_on(cli.run(&fleet)) {
+            Ok(runtime) => match runtime.block_on(cli.run(&fleet.catalogue, fleet.sample)) {
                 Ok(code) => code,
                 // Whoever read what is written here has stopped reading, as `head` does.
                 Err(error) if error.is::<out::Closed>() => ExitCode::SUCCESS,
@@ -138,6 +138,6 @@ impl Builder {
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
-    eprintln!("fleet: {error:#}");
+    out::complain(format!("fleet: {error:#}"));
     ExitCode::FAILURE
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
+use clap::Args;
 use event_store::proto::FILE_DESCRIPTOR_SET;
 use event_store::proto::event_store_server::EventStoreServer;
 use event_store::service::Service;
@@ -12,6 +13,20 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding::Gzip;
 use tonic::transport::server::TcpIncoming;
+
+/// Where the HTTP of a role listens.
+#[derive(Debug, Clone, Args)]
+pub struct Http {
+    /// host:port of health, metrics and admin API.
+    #[arg(long = "http", env = "FLEET_HTTP_LISTEN", default_value_t = default_http())]
+    pub listen: String,
+}
+
+/// Cloud Run says in PORT where it wants us.
+fn default_http() -> String {
+    let port = std::env::var("PORT").ok().filter(|port| port.parse::<u16>().is_ok());
+    format!("0.0.0.0:{}", port.as_deref().unwrap_or("8080"))
+}
 
 /// # Errors
 /// Somebody else has the port, or it is not an address; `flag` is how to choose another.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bus::{Delivery, Receipt, Settle};
 use event_store::proto::event_store_client::EventStoreClient;
-use fleet::roles::worker::endpoint;
+use fleet::client::endpoint;
 use kill_points::hold_at;
 use projections::topics::{INTEGRATION, PROGRESS};
 use prometheus::Registry;

@@ -156,7 +156,7 @@ async fn a_redrive_that_meets_a_broken_event_parks_it_where_it_is() {
     let redriving = tokio::spawn(Redrive { applier: applier.clone() }.run(stop.clone()));
     eventually("the redrive is done", LIMIT, async || {
         let operation = operations::get(pool, operation).await.unwrap().unwrap();
-        if operation.state == "succeeded" { Ok(()) } else { Err(format!("{operation:?}")) }
+        if operation.state == operations::State::Succeeded { Ok(()) } else { Err(format!("{operation:?}")) }
     })
     .await;
     users.are_applied().await;
@@ -177,7 +177,7 @@ async fn a_repair_that_meets_a_broken_event_parks_it_and_goes_on() {
     let replaying = tokio::spawn(Replays::of(&parts.appliers).run(stop.clone()));
     eventually("the repair is done", LIMIT, async || {
         let operation = operations::get(pool, operation).await.unwrap().unwrap();
-        if operation.state == "succeeded" { Ok(()) } else { Err(format!("{operation:?}")) }
+        if operation.state == operations::State::Succeeded { Ok(()) } else { Err(format!("{operation:?}")) }
     })
     .await;
     users.are_applied().await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bus::{Delivery, Message, Receipt, Settle};
 use chrono::Utc;
 use event_store::proto::event_store_client::EventStoreClient;
-use fleet::roles::worker::endpoint;
+use fleet::client::endpoint;
 use kill_points::kill_at;
 use projections::topics::INTEGRATION;
 use prometheus::Registry;

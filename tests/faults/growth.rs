@@ -148,7 +148,7 @@ async fn a_repair_of_one_aggregate_or_of_ten_minutes_leaves_the_rest_of_the_stor
         let running = tokio::spawn(Replays::of(&runner.appliers).run(stop.clone()));
         let done = eventually("it succeeds", LIMIT, async || {
             let operation = operations::get(pool, id).await.unwrap().unwrap();
-            if operation.state == "succeeded" { Ok(operation) } else { Err(format!("{operation:?}")) }
+            if operation.state == operations::State::Succeeded { Ok(operation) } else { Err(format!("{operation:?}")) }
         })
         .await;
         stop.cancel();

@@ -53,7 +53,7 @@ fn session(user: Uuid, seconds: i32) -> [AppendLine; 2] {
 /// Where the read model stands on a topic.
 async fn stand(database: &Database, topic: &Topic) -> Status {
     let report = database.lag().await;
-    report.projections.into_iter().find(|status| (status.name, status.topic) == (NAME, topic.name)).unwrap()
+    report.projections.into_iter().find(|status| (&*status.name, &*status.topic) == (NAME, topic.name)).unwrap()
 }
 
 /// Sweeps until it has settled the store on its topic.
@@ -310,7 +310,7 @@ async fn a_repair_goes_through_all_topics_whichever_workers_run_it_and_however_o
         let finishing = tokio::spawn(Replays::of(&workers).run(stop.clone()));
         eventually("it succeeds", LIMIT, async || {
             let operation = operations::get(pool, id).await.unwrap().unwrap();
-            if operation.state == "succeeded" { Ok(()) } else { Err(format!("{operation:?}")) }
+            if operation.state == operations::State::Succeeded { Ok(()) } else { Err(format!("{operation:?}")) }
         })
         .await;
         stop.cancel();

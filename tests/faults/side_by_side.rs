@@ -31,7 +31,7 @@ async fn operation(parts: &Parts, id: Uuid) -> Operation {
 async fn succeeded(parts: &Parts, id: Uuid) -> Operation {
     eventually("it succeeds", LIMIT, async || {
         let operation = operation(parts, id).await;
-        if operation.state == "succeeded" { Ok(operation) } else { Err(format!("{operation:?}")) }
+        if operation.state == operations::State::Succeeded { Ok(operation) } else { Err(format!("{operation:?}")) }
     })
     .await
 }
@@ -60,7 +60,7 @@ async fn a_repair_that_stands_still_holds_up_no_other() {
         let other = repair(&parts, projection).await;
         succeeded(&parts, other).await;
     }
-    assert_ne!(operation(&parts, slow).await.state, "succeeded");
+    assert_ne!(operation(&parts, slow).await.state, operations::State::Succeeded);
     lock.rollback().await.unwrap();
     succeeded(&parts, slow).await;
     stop.cancel();

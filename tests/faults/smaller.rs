@@ -41,7 +41,7 @@ const PARKED: &str = "select count(*) from parked_events";
 async fn succeeded(parts: &Parts, operation: Uuid) {
     eventually("the operation succeeds", LIMIT, async || {
         let operation = operations::get(&parts.database.pool, operation).await.unwrap().unwrap();
-        if operation.state == "succeeded" { Ok(()) } else { Err(format!("{operation:?}")) }
+        if operation.state == operations::State::Succeeded { Ok(()) } else { Err(format!("{operation:?}")) }
     })
     .await;
 }

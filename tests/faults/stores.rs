@@ -199,7 +199,7 @@ async fn a_replay_killed_after_every_page_goes_on_from_there_to_its_end() {
     let finishing = tokio::spawn(Replays::of(&parts.appliers).run(stop.clone()));
     let done = eventually("it succeeds", LIMIT, async || {
         let operation = operations::get(pool, id).await.unwrap().unwrap();
-        if operation.state == "succeeded" { Ok(operation) } else { Err(format!("{operation:?}")) }
+        if operation.state == operations::State::Succeeded { Ok(operation) } else { Err(format!("{operation:?}")) }
     })
     .await;
     stop.cancel();

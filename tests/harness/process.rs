@@ -111,6 +111,13 @@ pub fn signal(child: &Child, name: &str) {
     assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success(), "{kill}");
 }
 
+/// A pipe that nobody reads.
+fn nobody() -> Stdio {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer.into()
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -132,6 +139,10 @@ impl Builder {
     /// Runs it to its end: status, standard output, standard error.
     pub async fn output(mut self) -> (ExitStatus, String, String) {
         self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.ended().await
+    }
+
+    async fn ended(mut self) -> (ExitStatus, String, String) {
         let child = self.command.spawn().unwrap();
         let id = child.id();
         let output = tokio::task::spawn_blocking(move || child.wait_with_output());
@@ -142,6 +153,19 @@ impl Builder {
         let output = output.unwrap().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         (output.status, text(output.stdout), text(output.stderr))
+    }
+
+    /// Runs it to its end, with a standard output whose reader has gone: status, standard error.
+    pub async fn unread(mut self) -> (ExitStatus, String) {
+        self.command.stdin(Stdio::null()).stdout(nobody()).stderr(Stdio::piped());
+        let (status, _, error) = self.ended().await;
+        (status, error)
+    }
+
+    /// Runs it to its end, with nobody to read anything.
+    pub async fn unheard(mut self) -> ExitStatus {
+        self.command.stdin(Stdio::null()).stdout(nobody()).stderr(nobody());
+        self.ended().await.0
     }
 
     /// Starts it and waits until it says where it listens.

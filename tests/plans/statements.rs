@@ -65,6 +65,7 @@ pub const STATEMENTS: &[Statement] = &[
     few(&[Writer], "select event_id, aggregate_id, event_version, position from events where event_id = any($1)", "{events}"),
     // read
     few(&[Plain, Applying], "select coalesce(max(position), 0)", ""),
+    window(&[Plain], "order by position desc limit $1) as latest", "10000", 10_000, "so many are looked at, for a hint to whoever has misspelt one"),
     few(&[Applying], "select created_at from events where created_at >= $1 order by created_at limit 1", "now() - interval '99.9 days'"),
     window(&[Plain, Applying], "over (order by position rows unbounded preceding) as stored_so_far", "20000, 21000, array['User'], array[]::text[], array[]::uuid[], 8000000, 8000000", 1000, "a page is a window of positions: bounded, however rare what is wanted"),
     few(&[Plain, Applying], "where event_id = any($1::uuid[])", "{events}, 8000000, 8000000"),

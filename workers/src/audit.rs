@@ -7,6 +7,8 @@ use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
+use crate::invalid::Invalid;
+
 /// The most bytes of an actor's name or of a reason.
 const MAX_TEXT: usize = 1000;
 
@@ -19,19 +21,12 @@ pub struct By {
     pub reason: String,
 }
 
-/// A field of [`By`], and what is wrong with it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Invalid {
-    pub field: &'static str,
-    pub problem: &'static str,
-}
-
 impl By {
     /// # Errors
     /// A text is too long, or nothing that Postgres could keep.
     pub fn check(&self) -> Result<(), Invalid> {
         match self.fields().into_iter().find(|(_, text)| text.len() > MAX_TEXT || text.contains('\0')) {
-            Some((field, _)) => Err(Invalid { field, problem: "at most 1000 bytes, and no NUL" }),
+            Some((field, _)) => Err(Invalid { field, problem: "at most 1000 bytes, and no NUL".to_owned() }),
             None => Ok(()),
         }
     }
@@ -42,7 +37,9 @@ impl By {
     /// As [`check`](Self::check), or a text is empty.
     pub fn require(&self) -> Result<(), Invalid> {
         match self.fields().into_iter().find(|(_, text)| text.trim().is_empty()) {
-            Some((field, _)) => Err(Invalid { field, problem: "must say something: others will read it afterwards" }),
+            Some((field, _)) => {
+                Err(Invalid { field, problem: "must say something: others will read it afterwards".to_owned() })
+            }
             None => self.check(),
         }
     }
@@ -53,7 +50,7 @@ impl By {
 }
 
 /// An entry as `GET /admin/v1/audit` shows it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Entry {
     pub id: Uuid,
     pub at: DateTime<Utc>,

@@ -15,6 +15,7 @@ pub mod awaited;
 pub mod dead_letters;
 pub mod fence;
 pub mod http;
+pub mod invalid;
 pub mod lag;
 pub mod operations;
 pub mod part;

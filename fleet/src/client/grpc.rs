@@ -1,19 +1,22 @@
 //! The event store of a running fleet.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use event_store::proto::event_store_client::EventStoreClient;
 use event_store::validate::MAX_REQUEST_BYTES;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
-use super::{Patience, Wait};
-use crate::roles::worker::endpoint;
+use super::wait::{Patience, Wait};
+use crate::host;
+
+/// Where the gRPC of `fleet dev` listens, and so where commands look.
+pub const GRPC: &str = "127.0.0.1:50051";
 
 #[derive(Debug, Clone, Args)]
 pub struct EventStore {
     /// host:port (or URL) of the event store's gRPC.
-    #[arg(long, env = "FLEET_GRPC", default_value = super::GRPC)]
+    #[arg(long, env = "FLEET_GRPC", default_value = GRPC)]
     grpc: String,
     #[command(flatten)]
     wait: Wait,
@@ -44,6 +47,11 @@ impl EventStore {
             }
         }
     }
+}
+
+/// The gRPC endpoint at `host:port` or at a URL.
+pub fn endpoint(address: &str) -> Result<Endpoint> {
+    host::worker::endpoint(address).context("FLEET_GRPC")
 }
 
 /// The store is away, not unwilling: another try may succeed.

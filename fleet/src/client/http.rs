@@ -1,61 +1,72 @@
-//! The admin API of a running fleet.
+//! The admin API of a running fleet, in the API's own types.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use reqwest::{Method, StatusCode, Url};
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use uuid::Uuid;
+use workers::admin::Problem;
 
-use super::Wait;
+use super::wait::Wait;
+
+/// Where the HTTP of `fleet dev` listens, and so where commands look.
+pub const HTTP: &str = "127.0.0.1:8080";
+
+/// Bytes that an answer has at most: twice those of the largest payload that there is, written as base64.
+const LONGEST: usize = 64 << 20;
+
+/// Characters of an answer that are shown if it is not the fleet's.
+const SHOWN: usize = 1000;
 
 #[derive(Debug, Clone, Args)]
 pub struct AdminApi {
     /// host:port (or URL) of the admin API.
-    #[arg(long, env = "FLEET_HTTP", default_value = super::HTTP)]
+    #[arg(long, env = "FLEET_HTTP", default_value = HTTP)]
     http: String,
     #[command(flatten)]
     wait: Wait,
 }
 
 impl AdminApi {
-    pub async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> Result<T> {
+    /// # Errors
+    /// Nobody answers, the fleet refuses, or the answer is not a `T`.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str, query: &impl Serialize) -> Result<T> {
         let path = with_query(path, query)?;
-        let answer = self.send(Method::GET, &path, None, None).await?;
-        serde_json::from_value(answer).with_context(|| format!("{path} does not answer as this version does"))
+        self.send(&path, |client, url| client.get(url)).await
     }
 
-    /// `key` makes a repeated request, also one repeated here, have one result.
-    pub async fn post(&self, path: &str, body: &Value, key: &str) -> Result<Value> {
-        self.send(Method::POST, path, Some(body), Some(key)).await
+    /// However often it has to be sent until somebody answers, it has one result.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
+        let key = Uuid::now_v7().to_string();
+        self.send(path, |client, url| client.post(url).json(body).header("Idempotency-Key", &key)).await
     }
 
-    async fn send(&self, method: Method, path: &str, body: Option<&Value>, key: Option<&str>) -> Result<Value> {
-        let base = if self.http.contains("://") { self.http.clone() } else { format!("http://{}", self.http) };
-        let url = format!("{}{path}", base.trim_end_matches('/'));
-        let client =
-            reqwest::Client::builder().timeout(Duration::from_secs(60)).build().context("building the HTTP client")?;
+    async fn send<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        request: impl Fn(&Client, &str) -> RequestBuilder,
+    ) -> Result<T> {
+        let url = format!("{}{path}", base(&self.http));
+        let client = Client::builder().timeout(Duration::from_secs(60)).build().context("building the HTTP client")?;
         let patience = self.wait.start();
         loop {
-            let mut request = client.request(method.clone(), &url);
-            if let Some(body) = body {
-                request = request.json(body);
-            }
-            if let Some(key) = key {
-                request = request.header("Idempotency-Key", key);
-            }
-            let failed = match request.send().await {
+            let failed = match request(&client, &url).send().await {
                 Ok(response) if response.status() == StatusCode::SERVICE_UNAVAILABLE => {
-                    let body = response.text().await.unwrap_or_default();
-                    if let Some(detail) = detail(&body) {
+                    let body = body(response).await.unwrap_or_default();
+                    if let Ok(problem) = serde_json::from_slice::<Problem>(&body) {
                         // A fleet is there, and says what it lacks.
                         if patience.wait().await {
                             continue;
                         }
-                        bail!("the fleet at {} cannot answer now: {detail}", self.http);
+                        bail!("the fleet at {} cannot answer now: {}", self.http, problem.detail());
                     }
-                    body
+                    beginning(&body)
                 }
                 Ok(response) => return answer(&url, response).await,
                 Err(error) if error.is_builder() => {
@@ -70,30 +81,50 @@ impl AdminApi {
     }
 }
 
+/// The URL of what is given as host:port, or as a URL.
+pub fn base(address: &str) -> String {
+    let base = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
+    base.trim_end_matches('/').to_owned()
+}
+
 /// The path with its query, escaped.
-fn with_query(path: &str, query: &[(&str, String)]) -> Result<String> {
-    let url = Url::parse_with_params(&format!("http://fleet{path}"), query).context("building the query")?;
-    Ok(match url.query() {
-        Some(query) if !query.is_empty() => format!("{path}?{query}"),
-        _ => path.to_owned(),
-    })
+fn with_query(path: &str, query: &impl Serialize) -> Result<String> {
+    let query = serde_urlencoded::to_string(query).context("building the query")?;
+    Ok(if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") })
 }
 
-/// What a problem says of itself.
-fn detail(body: &str) -> Option<String> {
-    let problem: Value = serde_json::from_str(body).ok()?;
-    problem["detail"].as_str().map(str::to_owned)
-}
-
-async fn answer(url: &str, response: reqwest::Response) -> Result<Value> {
+/// What was asked for, read from the text of the answer: what lies between must not round its numbers.
+async fn answer<T: DeserializeOwned>(url: &str, response: Response) -> Result<T> {
     let status = response.status();
-    let body = response.text().await.with_context(|| format!("reading the answer of {url}"))?;
-    let json: Option<Value> = serde_json::from_str(&body).ok();
+    let body = body(response).await.with_context(|| format!("reading the answer of {url}"))?;
     if status.is_success() {
-        return json.with_context(|| format!("{url} did not answer with JSON"));
+        return serde_json::from_slice(&body)
+            .with_context(|| format!("{url} does not answer as this version does: {}", beginning(&body)));
     }
-    let detail = detail(&body).unwrap_or(body);
-    bail!("{url} answered {status}: {detail}")
+    match serde_json::from_slice::<Problem>(&body) {
+        Ok(problem) => bail!("{url} answered {status}: {}", problem.detail()),
+        Err(_) => bail!("{url} answered {status}: {}", beginning(&body)),
+    }
+}
+
+/// The whole answer.
+///
+/// # Errors
+/// It is cut off, or longer than any that the fleet gives.
+pub async fn body(mut response: Response) -> Result<Vec<u8>> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.context("the answer ends before its end")? {
+        if body.len() + chunk.len() > LONGEST {
+            bail!("the answer has more than {LONGEST} bytes");
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn beginning(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&body[..body.len().min(4 * SHOWN)]);
+    text.trim().chars().take(SHOWN).collect()
 }
 
 #[cfg(test)]
@@ -101,9 +132,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_query_cannot_hold_is_escaped() {
-        let query = [("reason", "a & b".to_owned())];
+    fn what_a_query_cannot_hold_is_escaped_and_what_is_absent_is_left_out() {
+        let query = [("reason", Some("a & b")), ("after", None)];
         assert_eq!(with_query("/x", &query).expect("a path"), "/x?reason=a+%26+b");
-        assert_eq!(with_query("/x", &[]).expect("a path"), "/x");
+        assert_eq!(with_query("/x", &()).expect("a path"), "/x");
     }
 }

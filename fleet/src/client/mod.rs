@@ -2,51 +2,7 @@
 
 mod grpc;
 mod http;
+mod wait;
 
-use std::time::{Duration, Instant};
-
-use clap::Args;
-
-pub use grpc::{EventStore, unavailable};
-pub use http::AdminApi;
-
-/// Where `fleet dev` listens, and so where commands look.
-pub const HTTP: &str = "127.0.0.1:8080";
-pub const GRPC: &str = "127.0.0.1:50051";
-
-/// How long a command waits for a fleet.
-#[derive(Debug, Clone, Copy, Args)]
-pub struct Wait {
-    /// Seconds to wait for a fleet that does not answer, such as one that restarts.
-    #[arg(long = "wait", value_name = "SECONDS", default_value_t = 30)]
-    seconds: u64,
-}
-
-/// Time that runs out unless something happens.
-#[derive(Debug, Clone, Copy)]
-pub struct Patience {
-    limit: Duration,
-    since: Instant,
-}
-
-impl Wait {
-    pub fn start(self) -> Patience {
-        Patience { limit: Duration::from_secs(self.seconds), since: Instant::now() }
-    }
-}
-
-impl Patience {
-    /// Something happened.
-    pub fn renew(&mut self) {
-        self.since = Instant::now();
-    }
-
-    /// Waits a little; `false` if the time has run out.
-    pub async fn wait(&self) -> bool {
-        if self.since.elapsed() >= self.limit {
-            return false;
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        true
-    }
-}
+pub use grpc::{EventStore, GRPC, endpoint, unavailable};
+pub use http::{AdminApi, HTTP, base, body};

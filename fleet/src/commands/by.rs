@@ -1,24 +1,58 @@
 //! Who asks, and why: the flags of every command that is recorded.
 
+use std::time::Duration;
+
+use anyhow::{Result, bail};
 use clap::Args;
+use tokio::process::Command;
+use workers::admin::Look;
+
+/// How long the system may take to say whose process this is: it may have to ask a directory in the network.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, Args)]
 pub struct By {
     /// Why, for those who read it later.
     #[arg(long, default_value = "")]
     pub reason: String,
-    /// Who you are. Default: the name of the system's user.
+    /// Who you are. Default: USER, LOGNAME, or what `id -un` says.
     #[arg(long, env = "FLEET_ACTOR")]
     actor: Option<String>,
 }
 
 impl By {
-    pub fn actor(&self) -> String {
-        self.actor.clone().or_else(|| std::env::var("USER").ok()).unwrap_or_default()
+    /// Who it is that asks. What is changed is recorded with a name.
+    ///
+    /// # Errors
+    /// Nobody has said it, and the system does not know.
+    pub async fn actor(&self) -> Result<String> {
+        let said = [self.actor.clone(), std::env::var("USER").ok(), std::env::var("LOGNAME").ok()];
+        if let Some(name) = said.into_iter().flatten().find(|name| !name.trim().is_empty()) {
+            return Ok(name);
+        }
+        match system_user().await {
+            Some(name) => Ok(name),
+            None => bail!(
+                "this is recorded with your name, and the system does not know it: say --actor NAME, or set FLEET_ACTOR"
+            ),
+        }
     }
 
-    /// What a query says of whoever wants to see a payload.
-    pub fn look(&self) -> Vec<(&'static str, String)> {
-        vec![("payload", "true".to_owned()), ("reason", self.reason.clone()), ("actor", self.actor())]
+    /// What is asked by whoever wants to see something, and perhaps its payload, which is recorded.
+    ///
+    /// # Errors
+    /// Those of [`actor`](Self::actor), with a payload.
+    pub async fn look(&self, payload: bool) -> Result<Look> {
+        if !payload {
+            return Ok(Look::default());
+        }
+        Ok(Look { payload, actor: self.actor().await?, reason: self.reason.clone() })
     }
+}
+
+async fn system_user() -> Option<String> {
+    let asked = Command::new("id").arg("-un").kill_on_drop(true).output();
+    let output = tokio::time::timeout(PATIENCE, asked).await.ok()?.ok()?;
+    let name = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    (output.status.success() && !name.is_empty()).then_some(name)
 }

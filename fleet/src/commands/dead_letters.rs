@@ -2,12 +2,17 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
-use serde_json::{Map, Value, json};
 use uuid::Uuid;
+use workers::admin::dead_letters::{Batch, DiscardOne, DryRun, Listing, Page, Shown};
+use workers::dead_letters::park::Reason;
+use workers::dead_letters::{self, DeadLetter};
+use workers::operations::Operation;
 
 use super::by::By;
+use super::table::{Table, numbers, or_dash, words};
 use super::{operation, out};
 use crate::client;
 
@@ -78,9 +83,9 @@ struct Filter {
     /// Only of this topic.
     #[arg(long)]
     topic: Option<String>,
-    /// Only parked for this class of reason, such as wrong_data.
-    #[arg(long, value_name = "CLASS")]
-    parked_for: Option<String>,
+    /// Only parked for this class of reason.
+    #[arg(long, value_name = "CLASS", value_parser = reason())]
+    parked_for: Option<Reason>,
     /// Only of this aggregate.
     #[arg(long = "aggregate")]
     aggregate_id: Option<Uuid>,
@@ -89,146 +94,133 @@ struct Filter {
     event_type: Option<String>,
 }
 
+/// The classes of reasons: a closed list, so that one that is misspelt is named before anybody is asked.
+fn reason() -> impl TypedValueParser<Value = Reason> {
+    let named = |name: String| Reason::ALL.into_iter().find(|reason| reason.as_str() == name);
+    PossibleValuesParser::new(Reason::ALL.map(Reason::as_str))
+        .try_map(move |name| named(name).ok_or("is not a class of reasons"))
+}
+
 impl Filter {
-    fn fields(&self) -> Map<String, Value> {
-        let fields = [
-            ("projection", json!(self.projection)),
-            ("topic", json!(self.topic)),
-            ("reason", json!(self.parked_for)),
-            ("aggregate_id", json!(self.aggregate_id)),
-            ("event_type", json!(self.event_type)),
-        ];
-        fields.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.to_owned(), value)).collect()
+    fn selecting(self, ids: Vec<Uuid>) -> dead_letters::Filter {
+        let Self { projection, topic, parked_for: reason, aggregate_id, event_type } = self;
+        let ids = (!ids.is_empty()).then(|| ids.into_iter().collect());
+        dead_letters::Filter { ids, projection, topic, reason, aggregate_id, event_type }
+    }
+
+    fn listing(self) -> Listing {
+        let Self { projection, topic, parked_for: reason, aggregate_id, event_type } = self;
+        Listing { projection, topic, reason, aggregate_id, event_type, ..Listing::default() }
     }
 }
 
 pub async fn run(options: Options) -> Result<ExitCode> {
     let api = &options.api;
     match options.command {
-        Command::List { filter, json } => list(api, &filter, json).await,
+        Command::List { filter, json } => list(api, filter.listing(), json).await,
         Command::Show { id, payload, by } => show(api, id, payload, &by).await,
         Command::Retry { ids, filter, all, rate, yes, by } => {
-            let mut filter = filter.fields();
-            if !ids.is_empty() {
-                filter.insert("ids".to_owned(), json!(ids));
-            }
-            if filter.is_empty() && !all {
+            let filter = filter.selecting(ids);
+            if filter == dead_letters::Filter::default() && !all {
                 bail!("name dead letters, filter them (--projection, --parked-for, …), or say --all");
             }
-            retry(api, &filter.into(), rate, yes, &by).await
+            retry(api, filter, rate, yes, &by).await
         }
         Command::Discard { id, event_id, error, by } => {
-            let body = json!({"event_id": event_id, "error": error, "reason": by.reason, "actor": by.actor()});
-            let answer = api.post(&format!("/admin/v1/dead-letters/{id}/discard"), &body, &key()).await?;
-            operation::follow(api, answer).await
+            let discard = DiscardOne { event_id, error, actor: by.actor().await?, reason: by.reason };
+            let operation: Operation = api.post(&format!("/admin/v1/dead-letters/{id}/discard"), &discard).await?;
+            operation::follow(api, operation).await
         }
     }
 }
 
-async fn list(api: &client::AdminApi, filter: &Filter, as_json: bool) -> Result<ExitCode> {
-    let mut after: Option<String> = None;
-    let mut any = false;
+async fn list(api: &client::AdminApi, mut listing: Listing, as_json: bool) -> Result<ExitCode> {
+    let mut table = Table::new([
+        words("ID", 36),
+        words("OF", 18),
+        words("REASON", 16),
+        words("EVENT", 20),
+        numbers("VERSION", 7),
+        numbers("WAITING", 7),
+        numbers("TRIED", 5),
+        words("SINCE", 19),
+        words("ERROR", 0),
+    ]);
     loop {
-        let fields = filter.fields();
-        let mut query: Vec<(&str, String)> = Vec::new();
-        for (name, value) in &fields {
-            query.push((name, value.as_str().unwrap_or_default().to_owned()));
-        }
-        query.extend(after.take().map(|id| ("after", id)));
-        let page: Value = api.get("/admin/v1/dead-letters", &query).await?;
-        let letters = page["dead_letters"].as_array().context("the answer has no dead_letters")?;
-        if !as_json && !any && !letters.is_empty() {
-            println!("{}", row(["ID", "OF", "REASON", "EVENT", "VERSION", "WAITING", "TRIED", "SINCE", "ERROR"]));
-        }
-        any |= !letters.is_empty();
-        for letter in letters {
+        let page: Page = api.get("/admin/v1/dead-letters", &listing).await?;
+        for letter in &page.dead_letters {
             if as_json {
-                println!("{letter}");
+                out::json(letter)?;
             } else {
-                println!("{}", line(letter));
+                table.row(&cells(letter))?;
             }
         }
-        after = page["next"].as_str().map(str::to_owned);
-        if after.is_none() {
+        listing.after = page.next;
+        if listing.after.is_none() {
             break;
         }
     }
-    if !any && !as_json {
-        println!("nothing is parked");
+    if table.is_empty() && !as_json {
+        out::line("nothing is parked")?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn line(letter: &Value) -> String {
-    let text = |name: &str| match &letter[name] {
-        Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    let of = if letter["projection"].is_null() { text("topic") } else { text("projection") };
-    let decided = letter["decision"].as_str().map_or(String::new(), |decision| format!(" ({decision})"));
-    let since: String = text("first_parked_at").chars().take(19).collect();
-    row([
-        &text("id"),
-        &of,
-        &(text("reason") + &decided),
-        &text("event_type"),
-        &text("event_version"),
-        &text("waiting"),
-        &text("attempts"),
-        &since,
-        &text("error"),
-    ])
-}
-
-fn row([id, of, reason, event, version, waiting, tried, since, error]: [&str; 9]) -> String {
-    format!(
-        "{id:<36}  {of:<18}  {reason:<16}  {event:<20}  {version:>7}  {waiting:>7}  {tried:>5}  {since:<19}  {error}"
-    )
+fn cells(letter: &DeadLetter) -> [String; 9] {
+    let decided = letter.decision.as_ref().map_or(String::new(), |decision| format!(" ({decision})"));
+    [
+        letter.id.to_string(),
+        letter.projection.as_ref().unwrap_or(&letter.topic).clone(),
+        format!("{}{decided}", letter.reason),
+        or_dash(letter.event_type.as_ref()),
+        or_dash(letter.event_version),
+        or_dash(letter.waiting),
+        letter.attempts.to_string(),
+        letter.first_parked_at.format("%FT%T").to_string(),
+        letter.error.clone(),
+    ]
 }
 
 async fn show(api: &client::AdminApi, id: Uuid, payload: bool, by: &By) -> Result<ExitCode> {
-    let query = if payload { by.look() } else { Vec::new() };
-    let letter: Value = api.get(&format!("/admin/v1/dead-letters/{id}"), &query).await?;
-    out::pretty(&letter)?;
+    let look = by.look(payload).await?;
+    let shown: Shown = api.get(&format!("/admin/v1/dead-letters/{id}"), &look).await?;
+    out::pretty(&shown)?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn retry(api: &client::AdminApi, filter: &Value, rate: f64, yes: bool, by: &By) -> Result<ExitCode> {
-    let batches = "/admin/v1/dead-letter-batches";
-    let mut body = json!({"action": "retry", "filter": filter});
-    let plan = api.post(batches, &body, &key()).await?;
-    for group in plan["groups"].as_array().into_iter().flatten() {
-        let of = group["projection"].as_str().or(group["topic"].as_str()).unwrap_or("?");
-        println!(
-            "{of}: {} parked as {}, {} events wait behind; such as: {}",
-            group["selected"],
-            group["reason"].as_str().unwrap_or("?"),
-            group["waiting"],
-            group["error"].as_str().unwrap_or_default()
-        );
+async fn retry(
+    api: &client::AdminApi,
+    filter: dead_letters::Filter,
+    rate: f64,
+    yes: bool,
+    by: &By,
+) -> Result<ExitCode> {
+    const BATCHES: &str = "/admin/v1/dead-letter-batches";
+    let batch = Batch::of(filter);
+    let DryRun { plan, .. } = api.post(BATCHES, &batch).await?;
+    for group in &plan.groups {
+        out::line(format!(
+            "{}: {} parked as {}, {} events wait behind; such as: {}",
+            group.projection.as_ref().unwrap_or(&group.topic),
+            group.selected,
+            group.reason,
+            group.waiting,
+            group.error
+        ))?;
     }
-    if plan["more"] == true {
-        println!("these are the oldest; there are more, for another time");
+    if plan.more {
+        out::line("these are the oldest; there are more, for another time")?;
     }
-    let Some(token) = plan["plan_token"].as_str() else {
-        println!("nothing to retry");
+    if plan.plan_token.is_none() {
+        out::line("nothing to retry")?;
         return Ok(ExitCode::SUCCESS);
-    };
+    }
     if !yes {
-        println!("nothing is done yet: say --yes to retry these {}", plan["selected"]);
+        out::line(format!("nothing is done yet: say --yes to retry these {}", plan.selected))?;
         return Ok(ExitCode::SUCCESS);
     }
-    body["dry_run"] = json!(false);
-    body["plan_token"] = json!(token);
-    body["rate"] = json!(rate);
-    body["reason"] = json!(by.reason);
-    body["actor"] = json!(by.actor());
-    let answer = api.post(batches, &body, &key()).await?;
-    operation::follow(api, answer).await
-}
-
-/// Makes this request, however often it is sent, one.
-fn key() -> String {
-    Uuid::now_v7().to_string()
+    let (actor, reason) = (by.actor().await?, by.reason.clone());
+    let batch = Batch { dry_run: false, plan_token: plan.plan_token, rate, actor, reason, ..batch };
+    let operation: Operation = api.post(BATCHES, &batch).await?;
+    operation::follow(api, operation).await
 }

@@ -14,6 +14,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::value::RawValue;
 
+use super::out;
 use crate::client;
 
 #[derive(Debug, Args)]
@@ -45,14 +46,15 @@ pub async fn run(options: Options) -> Result<ExitCode> {
         _ if compressed => {
             let mut output = GzEncoder::new(BufWriter::new(create()?), Compression::default());
             summary = export(&options.store, &mut output).await?;
-            output.finish().and_then(|mut file| file.flush()).context("writing the end of the file")?;
+            out::said(output.finish().and_then(|mut file| file.flush()))?;
         }
         _ => {
             summary = export(&options.store, &mut BufWriter::new(create()?)).await?;
         }
     }
     if summary.unreadable > 0 {
-        eprintln!("{} events exported, {} left out because they cannot be read", summary.events, summary.unreadable);
+        let Summary { events, unreadable } = summary;
+        out::complain(format!("{events} events exported, {unreadable} left out because they cannot be read"));
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
@@ -80,7 +82,7 @@ pub async fn export(store: &client::EventStore, output: &mut impl Write) -> Resu
                     last = event.position;
                     if let Some(reason) = &event.unreadable {
                         summary.unreadable += 1;
-                        eprintln!(
+                        out::complain(format!(
                             "position {}: {} {} (version {} of {} {}) is left out: {reason}",
                             event.position,
                             event.event_type,
@@ -88,13 +90,13 @@ pub async fn export(store: &client::EventStore, output: &mut impl Write) -> Resu
                             event.event_version,
                             event.aggregate_type,
                             event.aggregate_id
-                        );
+                        ));
                         continue;
                     }
                     summary.events += 1;
-                    let line = line(event)?;
-                    serde_json::to_writer(&mut *output, &line).context("writing an event")?;
-                    output.write_all(b"\n").context("writing an event")?;
+                    let mut line = serde_json::to_vec(&line(event)?).context("writing an event")?;
+                    line.push(b'\n');
+                    out::said(output.write_all(&line))?;
                 }
                 Ok(None) => break 'connect,
                 Err(status) if client::unavailable(&status) && patience.wait().await => continue 'connect,
@@ -102,7 +104,7 @@ pub async fn export(store: &client::EventStore, output: &mut impl Write) -> Resu
             }
         }
     }
-    output.flush().context("writing the last events")?;
+    out::said(output.flush())?;
     Ok(summary)
 }
 

@@ -6,22 +6,24 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
+use crate::client;
+
 #[derive(Debug, Args)]
 pub struct Options {
     /// host:port (or URL) of the role's HTTP.
-    #[arg(long, env = "FLEET_HTTP", default_value = crate::client::HTTP)]
+    #[arg(long, env = "FLEET_HTTP", default_value = client::HTTP)]
     pub http: String,
 }
 
 pub async fn run(options: Options) -> Result<ExitCode> {
-    let base = if options.http.contains("://") { options.http } else { format!("http://{}", options.http) };
-    let url = format!("{}/readyz", base.trim_end_matches('/'));
+    let url = format!("{}/readyz", client::base(&options.http));
     let client =
         reqwest::Client::builder().timeout(Duration::from_secs(2)).build().context("building the HTTP client")?;
     let response = client.get(&url).send().await.with_context(|| format!("asking {url}"))?;
     let status = response.status();
     if !status.is_success() {
-        bail!("{url} answers {status}: {}", response.text().await.unwrap_or_default().trim());
+        let body = client::body(response).await.unwrap_or_default();
+        bail!("{url} answers {status}: {}", String::from_utf8_lossy(&body).trim());
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
+use super::out;
 use crate::client;
 
 /// Requests sent and not answered yet at most. Their bytes are what an import keeps in memory.
@@ -52,12 +53,12 @@ pub async fn run(options: Options) -> Result<ExitCode> {
     let progress = if options.quiet { ProgressBar::hidden() } else { bar(bytes) };
     let summary = import(&options.store, input, &progress).await?;
     progress.finish_and_clear();
-    eprintln!(
+    out::complain(format!(
         "imported {} requests, {} events{}",
         summary.requests - summary.refused,
         summary.events,
         if summary.refused > 0 { format!("; {} requests were refused", summary.refused) } else { String::new() }
-    );
+    ));
     Ok(if summary.refused > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
@@ -144,11 +145,12 @@ impl Summary {
             Some(Outcome::Appended(appended)) => self.events += appended.events.len() as u64,
             Some(Outcome::Refused(refusal)) => {
                 self.refused += 1;
-                eprintln!("line {}: {:?}: {}", line.number, Code::from_i32(refusal.code), refusal.message);
+                let code = Code::from_i32(refusal.code);
+                out::complain(format!("line {}: {code:?}: {}", line.number, refusal.message));
             }
             None => {
                 self.refused += 1;
-                eprintln!("line {}: answered without an outcome", line.number);
+                out::complain(format!("line {}: answered without an outcome", line.number));
             }
         }
     }

@@ -3,27 +3,28 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use serde_json::Value;
+use anyhow::Result;
+use workers::operations::{Operation, State};
 
+use super::out;
 use crate::client;
 
 /// Asks until it is done; failure, or anything parked, is a failing exit code.
-pub async fn follow(api: &client::AdminApi, mut operation: Value) -> Result<ExitCode> {
-    let id = operation["id"].as_str().context("the answer has no operation id")?.to_owned();
-    println!("operation {id}: {} {}", operation["kind"].as_str().unwrap_or("?"), operation["selected"]);
+pub async fn follow(api: &client::AdminApi, mut operation: Operation) -> Result<ExitCode> {
+    let id = operation.id;
+    out::line(format!("operation {id}: {} {}", operation.kind, operation.selected))?;
     loop {
-        match operation["state"].as_str() {
-            Some("succeeded") => {
-                println!("done: {} applied, {} parked", operation["applied"], operation["parked"]);
-                return Ok(if operation["parked"] == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        match operation.state {
+            State::Succeeded => {
+                out::line(format!("done: {} applied, {} parked", operation.applied, operation.parked))?;
+                return Ok(if operation.parked == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE });
             }
-            Some("failed") => {
-                println!("failed: {}", operation["error"]);
+            State::Failed => {
+                out::line(format!("failed: {}", operation.error.as_deref().unwrap_or("nobody knows why")))?;
                 return Ok(ExitCode::FAILURE);
             }
-            _ => tokio::time::sleep(Duration::from_millis(300)).await,
+            State::Pending | State::Running => tokio::time::sleep(Duration::from_millis(300)).await,
         }
-        operation = api.get(&format!("/admin/v1/operations/{id}"), &[]).await?;
+        operation = api.get(&format!("/admin/v1/operations/{id}"), &()).await?;
     }
 }

@@ -27,21 +27,106 @@ pub fn json(value: &impl Serialize) -> Result<()> {
     line(serde_json::to_string(value).context("writing JSON")?)
 }
 
-/// Writes a value as JSON for people.
+/// Writes a value as JSON for people: what it carries as it was written as well, digit for digit.
 ///
 /// # Errors
 /// As [`line`].
 pub fn pretty(value: &impl Serialize) -> Result<()> {
-    line(serde_json::to_string_pretty(value).context("writing JSON")?)
+    line(indented(&serde_json::to_string(value).context("writing JSON")?))
 }
 
-/// What came of writing to standard output.
+/// Writes a text at once, behind what moves the cursor to where it belongs.
+///
+/// # Errors
+/// As [`line`].
+pub fn text(cursor: &str, text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    said(out.write_all(format!("{cursor}{text}").as_bytes()).and_then(|()| out.flush()))
+}
+
+/// What came of writing for whoever reads.
 ///
 /// # Errors
 /// As [`line`].
 pub fn said(written: io::Result<()>) -> Result<()> {
     match written {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Closed.into()),
-        written => written.context("writing to standard output"),
+        written => written.context("writing the output"),
+    }
+}
+
+/// Writes a line to standard error. If nobody reads that, there is nobody to tell.
+pub fn complain(text: impl Display) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// JSON with an element a line. Only white space is added.
+fn indented(json: &str) -> String {
+    let (mut text, mut depth) = (String::with_capacity(2 * json.len()), 0);
+    let (mut in_string, mut escaped) = (false, false);
+    let new_line = |text: &mut String, depth: usize| {
+        text.push('\n');
+        text.extend(std::iter::repeat_n("  ", depth));
+    };
+    let mut letters = json.chars().peekable();
+    while let Some(letter) = letters.next() {
+        if in_string {
+            text.push(letter);
+            in_string = escaped || letter != '"';
+            escaped = !escaped && letter == '\\';
+            continue;
+        }
+        match letter {
+            ' ' | '\t' | '\n' | '\r' => {}
+            '{' | '[' => {
+                text.push(letter);
+                while letters.next_if(char::is_ascii_whitespace).is_some() {}
+                match letters.next_if(|next| matches!(next, '}' | ']')) {
+                    Some(end) => text.push(end),
+                    None => {
+                        depth += 1;
+                        new_line(&mut text, depth);
+                    }
+                }
+            }
+            '}' | ']' => {
+                depth = usize::saturating_sub(depth, 1);
+                new_line(&mut text, depth);
+                text.push(letter);
+            }
+            ',' => {
+                text.push(letter);
+                new_line(&mut text, depth);
+            }
+            ':' => text.push_str(": "),
+            letter => {
+                in_string = letter == '"';
+                text.push(letter);
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn indented_json_looks_as_serde_json_writes_it_and_keeps_every_digit() {
+        for json in [
+            r#"{"a":[1,{"b":null}],"c":{},"d":[],"e":"x\\","f":"{\"a\": [1,2]}"}"#,
+            "[]",
+            r#""a:b""#,
+            "true",
+            r#" { "a" : [ ] , "b" : [ 1 , 2 ] } "#,
+        ] {
+            let value: Value = serde_json::from_str(json).expect(json);
+            assert_eq!(indented(json), serde_json::to_string_pretty(&value).expect(json));
+        }
+        let long = "123456789012345678901234567890.10";
+        assert_eq!(indented(&format!(r#"{{"n":{long}}}"#)), format!("{{\n  \"n\": {long}\n}}"));
     }
 }

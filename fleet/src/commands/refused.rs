@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use event_store::relay::refused::RefusedMessage;
-use workers::admin::refused::Page;
+use workers::admin::refused::{Listing, Page};
 
 use super::out;
 use super::table::{Table, numbers, or_dash, words};
@@ -34,11 +34,11 @@ enum Command {
 
 pub async fn run(options: Options) -> Result<ExitCode> {
     match options.command {
-        Command::List { topic, json } => list(&options.api, topic.as_deref(), json).await,
+        Command::List { topic, json } => list(&options.api, topic, json).await,
     }
 }
 
-async fn list(api: &client::AdminApi, topic: Option<&str>, as_json: bool) -> Result<ExitCode> {
+async fn list(api: &client::AdminApi, topic: Option<String>, as_json: bool) -> Result<ExitCode> {
     let mut table = Table::new([
         numbers("POSITION", 10),
         words("TOPIC", 18),
@@ -49,12 +49,9 @@ async fn list(api: &client::AdminApi, topic: Option<&str>, as_json: bool) -> Res
         words("REFUSED", 19),
         words("WHY", 0),
     ]);
-    let mut before = None;
+    let mut listing = Listing { topic, ..Listing::default() };
     loop {
-        let mut query = Vec::new();
-        query.extend(topic.map(|topic| ("topic", topic.to_owned())));
-        query.extend(before.map(|position: i64| ("before", position.to_string())));
-        let page: Page = api.get("/admin/v1/refused", &query).await?;
+        let page: Page = api.get("/admin/v1/refused", &listing).await?;
         for message in &page.refused {
             if as_json {
                 out::json(message)?;
@@ -62,8 +59,8 @@ async fn list(api: &client::AdminApi, topic: Option<&str>, as_json: bool) -> Res
                 table.row(&cells(message))?;
             }
         }
-        before = page.next;
-        if before.is_none() {
+        listing.before = page.next;
+        if listing.before.is_none() {
             break;
         }
     }

@@ -3,11 +3,16 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use chrono::{DateTime, Utc};
 use clap::Args;
-use serde_json::{Map, Value, json};
+use events::AggregateId;
 use uuid::Uuid;
+use workers::admin::replays::{DryRun, Kind, Request};
+use workers::operations::Operation;
+use workers::replay::{Range, Selection};
 
-use super::operation;
+use super::by::By;
+use super::{operation, out};
 use crate::client;
 
 #[derive(Debug, Args)]
@@ -21,62 +26,60 @@ pub struct Options {
     #[arg(long)]
     pub to_position: Option<i64>,
     /// Events that occurred at this time or later (RFC 3339).
-    #[arg(long)]
-    pub from_time: Option<String>,
+    #[arg(long, value_parser = time)]
+    pub from_time: Option<DateTime<Utc>>,
     /// Events that occurred before this time (RFC 3339).
-    #[arg(long)]
-    pub to_time: Option<String>,
+    #[arg(long, value_parser = time)]
+    pub to_time: Option<DateTime<Utc>>,
     /// Only this aggregate; may be repeated.
     #[arg(long = "aggregate")]
     pub aggregates: Vec<Uuid>,
     /// Only this event type; may be repeated.
     #[arg(long = "event-type")]
     pub event_types: Vec<String>,
-    /// Why, for those who read it later.
-    #[arg(long, default_value = "")]
-    pub reason: String,
     /// Only say what would be done.
     #[arg(long)]
     pub dry_run: bool,
+    #[command(flatten)]
+    by: By,
     #[command(flatten)]
     pub api: client::AdminApi,
 }
 
 pub async fn run(options: Options) -> Result<ExitCode> {
-    let body = json!({
-        "projection": options.projection,
-        "kind": "repair",
-        "selection": selection(&options),
-        "dry_run": options.dry_run,
-        "reason": options.reason,
-        "actor": std::env::var("USER").unwrap_or_default(),
-    });
-    let answer = options.api.post("/admin/v1/replays", &body, &Uuid::now_v7().to_string()).await?;
-    if options.dry_run {
-        let or_more = if answer["more"] == true { " of the first million positions, and perhaps more" } else { "" };
-        println!("would go through {} events, {} of them unsettled{or_more}", answer["selected"], answer["unsettled"]);
+    const REPLAYS: &str = "/admin/v1/replays";
+    let (api, by, dry_run) = (options.api.clone(), options.by.clone(), options.dry_run);
+    let (projection, selection) = (options.projection.clone(), options.selection());
+    let mut request =
+        Request { projection, kind: Kind::Repair, selection, dry_run, reason: by.reason.clone(), actor: String::new() };
+    if dry_run {
+        let DryRun { plan, .. } = api.post(REPLAYS, &request).await?;
+        let or_more = if plan.more { " of the first million positions, and perhaps more" } else { "" };
+        let (selected, unsettled) = (plan.selected, plan.unsettled);
+        out::line(format!("would go through {selected} events, {unsettled} of them unsettled{or_more}"))?;
         return Ok(ExitCode::SUCCESS);
     }
-    operation::follow(&options.api, answer).await
+    request.actor = by.actor().await?;
+    let operation: Operation = api.post(REPLAYS, &request).await?;
+    operation::follow(&api, operation).await
 }
 
-/// What was given, as the API wants it.
-fn selection(options: &Options) -> Value {
-    let mut selection = Map::new();
-    let mut range = |name: &str, from: Value, to: Value| {
-        let ends = [("from", from), ("to", to)].into_iter().filter(|(_, end)| !end.is_null());
-        let ends: Map<_, _> = ends.map(|(name, end)| (name.to_owned(), end)).collect();
-        if !ends.is_empty() {
-            selection.insert(name.to_owned(), ends.into());
+impl Options {
+    /// What was given; what was not selects everything.
+    fn selection(self) -> Selection {
+        fn range<T>(from: Option<T>, to: Option<T>) -> Option<Range<T>> {
+            (from.is_some() || to.is_some()).then_some(Range { from, to })
         }
-    };
-    range("positions", options.from_position.into(), options.to_position.into());
-    range("times", options.from_time.clone().into(), options.to_time.clone().into());
-    if !options.aggregates.is_empty() {
-        selection.insert("aggregates".to_owned(), json!(options.aggregates));
+        let (aggregates, event_types) = (self.aggregates, self.event_types);
+        Selection {
+            positions: range(self.from_position, self.to_position),
+            times: range(self.from_time, self.to_time),
+            aggregates: (!aggregates.is_empty()).then(|| aggregates.into_iter().map(AggregateId).collect()),
+            event_types: (!event_types.is_empty()).then(|| event_types.into_iter().collect()),
+        }
     }
-    if !options.event_types.is_empty() {
-        selection.insert("event_types".to_owned(), json!(options.event_types));
-    }
-    selection.into()
+}
+
+fn time(text: &str) -> Result<DateTime<Utc>, String> {
+    text.parse().map_err(|_| "must be a time such as 2026-01-31T08:00:00Z".to_owned())
 }

@@ -55,7 +55,7 @@ pub async fn run(catalogue: &Catalogue, options: Options, stop: CancellationToke
     let starting = Postgres::resolve(options.database_url.as_deref(), Place::Throwaway);
     let Some(postgres) = stop.run_until_cancelled(starting).await else { return Ok(ExitCode::SUCCESS) };
     let postgres = postgres?;
-    eprintln!("database  {}", postgres.choice());
+    out::complain(format_args!("database  {}", postgres.choice()));
     let ended = tokio::select! {
         ended = used(&postgres, &tables, &options.command, &stop) => ended,
         died = postgres.died() => Err(died.into()),

@@ -1,13 +1,14 @@
 //! `fleet status`: how far each projection is.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
-use serde_json::Value;
+use workers::lag::{OldSnapshot, Report, Status};
 
+use super::out;
 use crate::client;
 
 #[derive(Debug, Args)]
@@ -23,16 +24,15 @@ pub struct Options {
 }
 
 pub async fn run(options: Options) -> Result<ExitCode> {
+    let in_place = options.watch && !options.json && io::stdout().is_terminal();
     loop {
-        let report: Value = options.api.get("/admin/v1/projections", &[]).await?;
-        let text = if options.json { format!("{report}\n") } else { table(&report) };
-        let mut out = io::stdout().lock();
-        if options.watch && !options.json && out.is_terminal() {
+        let report: Report = options.api.get("/admin/v1/projections", &()).await?;
+        if options.json {
+            out::json(&report)?;
+        } else {
             // Home, and clear to the end: the table stays in its place.
-            write!(out, "\x1b[H\x1b[J").context("writing to the terminal")?;
+            out::text(if in_place { "\x1b[H\x1b[J" } else { "" }, &table(&report))?;
         }
-        out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("writing the status")?;
-        drop(out);
         if !options.watch {
             return Ok(ExitCode::SUCCESS);
         }
@@ -40,44 +40,49 @@ pub async fn run(options: Options) -> Result<ExitCode> {
     }
 }
 
-fn table(report: &Value) -> String {
-    let mut text = format!("store head {}\n", report["store"]["head_position"]);
-    text.extend(open_snapshot(&report["store"]["oldest_snapshot"]));
+fn table(report: &Report) -> String {
+    let mut text = format!("store head {}\n", report.store.head_position);
+    text.extend(report.store.oldest_snapshot.as_ref().and_then(open_snapshot));
     text.push('\n');
     text.push_str(&format!(
         "{:<18} {:<20} {:<8} {:>10} {:>10} {:>12} {:>7} {:>5}\n",
         "PROJECTION", "TOPIC", "STATE", "LAG EVENTS", "LAG", "SETTLED", "PARKED", "HELD"
     ));
-    for projection in report["projections"].as_array().into_iter().flatten() {
-        let word = |name: &str| projection[name].as_str().unwrap_or("?").to_owned();
-        let seconds = projection["lag_seconds"].as_f64().unwrap_or_default();
+    for projection in &report.projections {
         text.push_str(&format!(
             "{:<18} {:<20} {:<8} {:>10} {:>10} {:>12} {:>7} {:>5}\n",
-            word("name"),
-            word("topic"),
-            word("state"),
+            projection.name,
+            projection.topic,
+            projection.state.as_str(),
             events(projection),
-            duration(seconds),
-            projection["settled_position"].to_string(),
-            projection["parked"].to_string(),
-            projection["held_aggregates"].to_string(),
+            duration(projection.lag_seconds),
+            projection.settled_position,
+            projection.parked,
+            projection.held_aggregates,
         ));
+    }
+    for unmeasured in &report.unmeasured {
+        let on = unmeasured.topic.as_ref().map_or(String::new(), |topic| format!(" on {topic}"));
+        text.push_str(&format!("{}{on} could not be measured: {}\n", unmeasured.name, unmeasured.problem));
     }
     text
 }
 
 /// How many are unsettled; at most so many, while a long backlog has not been looked through.
-fn events(projection: &Value) -> String {
-    let at_most = if projection["lag_at_most"] == true { "<=" } else { "" };
-    format!("{at_most}{}", projection["lag_events"])
+fn events(projection: &Status) -> String {
+    let at_most = if projection.lag_at_most { "<=" } else { "" };
+    format!("{at_most}{}", projection.lag_events)
 }
 
 /// A line about whoever holds a snapshot for so long that updates become slower.
-fn open_snapshot(oldest: &Value) -> Option<String> {
-    let seconds = oldest["seconds"].as_f64().filter(|seconds| *seconds >= 900.0)?;
-    let who = format!("{} {:?}", oldest["kind"].as_str()?, oldest["name"].as_str()?);
-    let pid = oldest["pid"].as_i64().map_or(String::new(), |pid| format!(", pid {pid}"));
-    Some(format!("a snapshot has been open for {}: {who}{pid}; see the runbook OldSnapshotOpen\n", duration(seconds)))
+fn open_snapshot(oldest: &OldSnapshot) -> Option<String> {
+    if oldest.seconds < 900.0 {
+        return None;
+    }
+    let OldSnapshot { seconds, kind, pid, name } = oldest;
+    let pid = pid.map_or(String::new(), |pid| format!(", pid {pid}"));
+    let since = duration(*seconds);
+    Some(format!("a snapshot has been open for {since}: {kind} {name:?}{pid}; see the runbook OldSnapshotOpen\n"))
 }
 
 /// Seconds as people say them.
@@ -106,11 +111,17 @@ mod tests {
         let report = serde_json::json!({
             "store": {"head_position": 7, "oldest_snapshot": {"seconds": 1200.0, "kind": "session", "pid": 42, "name": "psql"}},
             "projections": [{"name": "orders", "topic": "order-events", "state": "running",
-                "lag_events": 2, "lag_seconds": 1.5, "settled_position": 5, "parked": 0, "held_aggregates": 0}],
+                "lag_events": 2, "lag_seconds": 1.5, "lag_at_most": false, "settled_position": 5,
+                "parked": 0, "parked_oldest_seconds": 0.0, "held_aggregates": 0, "processed_event_ids": 0,
+                "generation": 1, "version": 1}],
+            "unmeasured": [{"name": "payments", "problem": "it takes too long"}],
+            "observed_at": "2026-01-31T08:00:00Z",
         });
+        let report = serde_json::from_value(report).expect("a report");
         let table = table(&report);
         assert!(table.contains("store head 7"));
         assert!(table.contains(r#"open for 20 min: session "psql", pid 42"#), "{table}");
         assert!(table.lines().any(|line| line.starts_with("orders ") && line.contains("1.5 s")));
+        assert!(table.ends_with("payments could not be measured: it takes too long\n"), "{table}");
     }
 }

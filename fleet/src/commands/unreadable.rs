@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use event_store::unreadable::Which;
-use workers::admin::unreadable::{Listed, Page, Shown};
+use workers::admin::unreadable::{Listed, Listing, Page, Shown};
 
 use super::by::By;
 use super::out;
@@ -60,10 +60,9 @@ async fn list(api: &client::AdminApi, as_json: bool) -> Result<ExitCode> {
         words("SINCE", 19),
         words("WHY", 0),
     ]);
-    let mut before = None;
+    let mut listing = Listing::default();
     loop {
-        let query: Vec<_> = before.map(|position: i64| ("before", position.to_string())).into_iter().collect();
-        let page: Page = api.get("/admin/v1/unreadable", &query).await?;
+        let page: Page = api.get("/admin/v1/unreadable", &listing).await?;
         for listed in &page.unreadable {
             if as_json {
                 out::json(listed)?;
@@ -71,8 +70,8 @@ async fn list(api: &client::AdminApi, as_json: bool) -> Result<ExitCode> {
                 table.row(&cells(listed))?;
             }
         }
-        before = page.next;
-        if before.is_none() {
+        listing.before = page.next;
+        if listing.before.is_none() {
             break;
         }
     }
@@ -102,8 +101,8 @@ async fn show(api: &client::AdminApi, event: Which, payload: bool, by: &By) -> R
         Which::At(position) => position.to_string(),
         Which::Id(id) => id.to_string(),
     };
-    let query = if payload { by.look() } else { Vec::new() };
-    let shown: Shown = api.get(&format!("/admin/v1/unreadable/{event}"), &query).await?;
+    let look = by.look(payload).await?;
+    let shown: Shown = api.get(&format!("/admin/v1/unreadable/{event}"), &look).await?;
     out::pretty(&shown)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -5,21 +5,26 @@ mod live;
 mod sample;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bus::embedded::Embedded;
 use bus::google::Google;
 use clap::{Args, ValueEnum};
 use local_servers::{DataDir, Emulator, Place, Postgres};
+use read_model::Catalogue;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::bus_choice::Bus;
+use crate::bus_choice::{Bus, PubSub};
+use crate::commands::out;
 use crate::host::{Parts, Worker};
-use crate::{Fleet, cli, client, roles, serve, telemetry};
+use crate::roles::worker::Grace;
+use crate::telemetry::{self, Log};
+use crate::{client, roles, serve};
 
 #[derive(Debug, Args)]
+// What goes on is in the live lines; the log is for what goes wrong.
+#[command(mut_arg("log", |log| log.default_value("warn")))]
 pub struct Options {
     /// Where the private Postgres and everything else is kept.
     #[arg(long, env = "FLEET_DATA_DIR", default_value = ".fleet")]
@@ -39,21 +44,12 @@ pub struct Options {
     /// A Postgres to use instead of a private one.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
-    /// host:port of a running Pub/Sub emulator to use.
-    #[arg(long, env = "PUBSUB_EMULATOR_HOST")]
-    pub pubsub_emulator_host: Option<String>,
-    /// The project of the topics in the emulator.
-    #[arg(long, env = "GOOGLE_CLOUD_PROJECT", default_value = "fleet-dev")]
-    pub project: String,
-    /// Seconds that the bus has to deliver an event before the sweep takes it from the store.
-    #[arg(long, env = "FLEET_SWEEP_GRACE", default_value_t = 10.0)]
-    pub sweep_grace: f64,
-    /// What is logged: a level, or a list such as info,workers=debug.
-    #[arg(long, env = "FLEET_LOG", default_value = "warn")]
-    pub log: String,
-    /// text for people, json for programs.
-    #[arg(long, env = "FLEET_LOG_FORMAT", value_enum, default_value_t = telemetry::Format::Text)]
-    pub log_format: telemetry::Format,
+    #[command(flatten)]
+    pubsub: PubSub,
+    #[command(flatten)]
+    grace: Grace,
+    #[command(flatten)]
+    log: Log,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -62,8 +58,13 @@ pub enum BusKind {
     Embedded,
 }
 
-pub async fn run(fleet: &Fleet, options: Options, stop: CancellationToken) -> Result<()> {
-    telemetry::init(&cli::Log { log: options.log.clone(), log_format: options.log_format })?;
+pub async fn run(
+    catalogue: &Catalogue,
+    sample: Option<&'static [u8]>,
+    options: Options,
+    stop: CancellationToken,
+) -> Result<()> {
+    telemetry::init(&options.log)?;
     let data_dir = DataDir::lock(&options.data_dir)?;
     let place = Place::DataDir(&data_dir);
     // Bind before anything is started: a port in use is the commonest reason to end at once.
@@ -73,14 +74,15 @@ pub async fn run(fleet: &Fleet, options: Options, stop: CancellationToken) -> Re
     let starting = async {
         let given = options.database_url.as_deref().filter(|url| !url.is_empty());
         let postgres = Postgres::resolve(given, place).await?;
-        println!("database  {}", postgres.choice());
+        out::line(format!("database  {}", postgres.choice()))?;
         let (bus, emulator) = choose_bus(&options, place).await?;
         anyhow::Ok((postgres, bus, emulator))
     };
     let Some(started) = stop.run_until_cancelled(starting).await else { return Ok(()) };
     let (postgres, bus, emulator) = started?;
 
-    let dev = Dev { fleet, options: &options, postgres: &postgres, bus, grpc_address: grpc_address.to_string() };
+    let dev =
+        Dev { catalogue, sample, options: &options, postgres: &postgres, bus, grpc_address: grpc_address.to_string() };
     let file = file::DevFile {
         database_url: postgres.url(),
         grpc: &dev.grpc_address,
@@ -88,7 +90,7 @@ pub async fn run(fleet: &Fleet, options: Options, stop: CancellationToken) -> Re
         pubsub: file::PubSub {
             kind: if emulator.is_some() { "emulator" } else { "embedded" },
             host: emulator.as_ref().map(Emulator::host),
-            project: &options.project,
+            project: &options.pubsub.project,
         },
         pid: std::process::id(),
     };
@@ -110,19 +112,16 @@ pub async fn run(fleet: &Fleet, options: Options, stop: CancellationToken) -> Re
         emulator.stop().await?;
     }
     postgres.stop().await?;
-    if ended.is_ok() {
-        println!("stopped");
-    }
-    ended
+    ended?;
+    out::line("stopped")
 }
 
 async fn choose_bus(options: &Options, place: Place<'_>) -> Result<(Bus, Option<Emulator>)> {
     if options.bus != Some(BusKind::Embedded) {
-        let given = options.pubsub_emulator_host.as_deref().filter(|host| !host.is_empty());
-        match Emulator::resolve(given, place).await {
+        match Emulator::resolve(options.pubsub.emulator(), place).await {
             Ok(Some(emulator)) => {
-                println!("bus       {}", emulator.choice());
-                let google = Google::new(&options.project, Some(emulator.host().to_owned()));
+                out::line(format!("bus       {}", emulator.choice()))?;
+                let google = Google::new(&options.pubsub.project, Some(emulator.host().to_owned()));
                 return Ok((Bus::Google(google), Some(emulator)));
             }
             Ok(None) if options.bus == Some(BusKind::Emulator) => {
@@ -133,15 +132,16 @@ async fn choose_bus(options: &Options, place: Place<'_>) -> Result<(Bus, Option<
             }
             Err(error) if options.bus == Some(BusKind::Emulator) => return Err(error.into()),
             Ok(None) => {}
-            Err(error) => eprintln!("fleet: {error}; going on with the bus within this process"),
+            Err(error) => out::complain(format!("fleet: {error}; going on with the bus within this process")),
         }
     }
-    println!("bus       within this process (no Pub/Sub emulator)");
+    out::line("bus       within this process (no Pub/Sub emulator)")?;
     Ok((Bus::Embedded(Embedded::new()), None))
 }
 
 struct Dev<'a> {
-    fleet: &'a Fleet,
+    catalogue: &'a Catalogue,
+    sample: Option<&'static [u8]>,
     options: &'a Options,
     postgres: &'a Postgres,
     bus: Bus,
@@ -159,7 +159,7 @@ impl Dev<'_> {
     ) -> Result<()> {
         let url = self.postgres.url();
         let database = database::options(url).context("the URL of the database")?;
-        let catalogue = self.fleet.catalogue();
+        let catalogue = self.catalogue;
         let parts = Parts::at(catalogue, database).pools(20, 20).registry(roles::registry("dev")?).measure_lag();
         let mut parts = parts.shutdown(stop.clone()).start().await?;
         parts.migrate().await?;
@@ -169,8 +169,7 @@ impl Dev<'_> {
             parts.worker(Worker {
                 streams: 8,
                 max_outstanding: 1000,
-                sweep_grace: Duration::try_from_secs_f64(self.options.sweep_grace)
-                    .context("--sweep-grace must be seconds, 0 or more")?,
+                sweep_grace: self.options.grace.time(),
                 ..Worker::of(topic, self.bus.clone(), &*self.grpc_address)
             })?;
         }
@@ -179,17 +178,27 @@ impl Dev<'_> {
         parts.spawn("HTTP", serve::http(http, router, ending.clone()));
 
         file::write(data_dir, file)?;
-        println!("http      http://{}  (/metrics, /healthz, /readyz, /admin/v1/projections)", file.http);
-        println!("grpc      {}", file.grpc);
-        println!("data      {}", data_dir.path().display());
+        let pages = "(/metrics, /healthz, /readyz, /admin/v1/projections)";
+        out::line(format!("http      http://{}  {pages}", file.http))?;
+        out::line(format!("grpc      {}", file.grpc))?;
+        out::line(format!("data      {}", data_dir.path().display()))?;
 
-        if let Some(history) = self.fleet.sample().filter(|_| !self.options.no_sample) {
+        if let Some(history) = self.sample.filter(|_| !self.options.no_sample) {
             let loading = sample::load_once(history, &pool, data_dir, &self.grpc_address);
             if let Some(loaded) = stop.run_until_cancelled(loading).await {
                 loaded?;
             }
         }
-        parts.spawn("the live lines", live::show(pool, catalogue.clone(), ending));
+        let catalogue = catalogue.clone();
+        parts.spawn("the live lines", async move {
+            let shown = live::show(pool, catalogue, ending.clone()).await;
+            // Whoever watched has gone, as `head` does. A fleet that nobody sees would be found by the next port in use.
+            if shown.as_ref().is_err_and(|error| error.is::<out::Closed>()) {
+                ending.cancel();
+                return Ok(());
+            }
+            shown
+        });
         Ok(parts.run().await?)
     }
 }

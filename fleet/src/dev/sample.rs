@@ -11,7 +11,7 @@ use local_servers::DataDir;
 use sqlx::PgPool;
 
 use crate::client;
-use crate::commands::import;
+use crate::commands::{import, out};
 
 /// Says that the sample was loaded to its end.
 const DONE: &str = "sample.loaded";
@@ -31,13 +31,13 @@ pub async fn load_once(history: &'static [u8], pool: &PgPool, data_dir: &DataDir
     }
     let progress = import::bar(Some(history.len() as u64));
     if progress.is_hidden() {
-        println!("sample    loading the sample history");
+        out::line("sample    loading the sample history")?;
     }
     let summary = import::import(&client::EventStore::at(grpc), Cursor::new(history), &progress)
         .await
         .context("loading the sample history")?;
     ProgressBar::finish_and_clear(&progress);
-    println!("sample    {} events loaded", summary.events);
+    out::line(format!("sample    {} events loaded", summary.events))?;
     fs::write(&done, b"").with_context(|| format!("writing {}", done.display()))
 }
 

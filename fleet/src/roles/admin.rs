@@ -8,21 +8,22 @@ use workers::Metrics;
 use workers::admin::{self, Admin};
 use workers::http::{self, Health};
 
-use super::migrate;
-use crate::{cli, serve};
+use super::{Database, migrate};
+use crate::serve::{self, Http};
+use crate::telemetry::Log;
 
 #[derive(Debug, Args)]
 pub struct Options {
     #[command(flatten)]
-    pub database: cli::Database,
+    database: Database,
     #[command(flatten)]
-    pub http: cli::Http,
+    http: Http,
     #[command(flatten)]
-    pub log: cli::Log,
+    pub log: Log,
 }
 
 pub async fn run(catalogue: &Catalogue, options: Options, stop: CancellationToken) -> Result<()> {
-    let endpoint = super::endpoint(&options.database.database_url)?;
+    let endpoint = options.database.url.endpoint()?;
     let connections = options.database.max_connections;
     let pool = endpoint.reading(connections);
     let registry = super::registry("admin")?;

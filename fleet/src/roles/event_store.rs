@@ -10,20 +10,22 @@ use read_model::Catalogue;
 use tokio_util::sync::CancellationToken;
 use workers::http::{self, Health};
 
-use super::{Running, migrate, spawn};
+use super::{Database, Running, migrate, spawn};
+use crate::bus_choice::PubSub;
 pub use crate::host::event_store::EventStore;
-use crate::{cli, serve};
+use crate::serve::{self, Http};
+use crate::telemetry::Log;
 
 #[derive(Debug, Args)]
 pub struct Options {
     #[command(flatten)]
-    pub database: cli::Database,
+    database: Database,
     #[command(flatten)]
-    pub pubsub: cli::PubSub,
+    pubsub: PubSub,
     #[command(flatten)]
-    pub http: cli::Http,
+    http: Http,
     #[command(flatten)]
-    pub log: cli::Log,
+    pub log: Log,
     /// host:port of the gRPC service.
     #[arg(long, env = "FLEET_GRPC_LISTEN", default_value = "0.0.0.0:50051")]
     pub grpc: String,
@@ -33,7 +35,7 @@ pub struct Options {
 }
 
 pub async fn run(catalogue: &Catalogue, options: Options, stop: CancellationToken) -> Result<()> {
-    let endpoint = super::endpoint(&options.database.database_url)?;
+    let endpoint = options.database.url.endpoint()?;
     let connections = options.database.max_connections;
     // One is the listener's.
     let pool = endpoint.serving(connections - 1);

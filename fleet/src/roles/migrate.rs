@@ -4,20 +4,20 @@ use anyhow::Result;
 use clap::Args;
 use read_model::Catalogue;
 
-use crate::cli;
+use super::Url;
 pub use crate::host::migrations::{migrate, migrations};
+use crate::telemetry::Log;
 
 #[derive(Debug, Args)]
 pub struct Options {
-    /// Postgres, as postgres://user:password@host:port/database.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub database_url: String,
     #[command(flatten)]
-    pub log: cli::Log,
+    database: Url,
+    #[command(flatten)]
+    pub log: Log,
 }
 
 pub async fn run(catalogue: &Catalogue, options: &Options) -> Result<()> {
-    let pool = super::endpoint(&options.database_url)?.reading(2);
+    let pool = options.database.endpoint()?.reading(2);
     let done = migrate(catalogue, &pool).await?;
     for step in &done {
         tracing::info!("done: {step}");

@@ -6,6 +6,7 @@ pub mod migrate;
 pub mod worker;
 
 use anyhow::{Context, Result};
+use clap::Args;
 use database::Endpoint;
 use prometheus::{IntGaugeVec, Opts, Registry};
 use sqlx::PgPool;
@@ -16,6 +17,31 @@ pub use crate::host::running::{Running, spawn, wait};
 use crate::host::running;
 
 const NO_URL: &str = "DATABASE_URL is not a Postgres URL";
+
+/// Where the database is.
+#[derive(Debug, Clone, Args)]
+pub struct Url {
+    /// Postgres, as postgres://user:password@host:port/database.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    database_url: String,
+}
+
+/// Where the database is, and how much of it a process takes.
+#[derive(Debug, Clone, Args)]
+pub struct Database {
+    #[command(flatten)]
+    url: Url,
+    /// Connections that this process opens at most, besides the event store's one for writing, and one every 1.5 s, for a
+    /// moment, by which it sees who the primary is.
+    #[arg(long, env = "FLEET_MAX_CONNECTIONS", default_value_t = 12, value_parser = clap::value_parser!(u32).range(4..=500))]
+    max_connections: u32,
+}
+
+impl Url {
+    fn endpoint(&self) -> Result<Endpoint> {
+        endpoint(&self.database_url)
+    }
+}
 
 /// The way to the database, watched for as long as the process runs.
 pub fn endpoint(url: &str) -> Result<Endpoint> {

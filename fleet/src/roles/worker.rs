@@ -7,13 +7,15 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use read_model::Catalogue;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Endpoint;
 use workers::push::{OidcConfig, Verifier};
 use workers::worker::MAX_OUTSTANDING_BYTES;
 
+use super::Database;
+use crate::bus_choice::PubSub;
 pub use crate::host::worker::TopicWorker;
-use crate::host::{self, Parts, Worker};
-use crate::{cli, serve};
+use crate::host::{Parts, Worker};
+use crate::serve::{self, Http};
+use crate::telemetry::Log;
 
 /// Google's keys.
 const JWKS: &str = "https://www.googleapis.com/oauth2/v3/certs";
@@ -24,13 +26,13 @@ pub struct Options {
     #[arg(long, env = "FLEET_TOPIC")]
     pub topic: String,
     #[command(flatten)]
-    pub database: cli::Database,
+    database: Database,
     #[command(flatten)]
-    pub pubsub: cli::PubSub,
+    pubsub: PubSub,
     #[command(flatten)]
-    pub http: cli::Http,
+    http: Http,
     #[command(flatten)]
-    pub log: cli::Log,
+    pub log: Log,
     /// host:port (or URL) of the event store's gRPC, for adopting foreign events.
     #[arg(long, env = "FLEET_GRPC", default_value = "127.0.0.1:50051")]
     pub grpc: String,
@@ -46,9 +48,8 @@ pub struct Options {
     /// Bytes of unsettled messages at most, of all pulls and pushes together; each may exceed them by one message.
     #[arg(long, env = "FLEET_MAX_OUTSTANDING_BYTES", default_value_t = MAX_OUTSTANDING_BYTES, value_parser = parse_bytes)]
     pub max_outstanding_bytes: usize,
-    /// Seconds that the bus has to deliver an event before the sweep takes it from the store.
-    #[arg(long, env = "FLEET_SWEEP_GRACE", default_value_t = 10.0, value_parser = parse_seconds)]
-    pub sweep_grace: f64,
+    #[command(flatten)]
+    grace: Grace,
     /// The audience that pushed tokens must have: the URL of this service as the subscription knows it.
     #[arg(long, env = "FLEET_PUSH_AUDIENCE")]
     pub push_audience: Option<String>,
@@ -61,6 +62,20 @@ pub struct Options {
     /// Take pushes without a token. Only on a loopback address, for the emulator, which sends none.
     #[arg(long, env = "FLEET_PUSH_UNAUTHENTICATED")]
     pub push_unauthenticated: bool,
+}
+
+/// How patient the sweep is.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Grace {
+    /// Seconds that the bus has to deliver an event before the sweep takes it from the store.
+    #[arg(long, env = "FLEET_SWEEP_GRACE", default_value_t = 10.0, value_parser = parse_seconds)]
+    sweep_grace: f64,
+}
+
+impl Grace {
+    pub fn time(self) -> Duration {
+        Duration::from_secs_f64(self.sweep_grace)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -86,7 +101,7 @@ fn parse_bytes(text: &str) -> Result<usize, String> {
 
 pub async fn run(catalogue: &Catalogue, options: Options, stop: CancellationToken) -> Result<()> {
     let topic = catalogue.topic(&options.topic).with_context(|| format!("there is no topic {:?}", options.topic))?;
-    let database = database::options(&options.database.database_url).context(super::NO_URL)?;
+    let database = database::options(&options.database.url.database_url).context(super::NO_URL)?;
     let registry = super::registry("worker")?;
     let (listener, address) = serve::bind(&options.http.listen, "--http").await?;
     let verifier = verifier(&options, address)?;
@@ -99,7 +114,7 @@ pub async fn run(catalogue: &Catalogue, options: Options, stop: CancellationToke
         streams: options.streams as usize,
         max_outstanding: options.max_outstanding.into(),
         max_outstanding_bytes: options.max_outstanding_bytes,
-        sweep_grace: Duration::from_secs_f64(options.sweep_grace),
+        sweep_grace: options.grace.time(),
         ..Worker::of(topic, options.pubsub.bus(), options.grpc)
     };
     match options.delivery {
@@ -113,11 +128,6 @@ pub async fn run(catalogue: &Catalogue, options: Options, stop: CancellationToke
 
     tracing::info!(topic = topic.name, http = %address, delivery = ?options.delivery, "worker: working");
     Ok(parts.run().await?)
-}
-
-/// The gRPC endpoint at `host:port` or at a URL.
-pub fn endpoint(address: &str) -> Result<Endpoint> {
-    host::worker::endpoint(address).context("FLEET_GRPC")
 }
 
 fn verifier(options: &Options, address: SocketAddr) -> Result<Option<Verifier>> {

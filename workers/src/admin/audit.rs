@@ -19,11 +19,12 @@ pub(super) struct Listing {
     before: Option<Uuid>,
 }
 
-#[derive(Debug, Serialize)]
-pub(super) struct Page {
-    entries: Vec<Entry>,
+/// The newest entries first.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Page {
+    pub entries: Vec<Entry>,
     /// `null`: this is the last page.
-    next: Option<Uuid>,
+    pub next: Option<Uuid>,
 }
 
 pub(super) async fn list(State(admin): State<Admin>, listing: Asked<Listing>) -> Result<Json<Page>, Problem> {

@@ -2,18 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use events::Json;
+use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
-use super::request::{Asked, idempotency_key, parse, query};
+use super::request::{Asked, Look, idempotency_key, parse, query};
 use super::{Admin, Problem, operations};
 use crate::audit::By;
 use crate::dead_letters::park::Reason;
@@ -25,78 +24,73 @@ const PAGE: i64 = 100;
 /// Events a second that a retry applies, unless the request says otherwise.
 const RATE: f64 = 1000.0;
 
-#[derive(Debug, Deserialize)]
+/// Which are looked at; what is absent means any.
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Listing {
-    projection: Option<String>,
-    topic: Option<String>,
-    reason: Option<Reason>,
-    aggregate_id: Option<Uuid>,
-    event_type: Option<String>,
+pub struct Listing {
+    pub projection: Option<String>,
+    pub topic: Option<String>,
+    pub reason: Option<Reason>,
+    pub aggregate_id: Option<Uuid>,
+    pub event_type: Option<String>,
     /// The `next` of the page before.
-    after: Option<Uuid>,
-    #[serde(default = "page")]
-    limit: i64,
+    pub after: Option<Uuid>,
+    /// Of a page; at most, and if it is absent, 100.
+    pub limit: Option<i64>,
 }
 
-fn page() -> i64 {
-    PAGE
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct Page {
-    dead_letters: Vec<DeadLetter>,
+/// The oldest first.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Page {
+    pub dead_letters: Vec<DeadLetter>,
     /// `null`: this is the last page.
-    next: Option<Uuid>,
+    pub next: Option<Uuid>,
 }
 
-pub(super) async fn list(State(admin): State<Admin>, listing: Asked<Listing>) -> Result<Json<Page>, Problem> {
+pub(super) async fn list(State(admin): State<Admin>, listing: Asked<Listing>) -> Result<axum::Json<Page>, Problem> {
     let Listing { projection, topic, reason, aggregate_id, event_type, after, limit } = query(listing)?;
+    let limit = limit.unwrap_or(PAGE);
     if !(1..=PAGE).contains(&limit) {
         return Err(Problem::invalid("limit", format!("must be from 1 to {PAGE}")));
     }
     let filter = Filter { ids: None, projection, topic, reason, aggregate_id, event_type };
-    filter.check(admin.catalogue.topics())?;
+    admin.check("", &filter)?;
     let dead_letters = dead_letters::list(&admin.pool, &filter, after, limit).await?;
+    if dead_letters.is_empty() && after.is_none() {
+        admin.nothing_found("", &filter).await?;
+    }
     let next = dead_letters.last().map(|last| last.id).filter(|_| dead_letters.len() as i64 == limit);
-    Ok(Json(Page { dead_letters, next }))
+    Ok(axum::Json(Page { dead_letters, next }))
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Look {
-    /// Show the payload as well; needs `actor` and `reason`, which are recorded.
-    #[serde(default)]
-    payload: bool,
-    #[serde(default)]
-    actor: String,
-    #[serde(default)]
-    reason: String,
-}
-
-#[derive(Debug, Serialize)]
-struct Shown {
+/// A letter. What it carries is absent unless it was asked for, and else JSON, digit for digit, if it is that.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Shown {
     #[serde(flatten)]
-    letter: DeadLetter,
-    #[serde(flatten)]
-    content: Option<Revealed>,
+    pub letter: DeadLetter,
+    #[serde(default, deserialize_with = "there", skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Json>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload_base64: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<BTreeMap<String, String>>,
 }
 
-/// The payload as JSON if it is that, else as base64.
-#[derive(Debug, Serialize)]
-struct Revealed {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    payload: Option<Box<RawValue>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    payload_base64: Option<String>,
-    attributes: BTreeMap<String, String>,
+/// A payload that is `null` is one.
+fn there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
+    Json::deserialize(deserializer).map(Some)
 }
 
-impl From<Content> for Revealed {
-    fn from(Content { payload, attributes }: Content) -> Self {
+impl Shown {
+    fn without_content(letter: DeadLetter) -> Self {
+        Self { letter, payload: None, payload_base64: None, attributes: None }
+    }
+
+    fn with(self, Content { payload, attributes }: Content) -> Self {
+        let attributes = Some(attributes);
         match serde_json::from_slice(&payload) {
-            Ok(json) => Self { payload: Some(json), payload_base64: None, attributes },
-            Err(_) => Self { payload: None, payload_base64: Some(STANDARD.encode(payload)), attributes },
+            Ok(json) => Self { payload: Some(json), attributes, ..self },
+            Err(_) => Self { payload_base64: Some(STANDARD.encode(payload)), attributes, ..self },
         }
     }
 }
@@ -105,18 +99,20 @@ pub(super) async fn show(
     State(admin): State<Admin>,
     Path(id): Path<String>,
     look: Asked<Look>,
-) -> Result<Response, Problem> {
+) -> Result<axum::Json<Shown>, Problem> {
     let id = letter_id(&id)?;
-    let look = query(look)?;
+    let by = query(look)?.by()?;
     let unknown = || Problem::not_found(format!("there is no dead letter {id}"));
     let mut content = None;
-    if look.payload {
-        let by = By { actor: look.actor, reason: look.reason };
-        by.require()?;
-        content = Some(dead_letters::reveal(&admin.pool, id, &by).await?.ok_or_else(unknown)?.into());
+    if let Some(by) = by {
+        content = Some(dead_letters::reveal(&admin.pool, id, &by).await?.ok_or_else(unknown)?);
     }
     let letter = dead_letters::get(&admin.pool, id).await?.ok_or_else(unknown)?;
-    Ok(Json(Shown { letter, content }).into_response())
+    let shown = Shown::without_content(letter);
+    Ok(axum::Json(match content {
+        Some(content) => shown.with(content),
+        None => shown,
+    }))
 }
 
 #[derive(Debug, Deserialize)]
@@ -151,15 +147,16 @@ pub(super) async fn retry(
     Ok(operations::accepted(operations::find(&admin, operation).await?))
 }
 
-#[derive(Debug, Deserialize)]
+/// What is asked for, of one letter that was looked at.
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct DiscardOne {
+pub struct DiscardOne {
     /// As it was shown; `null` where it was `null`.
-    event_id: Option<Uuid>,
+    pub event_id: Option<Uuid>,
     /// As it was shown.
-    error: String,
-    actor: String,
-    reason: String,
+    pub error: String,
+    pub actor: String,
+    pub reason: String,
 }
 
 pub(super) async fn discard(
@@ -177,32 +174,49 @@ pub(super) async fn discard(
     Ok(operations::accepted(operations::find(&admin, operation).await?))
 }
 
-#[derive(Debug, Deserialize)]
+/// What is asked for, of many letters.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Batch {
+pub struct Batch {
     #[serde(default)]
-    action: Action,
+    pub action: Action,
     /// An empty one means all dead letters.
-    filter: Filter,
+    pub filter: Filter,
     /// Only count, and say with which token to go on; write nothing.
     #[serde(default = "yes")]
-    dry_run: bool,
+    pub dry_run: bool,
     #[serde(default)]
-    plan_token: Option<String>,
+    pub plan_token: Option<String>,
     #[serde(default = "max_items")]
-    max_items: i64,
+    pub max_items: i64,
     #[serde(default = "rate")]
-    rate: f64,
+    pub rate: f64,
     #[serde(default)]
-    actor: String,
+    pub actor: String,
     #[serde(default)]
-    reason: String,
+    pub reason: String,
+}
+
+impl Batch {
+    /// A dry run of a retry.
+    pub fn of(filter: Filter) -> Self {
+        Self {
+            action: Action::Retry,
+            filter,
+            dry_run: true,
+            plan_token: None,
+            max_items: MAX_PLANNED,
+            rate: RATE,
+            actor: String::new(),
+            reason: String::new(),
+        }
+    }
 }
 
 /// What may be done to many at once. Discarding is not: each needs to be looked at.
 #[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Action {
+pub enum Action {
     #[default]
     Retry,
 }
@@ -215,20 +229,19 @@ fn max_items() -> i64 {
     MAX_PLANNED
 }
 
-#[derive(Debug, Serialize)]
-struct DryRun {
-    dry_run: bool,
-    action: Action,
-    filter: Filter,
+/// The answer to a dry run; otherwise it is an [operation](crate::operations::Operation).
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DryRun {
+    pub dry_run: bool,
+    pub action: Action,
+    pub filter: Filter,
     #[serde(flatten)]
-    plan: Plan,
+    pub plan: Plan,
 }
 
 pub(super) async fn batch(State(admin): State<Admin>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
     let Batch { action, filter, dry_run, plan_token, max_items, rate, actor, reason } = parse(&body)?;
-    filter
-        .check(admin.catalogue.topics())
-        .map_err(|invalid| Problem::invalid(format!("filter.{}", invalid.field), invalid.problem))?;
+    admin.check("filter.", &filter)?;
     if !(1..=MAX_PLANNED).contains(&max_items) {
         return Err(Problem::invalid("max_items", format!("must be from 1 to {MAX_PLANNED}")));
     }
@@ -237,7 +250,10 @@ pub(super) async fn batch(State(admin): State<Admin>, headers: HeaderMap, body: 
     by.check()?;
     if dry_run {
         let plan = dead_letters::plan(&admin.pool, &filter, max_items).await?;
-        return Ok(Json(DryRun { dry_run, action, filter, plan }).into_response());
+        if plan.selected == 0 {
+            admin.nothing_found("filter.", &filter).await?;
+        }
+        return Ok(axum::Json(DryRun { dry_run, action, filter, plan }).into_response());
     }
     let plan_token = plan_token.ok_or_else(Problem::plan_required)?;
     let retry = Retry { filter, plan_token, rate, by, idempotency_key: idempotency_key(&headers)? };

@@ -1,22 +1,27 @@
 //! The admin API: `/admin/v1`.
+//!
+//! What is asked and answered is public and can be read as well as written, so that a client in Rust, as the command line
+//! is, needs no names of fields of its own.
 
-mod audit;
-mod dead_letters;
+pub mod audit;
+pub mod dead_letters;
+mod names;
 mod operations;
 mod problem;
 mod projections;
 pub mod refused;
-mod replays;
+pub mod replays;
 mod request;
 pub mod unreadable;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
-use read_model::{AnyProjection, Catalogue};
+use read_model::Catalogue;
 use sqlx::PgPool;
 
 pub use problem::Problem;
+pub use request::Look;
 
 use crate::lag::Measurer;
 
@@ -54,14 +59,5 @@ impl Admin {
     pub fn new(pool: PgPool, catalogue: Catalogue) -> Self {
         let measurer = Measurer::new(pool.clone(), catalogue.projections().to_vec());
         Self { pool, catalogue, measurer }
-    }
-
-    fn projection(&self, name: &str) -> Option<&'static dyn AnyProjection> {
-        self.catalogue.projection(name)
-    }
-
-    fn names(&self) -> String {
-        let names: Vec<_> = self.catalogue.projections().iter().map(|projection| projection.name()).collect();
-        names.join(", ")
     }
 }

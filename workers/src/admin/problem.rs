@@ -1,113 +1,88 @@
 //! Errors as `application/problem+json` (RFC 9457): the only way from an error to an HTTP answer here.
 
+use std::borrow::Cow;
+
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use event_store::read;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::replay::Invalid;
-use crate::{audit, dead_letters, operations};
+use crate::invalid::Invalid;
+use crate::operations;
 
-#[derive(Debug, Serialize)]
+/// Why there is no answer.
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Problem {
     #[serde(rename = "type")]
-    kind: &'static str,
-    title: &'static str,
-    #[serde(serialize_with = "code")]
-    status: StatusCode,
+    kind: Cow<'static, str>,
+    title: Cow<'static, str>,
+    status: u16,
     detail: String,
     /// What is wrong with which field.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     errors: Vec<FieldError>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct FieldError {
     field: String,
     detail: String,
 }
 
 impl Problem {
+    /// What it says to a person.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     pub fn invalid(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        const KIND: &str = "urn:fleet:invalid-request";
         let (field, detail) = (field.into(), problem.into());
-        Self {
-            kind: "urn:fleet:invalid-request",
-            title: "The request is not valid",
-            status: StatusCode::BAD_REQUEST,
-            detail: format!("{field}: {detail}"),
-            errors: vec![FieldError { field, detail }],
-        }
+        let problem =
+            Self::new(KIND, "The request is not valid", StatusCode::BAD_REQUEST, format!("{field}: {detail}"));
+        Self { errors: vec![FieldError { field, detail }], ..problem }
     }
 
     pub fn not_found(detail: String) -> Self {
-        Self {
-            kind: "urn:fleet:not-found",
-            title: "There is no such thing",
-            status: StatusCode::NOT_FOUND,
-            detail,
-            errors: Vec::new(),
-        }
+        Self::new("urn:fleet:not-found", "There is no such thing", StatusCode::NOT_FOUND, detail)
     }
 
     pub fn key_reused(detail: String) -> Self {
-        Self {
-            kind: "urn:fleet:idempotency-key-reuse",
-            title: "One key, one request",
-            status: StatusCode::UNPROCESSABLE_ENTITY,
-            detail,
-            errors: Vec::new(),
-        }
+        const KIND: &str = "urn:fleet:idempotency-key-reuse";
+        Self::new(KIND, "One key, one request", StatusCode::UNPROCESSABLE_ENTITY, detail)
     }
 
     pub fn conflict(detail: String) -> Self {
-        Self {
-            kind: "urn:fleet:operation-conflict",
-            title: "It is decided already",
-            status: StatusCode::CONFLICT,
-            detail,
-            errors: Vec::new(),
-        }
+        Self::new("urn:fleet:operation-conflict", "It is decided already", StatusCode::CONFLICT, detail)
     }
 
     pub fn stale(kind: &'static str, title: &'static str, detail: String) -> Self {
-        Self { kind, title, status: StatusCode::PRECONDITION_FAILED, detail, errors: Vec::new() }
+        Self::new(kind, title, StatusCode::PRECONDITION_FAILED, detail)
     }
 
     pub fn plan_required() -> Self {
-        Self {
-            kind: "urn:fleet:plan-required",
-            title: "Plan first",
-            status: StatusCode::PRECONDITION_REQUIRED,
-            detail: "ask with dry_run true first, and again with the plan_token of its answer".to_owned(),
-            errors: Vec::new(),
-        }
+        let detail = "ask with dry_run true first, and again with the plan_token of its answer";
+        Self::new("urn:fleet:plan-required", "Plan first", StatusCode::PRECONDITION_REQUIRED, detail.to_owned())
     }
 
     pub(crate) fn unavailable(detail: String) -> Self {
-        Self {
-            kind: "urn:fleet:store-unavailable",
-            title: "The database does not answer; try again",
-            status: StatusCode::SERVICE_UNAVAILABLE,
-            detail,
-            errors: Vec::new(),
-        }
+        const TITLE: &str = "The database does not answer; try again";
+        Self::new("urn:fleet:store-unavailable", TITLE, StatusCode::SERVICE_UNAVAILABLE, detail)
     }
 
     fn internal(detail: String) -> Self {
         tracing::error!(detail, "admin API: internal error");
-        Self {
-            kind: "urn:fleet:internal",
-            title: "Something is wrong on our side",
-            status: StatusCode::INTERNAL_SERVER_ERROR,
-            detail,
-            errors: Vec::new(),
-        }
+        Self::new("urn:fleet:internal", "Something is wrong on our side", StatusCode::INTERNAL_SERVER_ERROR, detail)
+    }
+
+    fn new(kind: &'static str, title: &'static str, status: StatusCode, detail: String) -> Self {
+        Self { kind: kind.into(), title: title.into(), status: status.as_u16(), detail, errors: Vec::new() }
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = self.status;
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&self).expect("a problem holds only strings and a number");
         (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
     }
@@ -142,20 +117,4 @@ impl From<Invalid> for Problem {
     fn from(Invalid { field, problem }: Invalid) -> Self {
         Self::invalid(field, problem)
     }
-}
-
-impl From<audit::Invalid> for Problem {
-    fn from(audit::Invalid { field, problem }: audit::Invalid) -> Self {
-        Self::invalid(field, problem)
-    }
-}
-
-impl From<dead_letters::Invalid> for Problem {
-    fn from(dead_letters::Invalid { field, problem }: dead_letters::Invalid) -> Self {
-        Self::invalid(field, problem)
-    }
-}
-
-fn code<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u16(status.as_u16())
 }

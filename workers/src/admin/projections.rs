@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use serde::Deserialize;
 
 use super::request::{Asked, query};
-use super::{Admin, Problem};
+use super::{Admin, Problem, names};
 use crate::lag::{Report, Status, Unmeasured};
 
 pub(super) async fn list(State(admin): State<Admin>) -> Result<Json<Report>, Problem> {
@@ -26,18 +26,20 @@ pub(super) async fn show(
 ) -> Result<Json<Status>, Problem> {
     let Wanted { topic } = query(wanted)?;
     let wanted = |of: &str| topic.as_deref().is_none_or(|topic| topic == of);
-    let unknown = || Problem::not_found(format!("there is no projection {name:?} here, only {}", admin.names()));
-    let projection = admin.projection(&name).ok_or_else(unknown)?;
+    let projection = admin.projection(&name).map_err(Problem::not_found)?;
+    names::topic(&admin.catalogue, topic.as_deref())?;
     if !projection.topics().iter().any(|topic| wanted(topic.name)) {
         let topics: Vec<_> = projection.topics().iter().map(|topic| topic.name).collect();
         return Err(Problem::not_found(format!("{name} listens to {} only", topics.join(" and "))));
     }
     let report = admin.measurer.report().await?;
-    let failed = |failed: &&Unmeasured| failed.name == projection.name() && failed.topic.is_some_and(wanted);
+    let failed = |failed: &&Unmeasured| failed.name == projection.name() && failed.topic.as_deref().is_some_and(wanted);
     if let Some(failed) = report.unmeasured.iter().find(failed) {
         return Err(Problem::unavailable(format!("{name} could not be measured: {}", failed.problem)));
     }
+    let unestablished =
+        || Problem::not_found(format!("projection {name} is not in the database yet: run fleet migrate"));
     let shown =
-        report.projections.into_iter().filter(|status| status.name == projection.name() && wanted(status.topic));
-    shown.max_by(|one, other| one.lag_seconds.total_cmp(&other.lag_seconds)).map(Json).ok_or_else(unknown)
+        report.projections.into_iter().filter(|status| status.name == projection.name() && wanted(&status.topic));
+    shown.max_by(|one, other| one.lag_seconds.total_cmp(&other.lag_seconds)).map(Json).ok_or_else(unestablished)
 }

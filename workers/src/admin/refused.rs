@@ -7,23 +7,21 @@ use events::Position;
 use serde::{Deserialize, Serialize};
 
 use super::request::{Asked, query};
-use super::{Admin, Problem};
+use super::{Admin, Problem, names};
 
 /// Messages of a page at most, and unless the request says otherwise.
 const PAGE: i64 = 100;
 
-#[derive(Debug, Deserialize)]
+/// Which are looked at.
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Listing {
-    topic: Option<String>,
+pub struct Listing {
+    /// Absent: of all.
+    pub topic: Option<String>,
     /// The `next` of the page before.
-    before: Option<i64>,
-    #[serde(default = "page")]
-    limit: i64,
-}
-
-fn page() -> i64 {
-    PAGE
+    pub before: Option<i64>,
+    /// Of a page; at most, and if it is absent, 100.
+    pub limit: Option<i64>,
 }
 
 /// The latest positions first.
@@ -36,13 +34,11 @@ pub struct Page {
 
 pub(super) async fn list(State(admin): State<Admin>, listing: Asked<Listing>) -> Result<Json<Page>, Problem> {
     let Listing { topic, before, limit } = query(listing)?;
+    let limit = limit.unwrap_or(PAGE);
     if !(1..=PAGE).contains(&limit) {
         return Err(Problem::invalid("limit", format!("must be from 1 to {PAGE}")));
     }
-    if topic.as_deref().is_some_and(|topic| admin.catalogue.topic(topic).is_none()) {
-        let names: Vec<_> = admin.catalogue.topics().iter().map(|topic| topic.name).collect();
-        return Err(Problem::invalid("topic", format!("there are only {}", names.join(", "))));
-    }
+    names::topic(&admin.catalogue, topic.as_deref())?;
     let refused = refused::list(&admin.pool, topic.as_deref(), before.map(Position), limit).await?;
     let next = refused.last().map(|last| last.position).filter(|_| refused.len() as i64 >= limit);
     Ok(Json(Page { refused, next }))

@@ -12,53 +12,54 @@ use super::{Admin, Problem, operations};
 use crate::audit::By;
 use crate::replay::{self, NewReplay, Plan, Selection};
 
-#[derive(Debug, Deserialize)]
+/// What is asked for.
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Request {
-    projection: String,
+pub struct Request {
+    pub projection: String,
     #[serde(default)]
-    kind: Kind,
+    pub kind: Kind,
     #[serde(default)]
-    selection: Selection,
+    pub selection: Selection,
     /// Only count; write nothing.
     #[serde(default)]
-    dry_run: bool,
+    pub dry_run: bool,
     #[serde(default)]
-    reason: String,
+    pub reason: String,
     #[serde(default)]
-    actor: String,
+    pub actor: String,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Kind {
+pub enum Kind {
     /// Apply what is unsettled in the selection.
     #[default]
     Repair,
 }
 
-#[derive(Debug, Serialize)]
-struct DryRun {
-    dry_run: bool,
-    kind: Kind,
-    projection: &'static str,
-    selection: Selection,
+/// The answer to a dry run; otherwise it is an [operation](crate::operations::Operation).
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DryRun {
+    pub dry_run: bool,
+    pub kind: Kind,
+    pub projection: String,
+    pub selection: Selection,
     #[serde(flatten)]
-    plan: Plan,
+    pub plan: Plan,
 }
 
 pub(super) async fn create(State(admin): State<Admin>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
     let request: Request = parse(&body)?;
-    let projection = admin.projection(&request.projection).ok_or_else(|| {
-        let problem = format!("there is no projection {:?} here, only {}", request.projection, admin.names());
-        Problem::invalid("projection", problem)
-    })?;
+    let projection =
+        admin.projection(&request.projection).map_err(|problem| Problem::invalid("projection", problem))?;
     request.selection.check()?;
+    admin.check_types(projection, request.selection.event_types.iter().flatten()).await?;
     let by = By { actor: request.actor, reason: request.reason };
     by.check()?;
     let plan = replay::plan(&admin.pool, projection, &request.selection).await?;
     if request.dry_run {
-        let (kind, selection, projection) = (request.kind, request.selection, projection.name());
+        let (kind, selection, projection) = (request.kind, request.selection, projection.name().to_owned());
         return Ok(Json(DryRun { dry_run: true, kind, projection, selection, plan }).into_response());
     }
     let new = NewReplay { selection: request.selection, by, idempotency_key: idempotency_key(&headers)? };

@@ -3,9 +3,38 @@
 use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
 use axum::http::HeaderMap;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::Problem;
+use super::names::with_hint;
+use crate::audit::By;
+
+/// How somebody looks at what may hold personal data.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Look {
+    /// Show that as well; needs `actor` and `reason`, which are recorded.
+    #[serde(default)]
+    pub payload: bool,
+    #[serde(default)]
+    pub actor: String,
+    #[serde(default)]
+    pub reason: String,
+}
+
+impl Look {
+    /// Who looks at personal data; `None`: nobody wants to.
+    ///
+    /// # Errors
+    /// Somebody wants to, and does not say who, or why.
+    pub(super) fn by(self) -> Result<Option<By>, Problem> {
+        let by = By { actor: self.actor, reason: self.reason };
+        if self.payload {
+            by.require()?;
+        }
+        Ok(self.payload.then_some(by))
+    }
+}
 
 /// Reads the body; what is wrong is named by its path.
 pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
@@ -21,7 +50,7 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem
             (".", None) => "body".to_owned(),
             (path, _) => path.to_owned(),
         };
-        Problem::invalid(field, problem)
+        Problem::invalid(field, with_hint(problem))
     })?;
     deserializer.end().map_err(|error| Problem::invalid("body", error.to_string()))?;
     Ok(value)
@@ -33,7 +62,7 @@ pub(super) type Asked<T> = Result<Query<T>, QueryRejection>;
 pub(super) fn query<T>(asked: Asked<T>) -> Result<T, Problem> {
     match asked {
         Ok(Query(query)) => Ok(query),
-        Err(error) => Err(Problem::invalid("query", error.body_text())),
+        Err(error) => Err(Problem::invalid("query", with_hint(error.body_text()))),
     }
 }
 

@@ -9,24 +9,21 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::Connection;
 
-use super::request::{Asked, query};
+use super::request::{Asked, Look, query};
 use super::{Admin, Problem};
-use crate::audit::{self, By};
+use crate::audit;
 
 /// Findings of a page at most, and unless the request says otherwise.
 const PAGE: i64 = 100;
 
-#[derive(Debug, Deserialize)]
+/// Which are looked at.
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Listing {
+pub struct Listing {
     /// The `next` of the page before.
-    before: Option<i64>,
-    #[serde(default = "page")]
-    limit: i64,
-}
-
-fn page() -> i64 {
-    PAGE
+    pub before: Option<i64>,
+    /// Of a page; at most, and if it is absent, 100.
+    pub limit: Option<i64>,
 }
 
 /// `GET /admin/v1/unreadable`: the latest positions first.
@@ -65,6 +62,7 @@ impl Listed {
 
 pub(super) async fn list(State(admin): State<Admin>, listing: Asked<Listing>) -> Result<Json<Page>, Problem> {
     let Listing { before, limit } = query(listing)?;
+    let limit = limit.unwrap_or(PAGE);
     if !(1..=PAGE).contains(&limit) {
         return Err(Problem::invalid("limit", format!("must be from 1 to {PAGE}")));
     }
@@ -76,37 +74,21 @@ pub(super) async fn list(State(admin): State<Admin>, listing: Asked<Listing>) ->
     }))
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Look {
-    /// Show the beginnings of the members as well; needs `actor` and `reason`, which are recorded.
-    #[serde(default)]
-    payload: bool,
-    #[serde(default)]
-    actor: String,
-    #[serde(default)]
-    reason: String,
-}
-
 pub(super) async fn show(
     State(admin): State<Admin>,
     Path(event): Path<String>,
     look: Asked<Look>,
 ) -> Result<Json<Shown>, Problem> {
     let which: Which = event.parse().map_err(|unnamed: unreadable::Unnamed| Problem::not_found(unnamed.to_string()))?;
-    let Look { payload, actor, reason } = query(look)?;
-    let by = By { actor, reason };
-    if payload {
-        by.require()?;
-    }
+    let by = query(look)?.by()?;
     let finding = unreadable::find(&admin.pool, which).await?;
     let mut tx = database::begin(&admin.pool).await?;
-    if payload {
-        audit::record(&mut tx, &by, "unreadable.reveal", finding.event_id, &Value::Null).await?;
+    if let Some(by) = &by {
+        audit::record(&mut tx, by, "unreadable.reveal", finding.event_id, &Value::Null).await?;
     }
     // In a savepoint, so that the look is recorded also if it fails.
     let mut looking = tx.begin().await?;
-    let (contents, problem) = match unreadable::contents(&mut looking, finding.position, payload).await {
+    let (contents, problem) = match unreadable::contents(&mut looking, finding.position, by.is_some()).await {
         Ok(contents) => (Some(contents), None),
         Err(error) if unreadable::defies(&error) => (None, Some(database::describe(&error))),
         Err(error) => return Err(error.into()),

@@ -13,19 +13,19 @@ mod plan;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 pub use decide::{Discard, Refused, Retry, discard_one, retry, retry_one};
-pub use filter::{Filter, Invalid};
+pub use filter::Filter;
 pub use plan::{Group, MAX_PLANNED, Plan, plan};
 
 use crate::audit::{self, By};
 
 /// A dead letter as `GET /admin/v1/dead-letters` shows it: without its payload.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DeadLetter {
     pub id: Uuid,
     pub topic: String,

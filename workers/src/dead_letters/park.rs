@@ -40,6 +40,18 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All there are.
+    pub const ALL: [Self; 8] = [
+        Self::Undecodable,
+        Self::WrongData,
+        Self::UnknownEvent,
+        Self::VersionClash,
+        Self::WriteFailed,
+        Self::MissingVersions,
+        Self::Unreadable,
+        Self::Panicked,
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Undecodable => "undecodable",

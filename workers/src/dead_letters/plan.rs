@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use aws_lc_rs::digest;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -14,7 +14,7 @@ use super::{DeadLetter, Filter};
 pub const MAX_PLANNED: i64 = 10_000;
 
 /// A count, and the token with which exactly this may be asked for.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Plan {
     /// Dead letters that the filter names and that nobody has decided about.
     pub selected: i64,
@@ -24,12 +24,12 @@ pub struct Plan {
     pub waiting: i64,
     pub groups: Vec<Group>,
     /// Absent if nothing is selected.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan_token: Option<String>,
 }
 
 /// Dead letters of one kind.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Group {
     pub topic: String,
     pub projection: Option<String>,

@@ -6,20 +6,20 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 
 /// Seconds after which it is worth a line in the log. The alert `OldSnapshotOpen` waits as long.
 const OLD: f64 = 900.0;
 
 /// The oldest snapshot that is open.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OldSnapshot {
     pub seconds: f64,
     /// session, prepared transaction, replication slot, standby.
     pub kind: String,
     /// Of the session; of a slot, whoever reads from it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<i32>,
     /// The session's `application_name`, the prepared transaction's id, the slot's name.
     pub name: String,

@@ -13,7 +13,7 @@ use event_store::read;
 use events::Topic;
 use futures::future::join_all;
 use read_model::AnyProjection;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use tokio::sync::Mutex;
 
@@ -32,10 +32,10 @@ const SILENCE: f64 = 15.0;
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// A projection as seen from the store, on one of its topics: one that listens to two has two of these.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Status {
-    pub name: &'static str,
-    pub topic: &'static str,
+    pub name: String,
+    pub topic: String,
     pub state: State,
     /// Events of the topic that are neither applied, nor skipped, nor parked, nor waiting behind a parked one.
     pub lag_events: i64,
@@ -56,7 +56,7 @@ pub struct Status {
     pub version: i32,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// A worker swept it lately.
@@ -67,31 +67,41 @@ pub enum State {
     Fenced,
 }
 
+impl State {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+            Self::Fenced => "fenced",
+        }
+    }
+}
+
 /// All that `GET /admin/v1/projections` says.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
     pub store: Store,
     pub projections: Vec<Status>,
     /// What nothing can be said of now: projections, or the oldest snapshot. The rest is right all the same.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unmeasured: Vec<Unmeasured>,
     pub observed_at: chrono::DateTime<chrono::Utc>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Store {
     pub head_position: i64,
     /// The oldest snapshot open in the database; see the runbook of `OldSnapshotOpen`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_snapshot: Option<OldSnapshot>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Unmeasured {
-    pub name: &'static str,
+    pub name: String,
     /// Of a projection that listens to several, the others may be known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub topic: Option<&'static str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
     pub problem: String,
 }
 
@@ -165,10 +175,10 @@ impl Measurer {
             unmeasured: Vec::new(),
             observed_at,
         };
-        let mut failed = |name, topic, error| {
+        let mut failed = |name: &str, topic: Option<&str>, error| {
             let problem = database::describe(&error);
             tracing::warn!(name, topic, error = problem, "could not be measured");
-            report.unmeasured.push(Unmeasured { name, topic, problem });
+            report.unmeasured.push(Unmeasured { name: name.to_owned(), topic: topic.map(str::to_owned), problem });
         };
         for (name, topic, measured) in measured {
             match measured {
@@ -218,8 +228,8 @@ async fn status(
         State::Stopped
     };
     Ok(Some(Status {
-        name,
-        topic: topic.name,
+        name: name.to_owned(),
+        topic: topic.name.to_owned(),
         state,
         lag_events: events,
         lag_seconds: seconds,
@@ -247,7 +257,7 @@ impl Metrics {
         lag.held_aggregates.reset();
         let Some(report) = report else { return };
         for status in &report.projections {
-            let labels = &[status.topic, status.name];
+            let labels = &[status.topic.as_str(), &status.name];
             lag.seconds.with_label_values(labels).set(status.lag_seconds);
             lag.events.with_label_values(labels).set(status.lag_events);
             lag.settled_position.with_label_values(labels).set(status.settled_position);

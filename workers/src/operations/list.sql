@@ -6,7 +6,7 @@ select
     kind,
     projection,
     selection as "selection: _",
-    state,
+    state as "state: _",
     reason,
     actor,
     position,

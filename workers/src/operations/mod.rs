@@ -2,7 +2,7 @@
 //! workers make it true, and go on where another stopped.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
@@ -12,24 +12,23 @@ use crate::apply::Tally;
 use crate::audit::By;
 
 /// An operation as `GET /admin/v1/operations/{id}` shows it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Operation {
     pub id: Uuid,
     /// repair (a replay); retry, discard (of dead letters).
     pub kind: String,
     /// The one projection of a repair; dead letters may be of several.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub projection: Option<String>,
     /// What was selected, as it was asked for.
     pub selection: Json<Value>,
-    /// pending, running, succeeded, failed.
-    pub state: String,
+    pub state: State,
     pub reason: String,
     pub actor: String,
     /// Of a repair: everything of the selection up to here is done.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_position: Option<i64>,
     /// Events, or dead letters, that the selection named when the operation was asked for.
     pub selected: i64,
@@ -40,13 +39,27 @@ pub struct Operation {
     /// Events parked, also those that were parked before.
     pub parked: i64,
     /// Events a second at most, of each worker.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
     pub error: Option<String>,
     pub created_at: DateTime<Utc>,
     pub started_at: Option<DateTime<Utc>>,
     pub heartbeat_at: Option<DateTime<Utc>>,
     pub finished_at: Option<DateTime<Utc>>,
+}
+
+/// How far an operation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
+#[serde(rename_all = "snake_case")]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
+pub enum State {
+    /// No worker has it.
+    Pending,
+    Running,
+    /// Everything that was selected was gone through.
+    Succeeded,
+    /// It would fail again, and says why in `error`.
+    Failed,
 }
 
 /// What is asked for.

@@ -19,7 +19,7 @@ use kill_points::kill_point;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub use selection::{Invalid, Range, Selection};
+pub use selection::{Range, Selection};
 pub use store::{NewReplay, Plan, create, plan};
 
 use crate::apply::{self, Applier, Mode, Tally};

@@ -7,6 +7,8 @@ use event_store::read::Filter;
 use events::{AggregateId, Position, Topic};
 use serde::{Deserialize, Serialize};
 
+use crate::invalid::Invalid;
+
 /// The most aggregates and event types that one selection may name.
 const MAX_NAMED: usize = 1000;
 
@@ -37,13 +39,6 @@ pub struct Range<T> {
 
 fn none<T>() -> Option<T> {
     None
-}
-
-/// A field of the request and what is wrong with it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Invalid {
-    pub field: &'static str,
-    pub problem: String,
 }
 
 impl Selection {

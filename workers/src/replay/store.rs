@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use event_store::read;
 use events::Position;
 use read_model::AnyProjection;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -23,7 +23,7 @@ const SILENCE: f64 = 30.0;
 const COUNTED: i64 = 1_000_000;
 
 /// What a replay would do.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Plan {
     /// Events of the projection's topics that the selection names.
     pub selected: i64,
