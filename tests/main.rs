@@ -10,6 +10,7 @@ mod oracle;
 mod properties;
 
 mod adoption;
+mod arrows;
 mod artifacts;
 mod bad_input;
 mod bad_messages;
