@@ -219,7 +219,7 @@ async fn of_two_versions_of_the_code_only_the_one_that_the_fence_names_writes() 
 
     let half = &events[..200];
     let refused = apply(&next, half, Mode::Live).await.unwrap_err();
-    assert!(matches!(refused, apply::Error::Fenced(_)) && !refused.is_transient(), "{refused}");
+    assert!(matches!(refused, apply::Error::NotWritable(_)) && !refused.is_transient(), "{refused}");
     apply(&old, half, Mode::Live).await.unwrap();
     // The rollout goes on, and both run side by side.
     parts
@@ -230,10 +230,10 @@ async fn of_two_versions_of_the_code_only_the_one_that_the_fence_names_writes() 
         .unwrap();
     let (new, late) = tokio::join!(apply(&next, &events, Mode::Live), apply(&old, &events, Mode::Live));
     assert!(new.unwrap().applied > 0);
-    assert!(matches!(late.unwrap_err(), apply::Error::Fenced(_)));
+    assert!(matches!(late.unwrap_err(), apply::Error::NotWritable(_)));
     consistent(&parts.database.pool).await;
     // And back again: the old code does not touch what the new one built.
-    assert!(matches!(apply(&old, &events, Mode::Sweep).await.unwrap_err(), apply::Error::Fenced(_)));
+    assert!(matches!(apply(&old, &events, Mode::Sweep).await.unwrap_err(), apply::Error::NotWritable(_)));
     parts
         .database
         .pool

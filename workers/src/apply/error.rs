@@ -5,7 +5,7 @@ use events::EventId;
 use crate::dead_letters::park::Reason;
 use crate::fence;
 
-/// The transaction was rolled back. A retry may succeed, except after `Fenced`.
+/// The transaction was rolled back. A retry may succeed, except after `NotWritable`.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("{}", database::describe(.0))]
@@ -18,8 +18,9 @@ pub enum Error {
     /// An event cannot be folded, which leaves the changes of its batch in no state to be written.
     #[error("{}", .1.1)]
     Condemned(EventId, (Reason, String)),
+    /// The projection's generation is not this code's to write to, or is not there yet.
     #[error(transparent)]
-    Fenced(fence::Error),
+    NotWritable(fence::Error),
     /// Another worker was first with an aggregate.
     #[error("lost a race for an aggregate")]
     Raced,
@@ -29,7 +30,7 @@ impl From<fence::Error> for Error {
     fn from(error: fence::Error) -> Self {
         match error {
             fence::Error::Database(error) => Self::Database(error),
-            refused => Self::Fenced(refused),
+            refused => Self::NotWritable(refused),
         }
     }
 }

@@ -64,7 +64,7 @@ pub enum State {
     /// No worker did.
     Stopped,
     /// It was built by another version of its code; workers refuse to write to it.
-    Fenced,
+    Outdated,
 }
 
 impl State {
@@ -72,7 +72,7 @@ impl State {
         match self {
             Self::Running => "running",
             Self::Stopped => "stopped",
-            Self::Fenced => "fenced",
+            Self::Outdated => "outdated",
         }
     }
 }
@@ -220,7 +220,7 @@ async fn status(
     };
     let Lag { events, seconds, at_most } = backlog.measure(pool, &stand, patience).await?;
     let state = if row.version != projection.version() as i32 {
-        State::Fenced
+        State::Outdated
     } else if row.silence.is_some_and(|silence| (0.0..SILENCE).contains(&silence)) {
         // A sweep of the future is from before the clock went back: a worker that lives would have written another.
         State::Running
