@@ -139,15 +139,15 @@ fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&
 mod tests {
     use super::*;
 
-    const TOPICS: [&str; 3] = ["vocabulary-events", "progress-events", "integration-events"];
+    const TOPICS: [&str; 3] = ["customer-events", "payment-events", "delivery-events"];
 
     #[test]
     fn the_nearest_name_is_meant_if_it_is_near() {
         for (name, meant) in [
-            ("vocabulary-event", Some("vocabulary-events")),
-            ("Progress-Events", Some("progress-events")),
-            ("intergation-events", Some("integration-events")),
-            ("integration", Some("integration-events")),
+            ("customer-event", Some("customer-events")),
+            ("Payment-Events", Some("payment-events")),
+            ("delievry-events", Some("delivery-events")),
+            ("delivery", Some("delivery-events")),
             ("nowhere", None),
             ("", None),
         ] {
@@ -158,9 +158,9 @@ mod tests {
 
     #[test]
     fn what_there_is_is_said_as_well() {
-        let said = unknown("topic", "progres-events", &TOPICS);
-        let expected = "there is no topic \"progres-events\" here; did you mean progress-events? \
-                        There are vocabulary-events, progress-events, integration-events";
+        let said = unknown("topic", "paymet-events", &TOPICS);
+        let expected = "there is no topic \"paymet-events\" here; did you mean payment-events? \
+                        There are customer-events, payment-events, delivery-events";
         assert_eq!(said, expected);
         let many: Vec<_> = (0..100).map(|_| "orders").collect();
         assert!(unknown("topic", "nowhere", &many).len() < 300);
