@@ -62,7 +62,13 @@ impl Tests {
         let cargo = std::env::var_os("CARGO").unwrap_or("cargo".into());
         let built = Command::new(cargo)
             .args(["test", "--offline", "--no-run", "--message-format=json-render-diagnostics", "--quiet"])
-            .args(["--package=fleet-event-store", "--package=fleet-workers", "--package=projections", "--lib", "--test=fleet"])
+            .args([
+                "--package=fleet-event-store",
+                "--package=fleet-workers",
+                "--package=projections",
+                "--lib",
+                "--test=fleet",
+            ])
             .current_dir(folder)
             .env("CARGO_TARGET_DIR", folder.with_file_name("target"))
             .env("RUSTFLAGS", "--allow=warnings")
