@@ -1,14 +1,11 @@
 //! What parts are given before they begin.
 
-use database::Endpoint;
 use prometheus::Registry;
 use read_model::Catalogue;
 use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, Parts};
-
-/// Given what the program has of its own; [`start`](Self::start) makes [`Parts`] of it.
+/// Given what the program has of its own; [`start`](Self::start) makes [`Parts`](super::Parts) of it.
 #[derive(Debug)]
 #[must_use = "nothing begins before `start`"]
 pub struct Builder {
@@ -67,17 +64,5 @@ impl Builder {
     /// The parts end when this is cancelled. It is only listened to: they never cancel it.
     pub fn shutdown(self, stop: CancellationToken) -> Self {
         Self { stop, ..self }
-    }
-
-    /// Begins to watch the database, which need not be there yet.
-    ///
-    /// # Errors
-    /// A pooler stands before Postgres with which the parts could not work.
-    ///
-    /// # Panics
-    /// Outside of a Tokio runtime.
-    pub async fn start(self) -> Result<Parts, Error> {
-        let endpoint = Endpoint::of(self.options.clone());
-        Parts::start(self, endpoint).await
     }
 }

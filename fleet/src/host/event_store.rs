@@ -15,7 +15,7 @@ use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::Error;
+use super::error::Error;
 use super::running::{Running, spawn};
 use crate::bus_choice::Bus;
 use crate::serve;

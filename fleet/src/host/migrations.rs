@@ -5,7 +5,7 @@ use read_model::Catalogue;
 use sqlx::{Connection, PgConnection, PgPool};
 use workers::fence::{self, Established};
 
-use super::Error;
+use super::error::Error;
 
 /// The table by which an installation is known.
 const LANDMARK: &str = "event_store_head";

@@ -2,8 +2,10 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::sync::Arc;
 
 use axum::Router;
+use bus::Room;
 use database::Endpoint;
 use database::watch::Watch;
 use event_store::tail::Head;
@@ -13,18 +15,22 @@ use read_model::Catalogue;
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use workers::Metrics;
 use workers::admin::{self, Admin};
 use workers::http::{self, Health};
 use workers::part::Ended;
+use workers::push::{self, Push, Verifier};
+use workers::worker::BATCH;
 
+use super::builder::Builder;
+use super::error::Error;
 use super::event_store::EventStore;
 use super::migrations::{migrate, migrations};
 use super::running::{self, Running};
-use super::worker::Worker;
-use super::{Builder, Error};
-use crate::bus_choice::Bus;
+use super::worker::{TopicWorker, Worker};
+use crate::bus_choice::{Bus, Pull};
 
 /// Parts that have begun. They go on until their program's token is cancelled; dropped before, they are rolled back where they
 /// stand.
@@ -53,7 +59,7 @@ impl Parts {
         Builder::new(catalogue, options)
     }
 
-    pub(super) async fn start(builder: Builder, endpoint: Endpoint) -> Result<Self, Error> {
+    async fn start(builder: Builder, endpoint: Endpoint) -> Result<Self, Error> {
         let Builder { catalogue, reading, applying, registry, lag, stop, .. } = builder;
         // A child, because the parts end together, and the program's token is the program's.
         let stop = stop.child_token();
@@ -98,7 +104,7 @@ impl Parts {
     /// # Errors
     /// The address of the event store is none, or the registry has metrics of these names already.
     pub fn worker(&mut self, worker: Worker) -> Result<(), Error> {
-        worker.begin(self, None).map(drop)
+        self.begin(worker, None).map(drop)
     }
 
     /// Begins the worker of a topic whose subscription pushes; the router has its `POST /push`. Without a verifier it believes
@@ -106,8 +112,36 @@ impl Parts {
     ///
     /// # Errors
     /// As [`worker`](Self::worker).
-    pub fn pushed_worker(&mut self, worker: Worker, verifier: Option<super::Verifier>) -> Result<Router, Error> {
-        worker.begin(self, Some(verifier))
+    pub fn pushed_worker(&mut self, worker: Worker, verifier: Option<Verifier>) -> Result<Router, Error> {
+        self.begin(worker, Some(verifier))
+    }
+
+    /// The router has what is `pushed`, if something is.
+    fn begin(&mut self, worker: Worker, pushed: Option<Option<Verifier>>) -> Result<Router, Error> {
+        let Worker { topic, bus, .. } = worker;
+        let metrics = self.metrics()?;
+        let (sender, deliveries) = mpsc::channel(BATCH);
+        let room = Room::new(worker.max_outstanding_bytes);
+        let mut subscriptions = vec![bus.dead_letters(topic, room.clone())];
+        let router = if let Some(verifier) = pushed {
+            let (deliveries, verifier) = (sender.clone(), verifier.map(Arc::new));
+            push::router(Push { topic, deliveries, room, verifier, metrics: metrics.clone() })
+        } else {
+            let pull = Pull { streams: worker.streams, max_outstanding: worker.max_outstanding, room };
+            subscriptions.push(bus.subscription(topic, pull));
+            Router::new()
+        };
+        let part = TopicWorker {
+            topic,
+            projections: self.catalogue.listening_to(topic),
+            pool: self.applying.clone(),
+            head: self.head.clone(),
+            metrics,
+            event_store: &worker.event_store,
+            sweep_grace: worker.sweep_grace,
+        };
+        part.spawn(subscriptions, sender, deliveries, &mut self.running, &self.stop)?;
+        Ok(router)
     }
 
     /// Begins an event store: gRPC append and read on `listener`, and a relay of each topic to `bus`, if there is one. It opens
@@ -177,6 +211,20 @@ impl Parts {
         work: impl Future<Output = Result<(), E>> + Send + 'static,
     ) {
         running::spawn(&mut self.running, name, &self.stop, work);
+    }
+}
+
+impl Builder {
+    /// Begins to watch the database, which need not be there yet.
+    ///
+    /// # Errors
+    /// A pooler stands before Postgres with which the parts could not work.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
+    pub async fn start(self) -> Result<Parts, Error> {
+        let endpoint = Endpoint::of(self.options.clone());
+        Parts::start(self, endpoint).await
     }
 }
 

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use bus::{Delivery, Room, Subscription};
+use bus::{Delivery, Subscription};
 use event_store::proto::event_store_client::EventStoreClient;
 use event_store::tail::Head;
 use events::Topic;
@@ -14,17 +13,16 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
 use workers::apply::{Applier, Stride};
-use workers::push::{self, Push, Verifier};
 use workers::resolve::{PATIENCE, Resolver};
-use workers::worker::{self, BATCH, MAX_OUTSTANDING_BYTES};
+use workers::worker::{self, MAX_OUTSTANDING_BYTES};
 use workers::{Metrics, fence, retry};
 
+use super::error::Error;
 use super::running::{Running, spawn};
-use super::{Error, Parts};
-use crate::bus_choice::{Bus, Pull};
+use crate::bus_choice::Bus;
 use crate::serve;
 
-/// The worker of a topic, as it is to be begun by [`Parts::worker`].
+/// The worker of a topic, as it is to be begun by [`Parts::worker`](super::Parts::worker).
 #[derive(Debug, Clone)]
 pub struct Worker {
     /// Of the catalogue.
@@ -55,34 +53,6 @@ impl Worker {
             max_outstanding_bytes: MAX_OUTSTANDING_BYTES,
             sweep_grace: Duration::from_secs(10),
         }
-    }
-
-    /// The router has what is `pushed`, if something is.
-    pub(super) fn begin(self, parts: &mut Parts, pushed: Option<Option<Verifier>>) -> Result<Router, Error> {
-        let Self { topic, bus, .. } = self;
-        let metrics = parts.metrics()?;
-        let (sender, deliveries) = mpsc::channel(BATCH);
-        let room = Room::new(self.max_outstanding_bytes);
-        let mut subscriptions = vec![bus.dead_letters(topic, room.clone())];
-        let router = if let Some(verifier) = pushed {
-            let (deliveries, verifier) = (sender.clone(), verifier.map(Arc::new));
-            push::router(Push { topic, deliveries, room, verifier, metrics: metrics.clone() })
-        } else {
-            let pull = Pull { streams: self.streams, max_outstanding: self.max_outstanding, room };
-            subscriptions.push(bus.subscription(topic, pull));
-            Router::new()
-        };
-        let part = TopicWorker {
-            topic,
-            projections: parts.catalogue.listening_to(topic),
-            pool: parts.applying.clone(),
-            head: parts.head.clone(),
-            metrics,
-            event_store: &self.event_store,
-            sweep_grace: self.sweep_grace,
-        };
-        part.spawn(subscriptions, sender, deliveries, &mut parts.running, &parts.stop)?;
-        Ok(router)
     }
 }
 
