@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use event_store::Metrics as StoreMetrics;
-use event_store::append::{Append, Appended, Appender, Config, Error, Said};
+use event_store::append::{Append, Appended, Appender, Config, Error, EventAsSent};
 use event_store::read::{self, Filter};
 use event_store::tail::Head;
 use event_store::validate::printed;
@@ -191,10 +191,10 @@ async fn applied(pool: &PgPool) -> BTreeSet<(String, uuid::Uuid, i32)> {
 }
 
 pub fn request(line: &AppendLine) -> Append {
-    let said: Vec<Said<'_>> = line
+    let said: Vec<EventAsSent<'_>> = line
         .events
         .iter()
-        .map(|event| Said {
+        .map(|event| EventAsSent {
             event_id: event.event_id,
             event_type: &event.event_type,
             event_data: event.event_data.get(),

@@ -127,7 +127,7 @@ impl Append {
         aggregate_id: AggregateId,
         aggregate_type: &str,
         expected_version: Option<Version>,
-        events: &[Said<'_>],
+        events: &[EventAsSent<'_>],
     ) -> [u8; 32] {
         let mut digest = Sha256::new();
         let mut field = |bytes: &[u8]| {
@@ -155,7 +155,7 @@ impl Append {
 
 /// An event as the caller put it.
 #[derive(Debug)]
-pub struct Said<'a> {
+pub struct EventAsSent<'a> {
     pub event_id: Option<EventId>,
     pub event_type: &'a str,
     pub event_data: &'a str,
@@ -182,8 +182,9 @@ mod tests {
     /// beginning of the next.
     fn requests() -> Vec<(&'static str, [u8; 32])> {
         let id = |id| AggregateId(Uuid::from_u128(id));
-        let said = || Said { event_id: None, event_type: "Named", event_data: "{}", metadata: "{}", occurred_at: None };
-        let event = |event: Said<'_>| Append::digest(id(1), "Order", None, &[event]);
+        let said =
+            || EventAsSent { event_id: None, event_type: "Named", event_data: "{}", metadata: "{}", occurred_at: None };
+        let event = |event: EventAsSent<'_>| Append::digest(id(1), "Order", None, &[event]);
         let brought = Some(EventId(Uuid::nil()));
         let time = Some(chrono::DateTime::UNIX_EPOCH + chrono::Duration::seconds(1));
         vec![
@@ -192,17 +193,17 @@ mod tests {
             ("aggregate type", Append::digest(id(1), "Orders", None, &[said()])),
             ("expected version", Append::digest(id(1), "Order", Some(Version(0)), &[said()])),
             ("another expected version", Append::digest(id(1), "Order", Some(Version(1)), &[said()])),
-            ("event id", event(Said { event_id: brought, ..said() })),
-            ("event type", event(Said { event_type: "Renamed", ..said() })),
-            ("event data", event(Said { event_data: r#"{"a":1}"#, ..said() })),
-            ("metadata", event(Said { metadata: r#"{"a":1}"#, ..said() })),
-            ("time", event(Said { occurred_at: time, ..said() })),
+            ("event id", event(EventAsSent { event_id: brought, ..said() })),
+            ("event type", event(EventAsSent { event_type: "Renamed", ..said() })),
+            ("event data", event(EventAsSent { event_data: r#"{"a":1}"#, ..said() })),
+            ("metadata", event(EventAsSent { metadata: r#"{"a":1}"#, ..said() })),
+            ("time", event(EventAsSent { occurred_at: time, ..said() })),
             ("no event", Append::digest(id(1), "Order", None, &[])),
             ("an event twice", Append::digest(id(1), "Order", None, &[said(), said()])),
-            ("type and data moved", event(Said { event_type: "Named{", event_data: "}", ..said() })),
-            ("data and metadata moved", event(Said { event_data: "{}{", metadata: "}", ..said() })),
-            ("all in the data", event(Said { event_data: "{}{}", metadata: "", ..said() })),
-            ("all in the metadata", event(Said { event_data: "", metadata: "{}{}", ..said() })),
+            ("type and data moved", event(EventAsSent { event_type: "Named{", event_data: "}", ..said() })),
+            ("data and metadata moved", event(EventAsSent { event_data: "{}{", metadata: "}", ..said() })),
+            ("all in the data", event(EventAsSent { event_data: "{}{}", metadata: "", ..said() })),
+            ("all in the metadata", event(EventAsSent { event_data: "", metadata: "{}{}", ..said() })),
         ]
     }
 

@@ -7,7 +7,7 @@ use events::{AggregateId, EventId, NewEvent, Position, Version, is_traceparent};
 use prost_types::Timestamp;
 use tonic::metadata::MetadataMap;
 
-use crate::append::{Append, Said, TRACE_BYTES, to_micros};
+use crate::append::{Append, EventAsSent, TRACE_BYTES, to_micros};
 use crate::proto::{self, AppendEventsRequest, ReadAllRequest, read_all_request};
 use crate::read::Filter;
 use crate::validate::{self, MAX_EVENT_BYTES, MAX_EVENTS, MAX_REQUEST_BYTES, Violation, Violations};
@@ -53,7 +53,7 @@ pub(super) fn append(request: AppendEventsRequest, traceparent: Option<String>) 
     };
 
     let digest = Append::digest(aggregate_id, &aggregate_type, expected_version, &said);
-    let new = |(said, bytes): (&Said<'_>, usize)| NewEvent {
+    let new = |(said, bytes): (&EventAsSent<'_>, usize)| NewEvent {
         event_id: said.event_id.unwrap_or_else(EventId::generate),
         event_type: said.event_type.to_owned(),
         event_data: said.event_data.to_owned(),
@@ -79,7 +79,7 @@ fn said_event<'a>(
     trace: usize,
     field: impl Fn(&str) -> String,
     violations: &mut Violations,
-) -> (Said<'a>, usize) {
+) -> (EventAsSent<'a>, usize) {
     let event_id = event
         .event_id
         .as_deref()
@@ -105,7 +105,10 @@ fn said_event<'a>(
     let occurred_at = event
         .occurred_at
         .and_then(|time| violations.check(field("occurred_at"), validate::occurred_at(time.seconds, time.nanos)));
-    (Said { event_id, event_type: &event.event_type, event_data: &event.event_data, metadata, occurred_at }, printed)
+    (
+        EventAsSent { event_id, event_type: &event.event_type, event_data: &event.event_data, metadata, occurred_at },
+        printed,
+    )
 }
 
 /// A JSON object that is not too large, as it is sent and as it is read.

@@ -56,7 +56,7 @@ impl Redrive {
         let mut refused: Option<Refused> = None;
         loop {
             let redriving = self.applier.resume(aggregate_id, limit, refused.as_ref());
-            match database::heard("redriving", redriving).await {
+            match database::with_deadline("redriving", redriving).await {
                 Ok(redriven) => return Ok(redriven),
                 Err(error) if (error.blames_an_event() || error.is_too_much()) && limit > 1 => limit /= 2,
                 Err(error) if refused.is_some() => return Err(error),

@@ -12,8 +12,8 @@ use uuid::Uuid;
 use super::path::{FEW, Path};
 use super::{Range, Selection};
 use crate::apply::Tally;
-use crate::audit::{self, By};
-use crate::operations::{self, Asked, New};
+use crate::audit::{self, Attribution};
+use crate::operations::{self, Accepted, New};
 
 /// Seconds without a sign of life after which another worker takes an operation over.
 const SILENCE: f64 = 30.0;
@@ -38,7 +38,7 @@ pub struct Plan {
 #[derive(Debug, Clone)]
 pub struct NewReplay {
     pub selection: Selection,
-    pub by: By,
+    pub by: Attribution,
     pub idempotency_key: Option<String>,
 }
 
@@ -137,8 +137,8 @@ pub async fn create(
         rate: None,
     };
     let id = match operations::ask(&mut tx, &asked).await? {
-        Asked::Before(id) => return Ok(id),
-        Asked::New(id) => id,
+        Accepted::Before(id) => return Ok(id),
+        Accepted::New(id) => id,
     };
     let detail = json!({"projection": projection.name(), "selection": selection});
     audit::record(&mut tx, &new.by, "replay.create", id, &detail).await?;

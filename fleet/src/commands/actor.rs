@@ -11,7 +11,7 @@ use workers::admin::Look;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, Args)]
-pub struct By {
+pub struct Actor {
     /// Why, for those who read it later.
     #[arg(long, default_value = "")]
     pub reason: String,
@@ -20,7 +20,7 @@ pub struct By {
     actor: Option<String>,
 }
 
-impl By {
+impl Actor {
     /// Who it is that asks. What is changed is recorded with a name.
     ///
     /// # Errors
