@@ -101,28 +101,15 @@ fn landed(append: &Append, known: &Known) -> Option<Vec<Appended>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chrono::Utc;
-    use events::{NewEvent, Position};
+    use events::Position;
+
+    use crate::append::EventAsSent;
     use uuid::Uuid;
 
     fn append(aggregate: u128, expected: Option<i32>) -> Append {
-        Append {
-            aggregate_id: AggregateId(Uuid::from_u128(aggregate)),
-            aggregate_type: "Order".into(),
-            expected_version: expected.map(Version),
-            idempotency_key: None,
-            events: vec![NewEvent {
-                event_id: EventId::generate(),
-                event_type: "OrderCancelled".into(),
-                event_data: "{}".into(),
-                metadata: "{}".into(),
-                occurred_at: Utc::now(),
-                bytes: 4,
-            }],
-            made_ids: true,
-            traceparent: None,
-            digest: [0; 32],
-        }
+        let (event_type, event_data, metadata) = ("OrderCancelled", "{}", "{}");
+        let event = EventAsSent { event_id: None, event_type, event_data, metadata, occurred_at: None, bytes: 4 };
+        Append::new(AggregateId(Uuid::from_u128(aggregate)), "Order", expected.map(Version), &[event])
     }
 
     fn decided(batch: &[Append], known: &Known) -> Vec<Decision> {
