@@ -138,9 +138,9 @@ mod tests {
     #[test]
     fn a_used_key_answers_as_the_first_time_even_if_the_version_has_moved_on() {
         let answer = vec![Appended { event_id: EventId::generate(), version: Version(1), position: Position(9) }];
-        let used = UsedKey { digest: vec![0; 32], answer: answer.clone() };
-        let known = Known { keys: HashMap::from([("k".into(), used)]), ..Known::default() };
         let again = Append { idempotency_key: Some("k".into()), ..append(1, Some(0)) };
+        let used = UsedKey { digest: again.digest.to_vec(), answer: answer.clone() };
+        let known = Known { keys: HashMap::from([("k".into(), used)]), ..Known::default() };
         let other = Append { digest: [1; 32], ..again.clone() };
         let decisions = decided(&[again, other], &known);
         assert_eq!(decisions[0], Decision::Answer(Ok(answer)));
