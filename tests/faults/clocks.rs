@@ -18,7 +18,7 @@ use workers::apply::Mode;
 use workers::audit::Attribution;
 use workers::dead_letters::retry_one;
 use workers::redrive::Redrive;
-use workers::resolve::{PATIENCE, Resolver};
+use workers::resolve::{PREDECESSOR_WAIT, Resolver};
 use workers::sweep::Sweep;
 
 use crate::harness::parts::{LIMIT, Parts, line};
@@ -60,7 +60,7 @@ fn resolver(fleet: &Fleet, store: &Process) -> Resolver {
         pool: fleet.database.pool.clone(),
         store: EventStoreClient::new(endpoint(&store.grpc()).unwrap().connect_lazy()),
         metrics: Metrics::register(&Registry::new()).unwrap(),
-        patience: PATIENCE,
+        patience: PREDECESSOR_WAIT,
         stride: Default::default(),
     }
 }

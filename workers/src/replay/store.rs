@@ -16,7 +16,7 @@ use crate::audit::{self, Attribution};
 use crate::operations::{self, Accepted, New};
 
 /// Seconds without a sign of life after which another worker takes an operation over.
-const SILENCE: f64 = 30.0;
+const CLAIM_VOID_AFTER_SECONDS: f64 = 30.0;
 
 /// Positions gone through for a plan at most, and events of a time looked at, so that planning ends however large the store
 /// is.
@@ -147,8 +147,9 @@ pub async fn create(
 }
 
 pub(super) async fn claim(pool: &PgPool, runner: Uuid, projections: &[&str]) -> sqlx::Result<Option<Claim>> {
-    let row =
-        sqlx::query_file!("src/replay/claim.sql", runner, projections as &[&str], SILENCE).fetch_optional(pool).await?;
+    let row = sqlx::query_file!("src/replay/claim.sql", runner, projections as &[&str], CLAIM_VOID_AFTER_SECONDS)
+        .fetch_optional(pool)
+        .await?;
     Ok(row.map(|row| Claim {
         id: row.id,
         runner,
