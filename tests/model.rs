@@ -19,7 +19,7 @@ use rand::seq::SliceRandom;
 use rand::{RngCore, SeedableRng};
 use tokio_util::sync::CancellationToken;
 use workers::apply::Mode;
-use workers::audit::By;
+use workers::audit::Attribution;
 use workers::dead_letters::{self, Filter, MAX_PLANNED, Retry};
 use workers::redrive::Redrive;
 use workers::replay::{self, NewReplay, Replays, Selection};
@@ -181,7 +181,7 @@ impl World {
         let pool = &self.parts.database.pool;
         let plan = dead_letters::plan(pool, &Filter::default(), MAX_PLANNED).await.unwrap();
         if let Some(plan_token) = plan.plan_token {
-            let by = By::default();
+            let by = Attribution::default();
             let retry = Retry { filter: Filter::default(), plan_token, rate: 1e5, by, idempotency_key: None };
             dead_letters::retry(pool, &retry).await.unwrap();
         }
@@ -193,7 +193,7 @@ impl World {
 
     async fn replay(&mut self, point: &'static str) {
         let selection: Selection = serde_json::from_str("{}").unwrap();
-        let new = NewReplay { selection, by: By::default(), idempotency_key: None };
+        let new = NewReplay { selection, by: Attribution::default(), idempotency_key: None };
         let applier = &self.parts.appliers[self.appended % self.parts.appliers.len()];
         let pool = &self.parts.database.pool;
         let plan = replay::plan(pool, applier.projection, &new.selection).await.unwrap();

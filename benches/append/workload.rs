@@ -1,8 +1,7 @@
 //! What is appended: events like those of learning sessions, of the size that the limits were measured with.
 
-use chrono::Utc;
-use event_store::append::Append;
-use events::{AggregateId, EventId, NewEvent, Version};
+use event_store::append::{Append, EventAsSent};
+use events::{AggregateId, Version};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use uuid::Uuid;
@@ -48,33 +47,25 @@ impl Writer {
 fn append(aggregate: &mut Aggregate, count: i32) -> Append {
     let expected = aggregate.version;
     aggregate.version = Version(expected.0 + count);
-    Append {
-        aggregate_id: aggregate.id,
-        aggregate_type: "LearningSession".to_owned(),
-        expected_version: Some(expected),
-        idempotency_key: None,
-        events: (0..count).map(|_| event(aggregate.id)).collect(),
-        made_ids: true,
-        traceparent: None,
-        digest: [0; 32],
-    }
+    let texts: Vec<_> = (0..count).map(|_| texts(aggregate.id)).collect();
+    let events: Vec<_> = texts.iter().map(as_sent).collect();
+    Append::new(aggregate.id, "LearningSession", Some(expected), &events)
+}
+
+fn as_sent((event_data, metadata): &(String, String)) -> EventAsSent<'_> {
+    // Printed, there is a space behind each of its 28 commas and colons.
+    let bytes = event_data.len() + metadata.len() + 28;
+    EventAsSent { event_id: None, event_type: "CorrectnessJudged", event_data, metadata, occurred_at: None, bytes }
 }
 
 /// 286 bytes of data, 201 of metadata.
-fn event(session_id: AggregateId) -> NewEvent {
-    let event_id = EventId::generate();
-    let item_id = Uuid::now_v7();
-    NewEvent {
-        event_id,
-        event_type: "CorrectnessJudged".to_owned(),
-        event_data: format!(
-            r#"{{"session_id":"{session_id}","item_id":"{item_id}","judgment":"user_confirmed_correct","response_time_ms":7041,"prompt":"a waterproof waxed cloth once used as a shroud","answer":"cerecloth","hints_used":0,"attempt":1,"device":"tablet"}}"#
-        ),
-        metadata: format!(
-            r#"{{"correlation_id":"{item_id}","causation_id":"{event_id}","actor":"{session_id}","schema_version":1,"source":"learning-app"}}"#
-        ),
-        occurred_at: Utc::now(),
-        // Printed, there is a space behind each of its 28 commas and colons.
-        bytes: 286 + 201 + 28,
-    }
+fn texts(session_id: AggregateId) -> (String, String) {
+    let (causation_id, item_id) = (Uuid::now_v7(), Uuid::now_v7());
+    let event_data = format!(
+        r#"{{"session_id":"{session_id}","item_id":"{item_id}","judgment":"user_confirmed_correct","response_time_ms":7041,"prompt":"a waterproof waxed cloth once used as a shroud","answer":"cerecloth","hints_used":0,"attempt":1,"device":"tablet"}}"#
+    );
+    let metadata = format!(
+        r#"{{"correlation_id":"{item_id}","causation_id":"{causation_id}","actor":"{session_id}","schema_version":1,"source":"learning-app"}}"#
+    );
+    (event_data, metadata)
 }

@@ -30,7 +30,7 @@ pub use room::{Room, Taken};
 pub use spec::Spec;
 
 /// How long a publisher tries before it says that the bus is away.
-pub const PATIENCE: Duration = Duration::from_secs(15);
+pub const PUBLISH_DEADLINE: Duration = Duration::from_secs(15);
 
 /// Publishes to one topic.
 pub trait Publisher: Send + Sync + 'static {
@@ -38,7 +38,7 @@ pub trait Publisher: Send + Sync + 'static {
     /// is the cap. A request is taken or refused as a whole.
     ///
     /// # Errors
-    /// Some message was not confirmed within [`PATIENCE`]. The error says how many, counted from the first, were: the
+    /// Some message was not confirmed within [`PUBLISH_DEADLINE`]. The error says how many, counted from the first, were: the
     /// caller may move its cursor past those and no further. Of the rest some may be with the bus, too. Whom the error
     /// blames says what to do with it:
     /// - [`Blame::Bus`]: try the same again.

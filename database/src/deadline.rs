@@ -14,10 +14,13 @@ pub const SILENCE: Duration = Duration::from_secs(150);
 ///
 /// # Errors
 /// Those of `work`, and a transient one after [`SILENCE`] or after a change of the primary.
-pub async fn heard<T, E: From<sqlx::Error>>(doing: &str, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+pub async fn with_deadline<T, E: From<sqlx::Error>>(
+    doing: &str,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
     // Boxed, because what is waited for may be large, and each layer around it would hold it once more.
-    let heard = tokio::time::timeout(SILENCE, Box::pin(work));
-    unless_changed(async { heard.await.unwrap_or_else(|_| Err(timed_out(doing).into())) }).await
+    let timed = tokio::time::timeout(SILENCE, Box::pin(work));
+    unless_changed(async { timed.await.unwrap_or_else(|_| Err(timed_out(doing).into())) }).await
 }
 
 /// The transient error of what took too long.

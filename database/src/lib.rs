@@ -14,7 +14,7 @@ pub mod sqlstate;
 pub mod transaction;
 pub mod watch;
 
-pub use deadline::{SILENCE, heard, timed_out};
+pub use deadline::{SILENCE, timed_out, with_deadline};
 pub use migrations::Migrations;
 pub use options::{beside, options};
 pub use pool::Endpoint;

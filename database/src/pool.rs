@@ -78,17 +78,17 @@ impl Endpoint {
                 let (primary, valid) = (used.clone(), !used.voids(its.age));
                 let known = !tried || its.idle_for < FRESH;
                 Box::pin(
-                    async move { Ok(valid && (known || answers(connection, GLANCE).await || primary.look_again())) },
+                    async move { Ok(valid && (known || responds(connection, GLANCE).await || primary.look_again())) },
                 )
             })
             .after_release(move |connection, its| {
                 let (primary, valid) = (back.clone(), !back.voids(its.age));
-                Box::pin(async move { Ok(valid && (answers(connection, GOODBYE).await || primary.look_again())) })
+                Box::pin(async move { Ok(valid && (responds(connection, GOODBYE).await || primary.look_again())) })
             })
     }
 }
 
 /// Whether a connection still answers. The pool itself would wait for ever, and warn of each that does not.
-async fn answers(connection: &mut PgConnection, limit: Duration) -> bool {
+async fn responds(connection: &mut PgConnection, limit: Duration) -> bool {
     matches!(tokio::time::timeout(limit, connection.ping()).await, Ok(Ok(())))
 }

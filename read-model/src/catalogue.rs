@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use events::Topic;
 
-use crate::erased::Of;
+use crate::erased::Erased;
 use crate::{AnyProjection, Projection};
 
 /// Postgres cuts longer names off, and the schemas of tests have a suffix.
@@ -91,7 +91,7 @@ pub enum Mistake {
 
 /// A [`Projection`] whose type is forgotten, so that it fits into a list with others.
 pub fn erased<P: Projection>() -> &'static dyn AnyProjection {
-    &Of::<P>::NEW
+    &Erased::<P>::NEW
 }
 
 impl Catalogue {

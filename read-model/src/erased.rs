@@ -55,19 +55,19 @@ pub enum Folded {
 }
 
 /// `P` without its type.
-pub(crate) struct Of<P>(PhantomData<fn() -> P>);
+pub(crate) struct Erased<P>(PhantomData<fn() -> P>);
 
-impl<P> Of<P> {
+impl<P> Erased<P> {
     pub(crate) const NEW: Self = Self(PhantomData);
 }
 
-impl<P> fmt::Debug for Of<P> {
+impl<P> fmt::Debug for Erased<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(type_name::<P>())
     }
 }
 
-impl<P: Projection> AnyProjection for Of<P> {
+impl<P: Projection> AnyProjection for Erased<P> {
     fn name(&self) -> &'static str {
         P::NAME
     }

@@ -55,7 +55,7 @@ pub fn worker(parts: &Parts, topic: &'static events::Topic) -> Worker {
         pool: parts.appliers[0].pool.clone(),
         store: EventStoreClient::new(endpoint("127.0.0.1:1").unwrap().connect_lazy()),
         metrics: Metrics::register(&Registry::new()).unwrap(),
-        patience: workers::resolve::PATIENCE,
+        patience: workers::resolve::PREDECESSOR_WAIT,
         stride: Default::default(),
     };
     Worker { resolver, appliers, head: Default::default(), sweep_grace: Duration::from_secs(3600) }

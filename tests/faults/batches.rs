@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use workers::apply::{Applier, Mode, Tally};
-use workers::audit::By;
+use workers::audit::Attribution;
 use workers::redrive::Redrive;
 use workers::verdict::Event;
 use workers::{dead_letters, retry};
@@ -344,7 +344,7 @@ async fn an_event_that_cannot_be_read_holds_its_aggregate_where_it_matters_and_n
     assert!(parked.error.contains("99000000 bytes"), "{}", parked.error);
     let stop = CancellationToken::new();
     let redriving = tokio::spawn(Redrive { applier: applier.clone() }.run(stop.clone()));
-    let by = || By { actor: "test".into(), reason: "test".into() };
+    let by = || Attribution { actor: "test".into(), reason: "test".into() };
     dead_letters::retry_one(&parts.database.pool, parked.id, 1000.0, &by(), None).await.unwrap();
     let again = eventually("it is parked again", LIMIT, async || {
         letter().await.filter(|letter| letter.attempts == 2).ok_or_else(|| "not yet".to_owned())

@@ -10,7 +10,7 @@ use sqlx::{Executor, PgPool};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use workers::apply::Mode;
-use workers::audit::By;
+use workers::audit::Attribution;
 use workers::redrive::Redrive;
 use workers::replay::{self, NewReplay, Replays};
 use workers::verdict::Event;
@@ -150,7 +150,7 @@ async fn a_redrive_that_meets_a_broken_event_parks_it_where_it_is() {
     lose_stored_bytes(pool).await;
     let parked = dead_letters::list(pool, &dead_letters::Filter::default(), None, 10).await.unwrap();
     assert_eq!(parked.iter().map(|letter| letter.event_version).collect::<Vec<_>>(), [Some(1)]);
-    let by = By { actor: "test".into(), reason: "test".into() };
+    let by = Attribution { actor: "test".into(), reason: "test".into() };
     let operation = dead_letters::retry_one(pool, parked[0].id, 1000.0, &by, None).await.unwrap();
     let stop = CancellationToken::new();
     let redriving = tokio::spawn(Redrive { applier: applier.clone() }.run(stop.clone()));
@@ -171,7 +171,7 @@ async fn a_repair_that_meets_a_broken_event_parks_it_and_goes_on() {
     let applier = parts.applier("user_directory");
     let selection = serde_json::from_str("{}").unwrap();
     let plan = replay::plan(pool, applier.projection, &selection).await.unwrap();
-    let new = NewReplay { selection, by: By::default(), idempotency_key: None };
+    let new = NewReplay { selection, by: Attribution::default(), idempotency_key: None };
     let operation = replay::create(pool, applier.projection, plan, &new).await.unwrap();
     let stop = CancellationToken::new();
     let replaying = tokio::spawn(Replays::of(&parts.appliers).run(stop.clone()));

@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use workers::Metrics;
 use workers::apply::Mode;
-use workers::audit::By;
+use workers::audit::Attribution;
 use workers::dead_letters::retry_one;
 use workers::redrive::Redrive;
-use workers::resolve::{PATIENCE, Resolver};
+use workers::resolve::{PREDECESSOR_WAIT, Resolver};
 use workers::sweep::Sweep;
 
 use crate::harness::parts::{LIMIT, Parts, line};
@@ -60,7 +60,7 @@ fn resolver(fleet: &Fleet, store: &Process) -> Resolver {
         pool: fleet.database.pool.clone(),
         store: EventStoreClient::new(endpoint(&store.grpc()).unwrap().connect_lazy()),
         metrics: Metrics::register(&Registry::new()).unwrap(),
-        patience: PATIENCE,
+        patience: PREDECESSOR_WAIT,
         stride: Default::default(),
     }
 }
@@ -192,7 +192,7 @@ async fn a_slow_retry_lets_later_decisions_pass() {
     let slow = if full_size() { 200 } else { 10 };
     let letters = poisoned(&parts, slow + 1).await;
     let pool = &parts.database.pool;
-    let by = By::default();
+    let by = Attribution::default();
     // Each of them rests for a quarter of an hour after its first event.
     for (_, letter) in &letters[..slow] {
         retry_one(pool, *letter, 0.001, &by, None).await.unwrap();

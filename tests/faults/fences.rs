@@ -13,7 +13,7 @@ use read_model::{AnyProjection, Pending};
 use sqlx::Executor;
 use tokio_util::sync::CancellationToken;
 use workers::apply::{self, Applier, Mode};
-use workers::audit::By;
+use workers::audit::Attribution;
 use workers::replay::{self, NewReplay, Replays, Selection};
 
 use crate::harness::parts::{LIMIT, Parts, apply, consistent};
@@ -107,7 +107,7 @@ async fn a_relay_never_passes_positions_that_are_not_committed() {
 
 fn repair() -> NewReplay {
     let selection: Selection = serde_json::from_str("{}").unwrap();
-    NewReplay { selection, by: By::default(), idempotency_key: None }
+    NewReplay { selection, by: Attribution::default(), idempotency_key: None }
 }
 
 /// As if its process had been stopped (SIGSTOP) for longer than its heartbeat may be missing.

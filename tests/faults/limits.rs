@@ -13,7 +13,7 @@ use sqlx::Executor;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use workers::apply::Mode;
-use workers::audit::By;
+use workers::audit::Attribution;
 use workers::dead_letters::{self, MAX_PLANNED, Retry};
 use workers::redrive::Redrive;
 
@@ -117,7 +117,7 @@ async fn a_redrive_goes_through_more_than_it_takes_at_a_time() {
     assert_eq!((plan.selected, plan.waiting), (letters, letters - 1 + i64::from(waiting) - 1));
     let filter = dead_letters::Filter::default();
     let plan_token = plan.plan_token.unwrap();
-    let retry = Retry { filter, plan_token, rate: 1e6, by: By::default(), idempotency_key: None };
+    let retry = Retry { filter, plan_token, rate: 1e6, by: Attribution::default(), idempotency_key: None };
     dead_letters::retry(pool, &retry).await.unwrap();
 
     let stop = CancellationToken::new();

@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, Executor};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use workers::apply::{Applier, Mode};
-use workers::audit::By;
+use workers::audit::Attribution;
 use workers::dead_letters::{self, Filter, MAX_PLANNED, Retry};
 use workers::redrive::Redrive;
 use workers::sweep::Sweep;
@@ -145,7 +145,7 @@ async fn what_is_appended_while_a_redrive_is_under_way_is_not_settled_over() {
             filter: Filter::default(),
             plan_token: plan.plan_token.unwrap(),
             rate: 1e5,
-            by: By::default(),
+            by: Attribution::default(),
             idempotency_key: None,
         };
         dead_letters::retry(pool, &retry).await.unwrap();

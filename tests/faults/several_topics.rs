@@ -17,7 +17,7 @@ use sqlx::Executor;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use workers::apply::{Applier, Mode};
-use workers::audit::By;
+use workers::audit::Attribution;
 use workers::dead_letters::{self, Filter, MAX_PLANNED, Retry};
 use workers::fence;
 use workers::lag::{State, Status};
@@ -166,7 +166,7 @@ async fn retry(parts: &Parts) {
     let plan = dead_letters::plan(pool, &Filter::default(), MAX_PLANNED).await.unwrap();
     let filter = Filter::default();
     let plan_token = plan.plan_token.unwrap();
-    let retry = Retry { filter, plan_token, rate: 1e5, by: By::default(), idempotency_key: None };
+    let retry = Retry { filter, plan_token, rate: 1e5, by: Attribution::default(), idempotency_key: None };
     dead_letters::retry(pool, &retry).await.unwrap();
 }
 
@@ -289,7 +289,7 @@ async fn a_repair_goes_through_all_topics_whichever_workers_run_it_and_however_o
         (&INTEGRATION, ["apply.recorded", "apply.committed", "replay.claimed", "apply.fenced", "replay.applied"]),
     ] {
         let selection: Selection = serde_json::from_str("{}").unwrap();
-        let new = NewReplay { selection, by: By::default(), idempotency_key: None };
+        let new = NewReplay { selection, by: Attribution::default(), idempotency_key: None };
         let applier = parts.applier_on(NAME, topic);
         let plan = replay::plan(pool, applier.projection, &new.selection).await.unwrap();
         let carried =

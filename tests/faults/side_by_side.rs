@@ -7,7 +7,7 @@ use rand::Rng;
 use sqlx::{AssertSqlSafe, Executor};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use workers::audit::By;
+use workers::audit::Attribution;
 use workers::operations::{self, Operation};
 use workers::replay::{self, NewReplay, Replays};
 
@@ -20,7 +20,7 @@ async fn repair(parts: &Parts, projection: &str) -> Uuid {
     let (pool, projection) = (&parts.database.pool, parts.applier(projection).projection);
     let selection = serde_json::from_str("{}").unwrap();
     let plan = replay::plan(pool, projection, &selection).await.unwrap();
-    let new = NewReplay { selection, by: By::default(), idempotency_key: None };
+    let new = NewReplay { selection, by: Attribution::default(), idempotency_key: None };
     replay::create(pool, projection, plan, &new).await.unwrap()
 }
 

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Executor};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use workers::apply::Mode;
-use workers::audit::By;
+use workers::audit::Attribution;
 use workers::redrive::Redrive;
 use workers::replay::{self, NewReplay, Replays};
 use workers::{dead_letters, operations};
@@ -55,7 +55,7 @@ async fn a_repair_whose_batches_are_too_much_goes_on_with_smaller_ones() {
         let applier = parts.applier("user_directory");
         let (pool, selection) = (&parts.database.pool, serde_json::from_str("{}").unwrap());
         let plan = replay::plan(pool, applier.projection, &selection).await.unwrap();
-        let new = NewReplay { selection, by: By::default(), idempotency_key: None };
+        let new = NewReplay { selection, by: Attribution::default(), idempotency_key: None };
         let operation = replay::create(pool, applier.projection, plan, &new).await.unwrap();
         let stop = CancellationToken::new();
         let replaying = tokio::spawn(Replays::of(&parts.appliers).run(stop.clone()));
@@ -81,7 +81,7 @@ async fn a_redrive_whose_steps_are_too_much_goes_on_with_smaller_ones() {
         pool.execute("alter table user_directory.users drop constraint nobody").await.unwrap();
         at_most(&parts, 10, code).await;
         let letter = dead_letters::list(pool, &dead_letters::Filter::default(), None, 10).await.unwrap().remove(0);
-        let operation = dead_letters::retry_one(pool, letter.id, 1e6, &By::default(), None).await.unwrap();
+        let operation = dead_letters::retry_one(pool, letter.id, 1e6, &Attribution::default(), None).await.unwrap();
         let stop = CancellationToken::new();
         let redriving = tokio::spawn(Redrive { applier: applier.clone() }.run(stop.clone()));
         succeeded(&parts, operation).await;

@@ -14,7 +14,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use workers::apply::Mode;
-use workers::audit::By;
+use workers::audit::Attribution;
 use workers::operations;
 use workers::replay::{self, NewReplay, Replays, Selection};
 
@@ -154,7 +154,7 @@ async fn a_worker_whose_applying_connections_all_wait_still_says_how_it_is() {
 
 fn repair(key: Option<&str>) -> NewReplay {
     let selection: Selection = serde_json::from_str("{}").unwrap();
-    NewReplay { selection, by: By::default(), idempotency_key: key.map(Into::into) }
+    NewReplay { selection, by: Attribution::default(), idempotency_key: key.map(Into::into) }
 }
 
 #[tokio::test]

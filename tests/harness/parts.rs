@@ -4,11 +4,11 @@ use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use event_store::Metrics as StoreMetrics;
-use event_store::append::{Append, Appended, Appender, Config, Error, Said};
+use event_store::append::{Append, Appended, Appender, Config, Error, EventAsSent};
 use event_store::read::{self, Filter};
 use event_store::tail::Head;
 use event_store::validate::printed;
-use events::{AggregateId, AppendLine, EventId, NewEvent, Position, Topic, Version};
+use events::{AggregateId, AppendLine, EventLine, Position, Topic, Version};
 use fleet::roles;
 use prometheus::Registry;
 use rand::Rng;
@@ -191,38 +191,17 @@ async fn applied(pool: &PgPool) -> BTreeSet<(String, uuid::Uuid, i32)> {
 }
 
 pub fn request(line: &AppendLine) -> Append {
-    let said: Vec<Said<'_>> = line
-        .events
-        .iter()
-        .map(|event| Said {
-            event_id: event.event_id,
-            event_type: &event.event_type,
-            event_data: event.event_data.get(),
-            metadata: event.metadata.get(),
-            occurred_at: Some(event.occurred_at),
-        })
-        .collect();
-    Append {
-        aggregate_id: line.aggregate_id,
-        aggregate_type: line.aggregate_type.clone(),
-        expected_version: line.expected_version,
-        idempotency_key: line.idempotency_key.clone(),
-        digest: Append::digest(line.aggregate_id, &line.aggregate_type, line.expected_version, &said),
-        events: line
-            .events
-            .iter()
-            .map(|event| NewEvent {
-                event_id: event.event_id.unwrap_or_else(EventId::generate),
-                event_type: event.event_type.clone(),
-                event_data: event.event_data.get().to_owned(),
-                metadata: event.metadata.get().to_owned(),
-                occurred_at: event.occurred_at,
-                bytes: printed::bytes(event.event_data.get()).unwrap() + printed::bytes(event.metadata.get()).unwrap(),
-            })
-            .collect(),
-        made_ids: line.events.iter().any(|event| event.event_id.is_none()),
-        traceparent: None,
-    }
+    let events: Vec<_> = line.events.iter().map(as_sent).collect();
+    let mut append = Append::new(line.aggregate_id, &*line.aggregate_type, line.expected_version, &events);
+    append.idempotency_key.clone_from(&line.idempotency_key);
+    append
+}
+
+fn as_sent(event: &EventLine) -> EventAsSent<'_> {
+    let EventLine { event_id, event_type, event_data, metadata, occurred_at } = event;
+    let (event_data, metadata) = (event_data.get(), metadata.get());
+    let bytes = printed::bytes(event_data).unwrap() + printed::bytes(metadata).unwrap();
+    EventAsSent { event_id: *event_id, event_type, event_data, metadata, occurred_at: Some(*occurred_at), bytes }
 }
 
 /// A line of one event.

@@ -120,7 +120,7 @@ impl Applier {
                     None => return Ok(tally),
                 }
             };
-            match self.race(&mut batch, work.condemned(), mode).await {
+            match self.with_race_retries(&mut batch, work.condemned(), mode).await {
                 Ok(Done { tally: done, early, .. }) => {
                     // What is applied already says nothing.
                     if done.applied > 0 {
@@ -162,11 +162,16 @@ impl Applier {
         );
     }
 
-    async fn race(&self, batch: &mut Vec<Event>, condemned: &Condemned, mode: Mode) -> Result<Done, Error> {
+    async fn with_race_retries(
+        &self,
+        batch: &mut Vec<Event>,
+        condemned: &Condemned,
+        mode: Mode,
+    ) -> Result<Done, Error> {
         let mut attempt = 0;
         loop {
             let timer = self.metrics.apply_timer(self.topic, self.projection.name(), mode);
-            match database::heard("applying", self.attempt(batch, condemned, mode)).await {
+            match database::with_deadline("applying", self.attempt(batch, condemned, mode)).await {
                 Err(error) if error.is_race() && attempt < RACES => {
                     timer.stop_and_discard();
                     self.metrics.retried_transactions.inc();
@@ -304,7 +309,7 @@ impl Applier {
     pub(crate) async fn read(&self, ids: &[EventId]) -> Result<(Vec<Event>, Vec<EventId>), Error> {
         let (now, later) = ids.split_at(ids.len().min(self.stride.now()));
         let reading = async { read::careful::by_id(&mut *self.pool.acquire().await?, now).await };
-        match database::heard("reading", reading).await {
+        match database::with_deadline("reading", reading).await {
             Ok(found) => {
                 let rest = found.rest.iter().chain(later).copied().collect();
                 Ok((Event::all(found.events, found.unreadable).collect(), rest))

@@ -14,14 +14,14 @@ const MAX_TEXT: usize = 1000;
 
 /// A person, or a program, and its reason. Either may be empty where the deed can be undone.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-pub struct By {
+pub struct Attribution {
     #[serde(default)]
     pub actor: String,
     #[serde(default)]
     pub reason: String,
 }
 
-impl By {
+impl Attribution {
     /// # Errors
     /// A text is too long, or nothing that Postgres could keep.
     pub fn check(&self) -> Result<(), Invalid> {
@@ -64,7 +64,13 @@ pub struct Entry {
 }
 
 /// Belongs into the transaction of the deed.
-pub async fn record(db: &mut PgConnection, by: &By, action: &str, target: Uuid, detail: &Value) -> sqlx::Result<()> {
+pub async fn record(
+    db: &mut PgConnection,
+    by: &Attribution,
+    action: &str,
+    target: Uuid,
+    detail: &Value,
+) -> sqlx::Result<()> {
     sqlx::query!(
         "insert into audit_log (id, actor, action, target, reason, detail) values ($1, $2, $3, $4, $5, $6)",
         Uuid::now_v7(),
@@ -101,7 +107,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_undone_needs_a_name_and_a_reason() {
-        let by = |actor: &str, reason: &str| By { actor: actor.to_owned(), reason: reason.to_owned() };
+        let by = |actor: &str, reason: &str| Attribution { actor: actor.to_owned(), reason: reason.to_owned() };
         assert_eq!(by("ada", "the handler is fixed").require(), Ok(()));
         assert_eq!(by("", "").check(), Ok(()));
         assert_eq!(by(" ", "why").require().expect_err("no actor").field, "actor");

@@ -19,7 +19,7 @@ use crate::retry;
 use crate::verdict::Event;
 
 /// How long the others wait for a projection when the first of them is done.
-const PATIENCE: Duration = Duration::from_secs(5);
+const LEFT_BEHIND_AFTER: Duration = Duration::from_secs(5);
 
 pub(crate) struct Lanes {
     lanes: Vec<Lane>,
@@ -69,7 +69,7 @@ impl Lanes {
                         return false;
                     }
                     if awaited {
-                        impatient.get_or_insert_with(|| Instant::now() + PATIENCE);
+                        impatient.get_or_insert_with(|| Instant::now() + LEFT_BEHIND_AFTER);
                     }
                 }
                 () = sleep_until(impatient) => self.leave_behind(),

@@ -27,7 +27,7 @@ use crate::received::Received;
 use crate::verdict::Event;
 
 /// How long a foreign event that came before its predecessors is given back, before it is parked.
-pub const PATIENCE: Duration = Duration::from_secs(600);
+pub const PREDECESSOR_WAIT: Duration = Duration::from_secs(600);
 
 /// Only outages: whatever is wrong with a message has been dealt with.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +46,7 @@ pub struct Resolver {
     /// For adoption: only the event store appends.
     pub store: EventStoreClient<Channel>,
     pub metrics: Metrics,
-    /// [`PATIENCE`], or none for what has waited long enough.
+    /// [`PREDECESSOR_WAIT`], or none for what has waited long enough.
     pub patience: Duration,
     /// How many events are asked for at a time. Shared by its clones.
     pub stride: Stride,

@@ -15,7 +15,7 @@ use super::{Chaos, count};
 use crate::{Delivery, Error, Receipt, Settle, Subscription};
 
 /// How long a shuffled delivery is held when no other comes: the last ones must get through too.
-const PATIENCE: Duration = Duration::from_millis(20);
+const HELD_BACK_AT_MOST: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
 pub struct ChaosSubscription<S> {
@@ -113,7 +113,7 @@ impl<S: Subscription> Subscription for ChaosSubscription<S> {
 async fn patiently(
     deliveries: &mpsc::Sender<Delivery>,
 ) -> Result<mpsc::Permit<'_, Delivery>, mpsc::error::SendError<()>> {
-    tokio::time::sleep(PATIENCE).await;
+    tokio::time::sleep(HELD_BACK_AT_MOST).await;
     deliveries.reserve().await
 }
 

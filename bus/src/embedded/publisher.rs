@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Embedded;
 use super::queue::{Published, Queue};
-use crate::{Blame, Error, Message, PATIENCE, PublishError, Publisher, limits};
+use crate::{Blame, Error, Message, PUBLISH_DEADLINE, PublishError, Publisher, limits};
 
 #[derive(Debug, Clone)]
 pub struct EmbeddedPublisher {
@@ -23,14 +23,14 @@ impl EmbeddedPublisher {
     }
 
     async fn send(&self, messages: Vec<Message>) -> Result<(), PublishError> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + PUBLISH_DEADLINE;
         let queues = self.bus.queues_of(&self.topic).map_err(|reason| self.away(0, reason))?;
         let mut confirmed = 0;
         for request in limits::requests(messages) {
             limits::request(&request).map_err(|refused| self.error(confirmed, refused.to_string(), Blame::Messages))?;
             let count = request.len();
             if timeout_at(deadline, room(&queues)).await.is_err() {
-                return Err(self.away(confirmed, format!("a subscription has been full for {PATIENCE:?}")));
+                return Err(self.away(confirmed, format!("a subscription has been full for {PUBLISH_DEADLINE:?}")));
             }
             let page = Published::page(request, Utc::now());
             for queue in &queues {

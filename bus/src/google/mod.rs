@@ -19,7 +19,7 @@ use tokio::sync::OnceCell;
 pub use publisher::GooglePublisher;
 pub use subscription::GoogleSubscription;
 
-use crate::{Blame, Error, PATIENCE};
+use crate::{Blame, Error, PUBLISH_DEADLINE};
 
 /// One project at one endpoint. Clones share connections.
 #[derive(Debug, Clone)]
@@ -95,7 +95,7 @@ impl Google {
             .publisher
             .get_or_try_init(async || {
                 // By itself the client would try for 10 minutes, and the relay would look merely slow all that time.
-                let retry = RetryableErrors.with_time_limit(PATIENCE);
+                let retry = RetryableErrors.with_time_limit(PUBLISH_DEADLINE);
                 connect!(self, BasePublisher::builder().with_retry_policy(retry))
             })
             .await

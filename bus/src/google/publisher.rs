@@ -11,7 +11,7 @@ use google_cloud_pubsub::publisher::PublishFuture;
 use tokio::time::{Instant, timeout_at};
 
 use super::Google;
-use crate::{Blame, Error, Message, PATIENCE, PublishError, Publisher, limits};
+use crate::{Blame, Error, Message, PUBLISH_DEADLINE, PublishError, Publisher, limits};
 
 #[derive(Debug)]
 pub struct GooglePublisher {
@@ -25,7 +25,7 @@ impl GooglePublisher {
     }
 
     async fn send(&self, messages: Vec<Message>) -> Result<(), PublishError> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + PUBLISH_DEADLINE;
         let none_confirmed = |source| PublishError { confirmed: 0, source };
         let base = match timeout_at(deadline, self.google.base_publisher()).await {
             Ok(base) => base.map_err(none_confirmed)?,
@@ -83,7 +83,7 @@ impl GooglePublisher {
     }
 
     fn silence(&self) -> Error {
-        self.google.failure(self.doing(), format_args!("no answer within {PATIENCE:?}"))
+        self.google.failure(self.doing(), format_args!("no answer within {PUBLISH_DEADLINE:?}"))
     }
 
     fn doing(&self) -> String {

@@ -101,28 +101,15 @@ fn landed(append: &Append, known: &Known) -> Option<Vec<Appended>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chrono::Utc;
-    use events::{NewEvent, Position};
+    use events::Position;
+
+    use crate::append::EventAsSent;
     use uuid::Uuid;
 
     fn append(aggregate: u128, expected: Option<i32>) -> Append {
-        Append {
-            aggregate_id: AggregateId(Uuid::from_u128(aggregate)),
-            aggregate_type: "Order".into(),
-            expected_version: expected.map(Version),
-            idempotency_key: None,
-            events: vec![NewEvent {
-                event_id: EventId::generate(),
-                event_type: "OrderCancelled".into(),
-                event_data: "{}".into(),
-                metadata: "{}".into(),
-                occurred_at: Utc::now(),
-                bytes: 4,
-            }],
-            made_ids: true,
-            traceparent: None,
-            digest: [0; 32],
-        }
+        let (event_type, event_data, metadata) = ("OrderCancelled", "{}", "{}");
+        let event = EventAsSent { event_id: None, event_type, event_data, metadata, occurred_at: None, bytes: 4 };
+        Append::new(AggregateId(Uuid::from_u128(aggregate)), "Order", expected.map(Version), &[event])
     }
 
     fn decided(batch: &[Append], known: &Known) -> Vec<Decision> {
@@ -151,9 +138,9 @@ mod tests {
     #[test]
     fn a_used_key_answers_as_the_first_time_even_if_the_version_has_moved_on() {
         let answer = vec![Appended { event_id: EventId::generate(), version: Version(1), position: Position(9) }];
-        let used = UsedKey { digest: vec![0; 32], answer: answer.clone() };
-        let known = Known { keys: HashMap::from([("k".into(), used)]), ..Known::default() };
         let again = Append { idempotency_key: Some("k".into()), ..append(1, Some(0)) };
+        let used = UsedKey { digest: again.digest.to_vec(), answer: answer.clone() };
+        let known = Known { keys: HashMap::from([("k".into(), used)]), ..Known::default() };
         let other = Append { digest: [1; 32], ..again.clone() };
         let decisions = decided(&[again, other], &known);
         assert_eq!(decisions[0], Decision::Answer(Ok(answer)));

@@ -10,7 +10,7 @@ mod parts;
 mod statements;
 mod writer;
 
-use chrono::Timelike;
+use chrono::{DateTime, Timelike, Utc};
 use database::MIGRATE;
 use events::{AggregateId, EventId, NewEvent, Position, Version};
 use sha2::{Digest, Sha256};
@@ -30,11 +30,11 @@ pub struct Append {
     pub idempotency_key: Option<String>,
     pub events: Vec<NewEvent>,
     /// Whether some of the event ids were made here rather than brought by the caller.
-    pub made_ids: bool,
+    made_ids: bool,
     /// The trace of the call, put into the metadata of events that bring none.
     pub traceparent: Option<String>,
-    /// What the caller said, for comparison under the same idempotency key.
-    pub digest: [u8; 32],
+    /// What the caller sent, for comparison under the same idempotency key.
+    digest: [u8; 32],
 }
 
 /// What an event became.
@@ -121,31 +121,33 @@ fn stopped() -> Error {
 }
 
 impl Append {
-    /// Digest of what the caller said. Ids and times that the store made up are not part of it, or no retry would
-    /// ever be the same request.
-    pub fn digest(
+    /// A request as it was sent, under no key and with no trace. Events that bring no id or no time are given one.
+    pub fn new(
         aggregate_id: AggregateId,
-        aggregate_type: &str,
+        aggregate_type: impl Into<String>,
         expected_version: Option<Version>,
-        events: &[Said<'_>],
-    ) -> [u8; 32] {
-        let mut digest = Sha256::new();
-        let mut field = |bytes: &[u8]| {
-            digest.update((bytes.len() as u64).to_le_bytes());
-            digest.update(bytes);
+        events: &[EventAsSent<'_>],
+    ) -> Self {
+        let aggregate_type = aggregate_type.into();
+        let now = Utc::now();
+        let new = |event: &EventAsSent<'_>| NewEvent {
+            event_id: event.event_id.unwrap_or_else(EventId::generate),
+            event_type: event.event_type.to_owned(),
+            event_data: event.event_data.to_owned(),
+            metadata: event.metadata.to_owned(),
+            occurred_at: to_micros(event.occurred_at.unwrap_or(now)),
+            bytes: event.bytes,
         };
-        field(aggregate_id.0.as_bytes());
-        field(aggregate_type.as_bytes());
-        field(&expected_version.map_or([0xff; 4], |version| version.0.to_le_bytes()));
-        for event in events {
-            field(event.event_id.as_ref().map_or(&[], |id| id.0.as_bytes()));
-            field(event.event_type.as_bytes());
-            field(event.event_data.as_bytes());
-            field(event.metadata.as_bytes());
-            let time = event.occurred_at.map_or(0, |time| time.timestamp_micros());
-            field(&time.to_le_bytes());
+        Self {
+            digest: digest(aggregate_id, &aggregate_type, expected_version, events),
+            made_ids: events.iter().any(|event| event.event_id.is_none()),
+            events: events.iter().map(new).collect(),
+            aggregate_id,
+            aggregate_type,
+            expected_version,
+            idempotency_key: None,
+            traceparent: None,
         }
-        digest.finalize().into()
     }
 
     fn bytes(&self) -> usize {
@@ -153,14 +155,43 @@ impl Append {
     }
 }
 
-/// An event as the caller put it.
+/// Digest of what was sent. Ids and times that the store makes up are not part of it, or no retry would ever be the same
+/// request.
+fn digest(
+    aggregate_id: AggregateId,
+    aggregate_type: &str,
+    expected_version: Option<Version>,
+    events: &[EventAsSent<'_>],
+) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    let mut field = |bytes: &[u8]| {
+        digest.update((bytes.len() as u64).to_le_bytes());
+        digest.update(bytes);
+    };
+    field(aggregate_id.0.as_bytes());
+    field(aggregate_type.as_bytes());
+    field(&expected_version.map_or([0xff; 4], |version| version.0.to_le_bytes()));
+    for event in events {
+        field(event.event_id.as_ref().map_or(&[], |id| id.0.as_bytes()));
+        field(event.event_type.as_bytes());
+        field(event.event_data.as_bytes());
+        field(event.metadata.as_bytes());
+        let time = event.occurred_at.map_or(0, |time| time.timestamp_micros());
+        field(&time.to_le_bytes());
+    }
+    digest.finalize().into()
+}
+
+/// An event as the caller sent it.
 #[derive(Debug)]
-pub struct Said<'a> {
+pub struct EventAsSent<'a> {
     pub event_id: Option<EventId>,
     pub event_type: &'a str,
     pub event_data: &'a str,
     pub metadata: &'a str,
-    pub occurred_at: Option<chrono::DateTime<chrono::Utc>>,
+    pub occurred_at: Option<DateTime<Utc>>,
+    /// The most bytes that its data and metadata print.
+    pub bytes: usize,
 }
 
 /// The most bytes that the trace of a call adds to the metadata as they are read:
@@ -168,7 +199,7 @@ pub struct Said<'a> {
 pub const TRACE_BYTES: usize = 80;
 
 /// The store keeps microseconds; what is finer is cut off here, so that what is answered and what is read agree.
-pub fn to_micros(time: chrono::DateTime<chrono::Utc>) -> chrono::DateTime<chrono::Utc> {
+pub fn to_micros(time: DateTime<Utc>) -> DateTime<Utc> {
     time.with_nanosecond(time.nanosecond() / 1000 * 1000).unwrap_or(time)
 }
 
@@ -182,27 +213,34 @@ mod tests {
     /// beginning of the next.
     fn requests() -> Vec<(&'static str, [u8; 32])> {
         let id = |id| AggregateId(Uuid::from_u128(id));
-        let said = || Said { event_id: None, event_type: "Named", event_data: "{}", metadata: "{}", occurred_at: None };
-        let event = |event: Said<'_>| Append::digest(id(1), "Order", None, &[event]);
+        let said = || EventAsSent {
+            event_id: None,
+            event_type: "Named",
+            event_data: "{}",
+            metadata: "{}",
+            occurred_at: None,
+            bytes: 0,
+        };
+        let event = |event: EventAsSent<'_>| digest(id(1), "Order", None, &[event]);
         let brought = Some(EventId(Uuid::nil()));
         let time = Some(chrono::DateTime::UNIX_EPOCH + chrono::Duration::seconds(1));
         vec![
             ("as it is", event(said())),
-            ("aggregate id", Append::digest(id(2), "Order", None, &[said()])),
-            ("aggregate type", Append::digest(id(1), "Orders", None, &[said()])),
-            ("expected version", Append::digest(id(1), "Order", Some(Version(0)), &[said()])),
-            ("another expected version", Append::digest(id(1), "Order", Some(Version(1)), &[said()])),
-            ("event id", event(Said { event_id: brought, ..said() })),
-            ("event type", event(Said { event_type: "Renamed", ..said() })),
-            ("event data", event(Said { event_data: r#"{"a":1}"#, ..said() })),
-            ("metadata", event(Said { metadata: r#"{"a":1}"#, ..said() })),
-            ("time", event(Said { occurred_at: time, ..said() })),
-            ("no event", Append::digest(id(1), "Order", None, &[])),
-            ("an event twice", Append::digest(id(1), "Order", None, &[said(), said()])),
-            ("type and data moved", event(Said { event_type: "Named{", event_data: "}", ..said() })),
-            ("data and metadata moved", event(Said { event_data: "{}{", metadata: "}", ..said() })),
-            ("all in the data", event(Said { event_data: "{}{}", metadata: "", ..said() })),
-            ("all in the metadata", event(Said { event_data: "", metadata: "{}{}", ..said() })),
+            ("aggregate id", digest(id(2), "Order", None, &[said()])),
+            ("aggregate type", digest(id(1), "Orders", None, &[said()])),
+            ("expected version", digest(id(1), "Order", Some(Version(0)), &[said()])),
+            ("another expected version", digest(id(1), "Order", Some(Version(1)), &[said()])),
+            ("event id", event(EventAsSent { event_id: brought, ..said() })),
+            ("event type", event(EventAsSent { event_type: "Renamed", ..said() })),
+            ("event data", event(EventAsSent { event_data: r#"{"a":1}"#, ..said() })),
+            ("metadata", event(EventAsSent { metadata: r#"{"a":1}"#, ..said() })),
+            ("time", event(EventAsSent { occurred_at: time, ..said() })),
+            ("no event", digest(id(1), "Order", None, &[])),
+            ("an event twice", digest(id(1), "Order", None, &[said(), said()])),
+            ("type and data moved", event(EventAsSent { event_type: "Named{", event_data: "}", ..said() })),
+            ("data and metadata moved", event(EventAsSent { event_data: "{}{", metadata: "}", ..said() })),
+            ("all in the data", event(EventAsSent { event_data: "{}{}", metadata: "", ..said() })),
+            ("all in the metadata", event(EventAsSent { event_data: "", metadata: "{}{}", ..said() })),
         ]
     }
 

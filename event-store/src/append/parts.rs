@@ -4,7 +4,7 @@
 //! Requests stay in their order: the next one may build on the version that the one before it makes.
 
 /// Failures without a success between them after which it is Postgres that is not well.
-const PATIENCE: u32 = 3;
+const FAILURES_IN_A_ROW: u32 = 3;
 
 #[derive(Debug)]
 pub(super) struct Parts<T> {
@@ -70,7 +70,7 @@ impl<T> Parts<T> {
     /// is heavier than all others is soon alone.
     pub fn is_too_much(&mut self, mut part: Vec<T>, weight: impl Fn(&T) -> usize) -> TooMuch<T> {
         self.failures += 1;
-        if self.failures >= PATIENCE {
+        if self.failures >= FAILURES_IN_A_ROW {
             part.extend(self.waiting.drain(..).rev().flatten());
             *self = Self::of(Vec::new());
             return TooMuch::Unwell(part);

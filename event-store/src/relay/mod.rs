@@ -118,11 +118,11 @@ impl Relay {
     }
 
     async fn step(&self, state: &mut State) -> Result<Step, Error> {
-        database::heard("relaying", self.lead(state)).await?;
+        database::with_deadline("relaying", self.lead(state)).await?;
         self.metrics.relay_leader.with_label_values(&[self.topic.name]).set(i64::from(state.lease.is_some()));
         let Some(lease) = &mut state.lease else { return Ok(Step::NotOurs) };
 
-        let Some(page) = database::heard("relaying", self.read(&state.cursor, lease)).await? else {
+        let Some(page) = database::with_deadline("relaying", self.read(&state.cursor, lease)).await? else {
             return Ok(Step::NotOurs);
         };
         if page.upto == lease.reached {
@@ -223,7 +223,7 @@ impl Relay {
         let settled = Settled::of(&events, outcomes, refusals, upto);
         self.count("confirmed", settled.confirmed);
         self.count("failed", settled.unknown);
-        let ours = database::heard("relaying", self.settle(state, settled)).await?;
+        let ours = database::with_deadline("relaying", self.settle(state, settled)).await?;
         away.map_or(Ok(ours), |error| Err(error.into()))
     }
 

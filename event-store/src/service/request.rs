@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use events::{AggregateId, EventId, NewEvent, Position, Version, is_traceparent};
+use events::{AggregateId, EventId, Position, Version, is_traceparent};
 use prost_types::Timestamp;
 use tonic::metadata::MetadataMap;
 
-use crate::append::{Append, Said, TRACE_BYTES, to_micros};
+use crate::append::{Append, EventAsSent, TRACE_BYTES};
 use crate::proto::{self, AppendEventsRequest, ReadAllRequest, read_all_request};
 use crate::read::Filter;
 use crate::validate::{self, MAX_EVENT_BYTES, MAX_EVENTS, MAX_REQUEST_BYTES, Violation, Violations};
@@ -31,20 +31,17 @@ pub(super) fn append(request: AppendEventsRequest, traceparent: Option<String>) 
         violations.add("events", format_args!("{bytes} bytes together; at most {MAX_REQUEST_BYTES}"));
     }
 
-    let now = Utc::now();
     let mut ids = HashSet::new();
     let trace = traceparent.as_ref().map_or(0, |_| TRACE_BYTES);
-    let mut said = Vec::with_capacity(request.events.len());
-    let mut sizes = Vec::with_capacity(request.events.len());
+    let mut events = Vec::with_capacity(request.events.len());
     for (index, event) in request.events.iter().enumerate() {
-        let (one, bytes) = said_event(event, trace, |field| format!("events[{index}].{field}"), &mut violations);
-        if let Some(id) = one.event_id
+        let event = as_sent(event, trace, |field| format!("events[{index}].{field}"), &mut violations);
+        if let Some(id) = event.event_id
             && !ids.insert(id)
         {
             violations.add(format!("events[{index}].event_id"), format_args!("{id} is twice in this request"));
         }
-        said.push(one);
-        sizes.push(bytes);
+        events.push(event);
     }
     let (Some(aggregate_id), Some(aggregate_type), Some(idempotency_key), true) =
         (aggregate_id, aggregate_type, key, violations.0.is_empty())
@@ -52,34 +49,19 @@ pub(super) fn append(request: AppendEventsRequest, traceparent: Option<String>) 
         return Err(violations.0);
     };
 
-    let digest = Append::digest(aggregate_id, &aggregate_type, expected_version, &said);
-    let new = |(said, bytes): (&Said<'_>, usize)| NewEvent {
-        event_id: said.event_id.unwrap_or_else(EventId::generate),
-        event_type: said.event_type.to_owned(),
-        event_data: said.event_data.to_owned(),
-        metadata: said.metadata.to_owned(),
-        occurred_at: to_micros(said.occurred_at.unwrap_or(now)),
-        bytes,
-    };
-    Ok(Append {
-        aggregate_id,
-        aggregate_type,
-        expected_version,
-        idempotency_key,
-        made_ids: said.iter().any(|said| said.event_id.is_none()),
-        events: said.iter().zip(sizes).map(new).collect(),
-        traceparent,
-        digest,
-    })
+    let mut append = Append::new(aggregate_id, aggregate_type, expected_version, &events);
+    append.idempotency_key = idempotency_key;
+    append.traceparent = traceparent;
+    Ok(append)
 }
 
-/// The event as the caller put it, and the most bytes that it has when it is read, with `trace` bytes of the call's trace.
-fn said_event<'a>(
+/// The event as the caller sent it, with `trace` bytes of the call's trace in what it prints.
+fn as_sent<'a>(
     event: &'a proto::NewEvent,
     trace: usize,
     field: impl Fn(&str) -> String,
     violations: &mut Violations,
-) -> (Said<'a>, usize) {
+) -> EventAsSent<'a> {
     let event_id = event
         .event_id
         .as_deref()
@@ -105,7 +87,14 @@ fn said_event<'a>(
     let occurred_at = event
         .occurred_at
         .and_then(|time| violations.check(field("occurred_at"), validate::occurred_at(time.seconds, time.nanos)));
-    (Said { event_id, event_type: &event.event_type, event_data: &event.event_data, metadata, occurred_at }, printed)
+    EventAsSent {
+        event_id,
+        event_type: &event.event_type,
+        event_data: &event.event_data,
+        metadata,
+        occurred_at,
+        bytes: printed,
+    }
 }
 
 /// A JSON object that is not too large, as it is sent and as it is read.

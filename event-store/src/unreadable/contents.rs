@@ -11,7 +11,7 @@ const MEMBERS: i64 = 200;
 const LOOKED_AT: i64 = 2 << 20;
 
 /// What Postgres may take for it. A value of the 256 MB that a jsonb can have takes longer.
-const PATIENCE: &str = "2s";
+const STATEMENT_TIMEOUT: &str = "2s";
 
 /// Characters of the beginning of each member, at most about that.
 const BEGINNING: i32 = 1000;
@@ -52,7 +52,7 @@ pub struct Member {
 /// # Errors
 /// It takes Postgres too long, or what is stored is broken; the transaction is then of no more use.
 pub async fn contents(db: &mut PgConnection, position: i64, beginnings: bool) -> sqlx::Result<Contents> {
-    sqlx::query!("select set_config('statement_timeout', $1, true)", PATIENCE).fetch_one(&mut *db).await?;
+    sqlx::query!("select set_config('statement_timeout', $1, true)", STATEMENT_TIMEOUT).fetch_one(&mut *db).await?;
     let room = if beginnings { BEGINNING } else { 0 };
     let rows =
         sqlx::query_file!("src/unreadable/members.sql", position, MEMBERS, LOOKED_AT, room).fetch_all(db).await?;

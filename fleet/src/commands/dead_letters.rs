@@ -11,7 +11,7 @@ use workers::dead_letters::park::Reason;
 use workers::dead_letters::{self, DeadLetter};
 use workers::operations::Operation;
 
-use super::by::By;
+use super::actor::Actor;
 use super::table::{Table, numbers, or_dash, words};
 use super::{operation, out};
 use crate::client;
@@ -41,7 +41,7 @@ enum Command {
         #[arg(long, requires = "reason")]
         payload: bool,
         #[command(flatten)]
-        by: By,
+        by: Actor,
     },
     /// Tries again, in order: one, or all that a filter names. Without --yes it only counts.
     Retry {
@@ -59,7 +59,7 @@ enum Command {
         #[arg(long)]
         yes: bool,
         #[command(flatten)]
-        by: By,
+        by: Actor,
     },
     /// Goes on without one dead letter: the read model will lack its event. It stays in the table discarded_events.
     Discard {
@@ -71,7 +71,7 @@ enum Command {
         #[arg(long)]
         error: String,
         #[command(flatten)]
-        by: By,
+        by: Actor,
     },
 }
 
@@ -181,7 +181,7 @@ fn cells(letter: &DeadLetter) -> [String; 9] {
     ]
 }
 
-async fn show(api: &client::AdminApi, id: Uuid, payload: bool, by: &By) -> Result<ExitCode> {
+async fn show(api: &client::AdminApi, id: Uuid, payload: bool, by: &Actor) -> Result<ExitCode> {
     let look = by.look(payload).await?;
     let shown: Shown = api.get(&format!("/admin/v1/dead-letters/{id}"), &look).await?;
     out::pretty(&shown)?;
@@ -193,7 +193,7 @@ async fn retry(
     filter: dead_letters::Filter,
     rate: f64,
     yes: bool,
-    by: &By,
+    by: &Actor,
 ) -> Result<ExitCode> {
     const BATCHES: &str = "/admin/v1/dead-letter-batches";
     let batch = Batch::of(filter);

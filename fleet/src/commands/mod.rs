@@ -1,6 +1,6 @@
 //! Commands: against a running fleet, over the same gRPC and HTTP that everybody else uses, and about the program itself.
 
-mod by;
+mod actor;
 pub mod dead_letters;
 pub mod export;
 pub mod healthcheck;

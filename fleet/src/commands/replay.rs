@@ -11,7 +11,7 @@ use workers::admin::replays::{DryRun, Kind, Request};
 use workers::operations::Operation;
 use workers::replay::{Range, Selection};
 
-use super::by::By;
+use super::actor::Actor;
 use super::{operation, out};
 use crate::client;
 
@@ -41,7 +41,7 @@ pub struct Options {
     #[arg(long)]
     pub dry_run: bool,
     #[command(flatten)]
-    by: By,
+    by: Actor,
     #[command(flatten)]
     pub api: client::AdminApi,
 }

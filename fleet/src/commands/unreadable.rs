@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use event_store::unreadable::Which;
 use workers::admin::unreadable::{Listed, Listing, Page, Shown};
 
-use super::by::By;
+use super::actor::Actor;
 use super::out;
 use super::table::{Table, numbers, or_dash, words};
 use crate::client;
@@ -36,7 +36,7 @@ enum Command {
         #[arg(long, requires = "reason")]
         payload: bool,
         #[command(flatten)]
-        by: By,
+        by: Actor,
     },
 }
 
@@ -96,7 +96,7 @@ fn cells(Listed { finding, topic }: &Listed) -> [String; 10] {
     ]
 }
 
-async fn show(api: &client::AdminApi, event: Which, payload: bool, by: &By) -> Result<ExitCode> {
+async fn show(api: &client::AdminApi, event: Which, payload: bool, by: &Actor) -> Result<ExitCode> {
     let event = match event {
         Which::At(position) => position.to_string(),
         Which::Id(id) => id.to_string(),

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
 use workers::apply::{Applier, Stride};
-use workers::resolve::{PATIENCE, Resolver};
+use workers::resolve::{PREDECESSOR_WAIT, Resolver};
 use workers::worker::{self, MAX_OUTSTANDING_BYTES};
 use workers::{Metrics, fence, retry};
 
@@ -95,7 +95,7 @@ impl TopicWorker<'_> {
             pool: pool.clone(),
             store: EventStoreClient::new(channel),
             metrics: metrics.clone(),
-            patience: PATIENCE,
+            patience: PREDECESSOR_WAIT,
             stride: Stride::default(),
         };
         let name = format!("the worker of {}", topic.name);

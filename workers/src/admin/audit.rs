@@ -5,7 +5,7 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::request::{Asked, query};
+use super::request::{Parameters, query};
 use super::{Admin, Problem};
 use crate::audit::{self, Entry};
 
@@ -27,7 +27,7 @@ pub struct Page {
     pub next: Option<Uuid>,
 }
 
-pub(super) async fn list(State(admin): State<Admin>, listing: Asked<Listing>) -> Result<Json<Page>, Problem> {
+pub(super) async fn list(State(admin): State<Admin>, listing: Parameters<Listing>) -> Result<Json<Page>, Problem> {
     let listing = query(listing)?;
     let entries = audit::list(&admin.pool, listing.before, PAGE).await?;
     let next = entries.last().map(|last| last.id).filter(|_| entries.len() as i64 == PAGE);

@@ -12,9 +12,9 @@ use events::Json;
 use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
-use super::request::{Asked, Look, idempotency_key, parse, query};
+use super::request::{Look, Parameters, idempotency_key, parse, query};
 use super::{Admin, Problem, operations};
-use crate::audit::By;
+use crate::audit::Attribution;
 use crate::dead_letters::park::Reason;
 use crate::dead_letters::{self, Content, DeadLetter, Discard, Filter, MAX_PLANNED, Plan, Refused, Retry};
 
@@ -47,7 +47,10 @@ pub struct Page {
     pub next: Option<Uuid>,
 }
 
-pub(super) async fn list(State(admin): State<Admin>, listing: Asked<Listing>) -> Result<axum::Json<Page>, Problem> {
+pub(super) async fn list(
+    State(admin): State<Admin>,
+    listing: Parameters<Listing>,
+) -> Result<axum::Json<Page>, Problem> {
     let Listing { projection, topic, reason, aggregate_id, event_type, after, limit } = query(listing)?;
     let limit = limit.unwrap_or(PAGE);
     if !(1..=PAGE).contains(&limit) {
@@ -98,7 +101,7 @@ impl Shown {
 pub(super) async fn show(
     State(admin): State<Admin>,
     Path(id): Path<String>,
-    look: Asked<Look>,
+    look: Parameters<Look>,
 ) -> Result<axum::Json<Shown>, Problem> {
     let id = letter_id(&id)?;
     let by = query(look)?.by()?;
@@ -140,7 +143,7 @@ pub(super) async fn retry(
     // There is nothing that it must say.
     let request: RetryOne = parse(if body.is_empty() { b"{}" } else { &body })?;
     let rate = checked(request.rate)?;
-    let by = By { actor: request.actor, reason: request.reason };
+    let by = Attribution { actor: request.actor, reason: request.reason };
     by.check()?;
     let key = idempotency_key(&headers)?;
     let operation = dead_letters::retry_one(&admin.pool, id, rate, &by, key.as_deref()).await?;
@@ -167,7 +170,7 @@ pub(super) async fn discard(
 ) -> Result<Response, Problem> {
     let id = letter_id(&id)?;
     let DiscardOne { event_id, error, actor, reason } = parse(&body)?;
-    let by = By { actor, reason };
+    let by = Attribution { actor, reason };
     by.require()?;
     let discard = Discard { id, event_id, error, by, idempotency_key: idempotency_key(&headers)? };
     let operation = dead_letters::discard_one(&admin.pool, &discard).await?;
@@ -246,7 +249,7 @@ pub(super) async fn batch(State(admin): State<Admin>, headers: HeaderMap, body: 
         return Err(Problem::invalid("max_items", format!("must be from 1 to {MAX_PLANNED}")));
     }
     let rate = checked(rate)?;
-    let by = By { actor, reason };
+    let by = Attribution { actor, reason };
     by.check()?;
     if dry_run {
         let plan = dead_letters::plan(&admin.pool, &filter, max_items).await?;

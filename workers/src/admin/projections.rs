@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use serde::Deserialize;
 
-use super::request::{Asked, query};
+use super::request::{Parameters, query};
 use super::{Admin, Problem, names};
 use crate::lag::{Report, Status, Unmeasured};
 
@@ -22,7 +22,7 @@ pub(super) struct Wanted {
 pub(super) async fn show(
     State(admin): State<Admin>,
     Path(name): Path<String>,
-    wanted: Asked<Wanted>,
+    wanted: Parameters<Wanted>,
 ) -> Result<Json<Status>, Problem> {
     let Wanted { topic } = query(wanted)?;
     let wanted = |of: &str| topic.as_deref().is_none_or(|topic| topic == of);

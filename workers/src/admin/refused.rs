@@ -6,7 +6,7 @@ use event_store::relay::refused::{self, RefusedMessage};
 use events::Position;
 use serde::{Deserialize, Serialize};
 
-use super::request::{Asked, query};
+use super::request::{Parameters, query};
 use super::{Admin, Problem, names};
 
 /// Messages of a page at most, and unless the request says otherwise.
@@ -32,7 +32,7 @@ pub struct Page {
     pub next: Option<i64>,
 }
 
-pub(super) async fn list(State(admin): State<Admin>, listing: Asked<Listing>) -> Result<Json<Page>, Problem> {
+pub(super) async fn list(State(admin): State<Admin>, listing: Parameters<Listing>) -> Result<Json<Page>, Problem> {
     let Listing { topic, before, limit } = query(listing)?;
     let limit = limit.unwrap_or(PAGE);
     if !(1..=PAGE).contains(&limit) {

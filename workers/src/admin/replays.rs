@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::request::{idempotency_key, parse};
 use super::{Admin, Problem, operations};
-use crate::audit::By;
+use crate::audit::Attribution;
 use crate::replay::{self, NewReplay, Plan, Selection};
 
 /// What is asked for.
@@ -55,7 +55,7 @@ pub(super) async fn create(State(admin): State<Admin>, headers: HeaderMap, body:
         admin.projection(&request.projection).map_err(|problem| Problem::invalid("projection", problem))?;
     request.selection.check()?;
     admin.check_types(projection, request.selection.event_types.iter().flatten()).await?;
-    let by = By { actor: request.actor, reason: request.reason };
+    let by = Attribution { actor: request.actor, reason: request.reason };
     by.check()?;
     let plan = replay::plan(&admin.pool, projection, &request.selection).await?;
     if request.dry_run {

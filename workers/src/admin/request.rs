@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Problem;
 use super::names::with_hint;
-use crate::audit::By;
+use crate::audit::Attribution;
 
 /// How somebody looks at what may hold personal data.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -27,8 +27,8 @@ impl Look {
     ///
     /// # Errors
     /// Somebody wants to, and does not say who, or why.
-    pub(super) fn by(self) -> Result<Option<By>, Problem> {
-        let by = By { actor: self.actor, reason: self.reason };
+    pub(super) fn by(self) -> Result<Option<Attribution>, Problem> {
+        let by = Attribution { actor: self.actor, reason: self.reason };
         if self.payload {
             by.require()?;
         }
@@ -57,9 +57,9 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem
 }
 
 /// What axum made of the query.
-pub(super) type Asked<T> = Result<Query<T>, QueryRejection>;
+pub(super) type Parameters<T> = Result<Query<T>, QueryRejection>;
 
-pub(super) fn query<T>(asked: Asked<T>) -> Result<T, Problem> {
+pub(super) fn query<T>(asked: Parameters<T>) -> Result<T, Problem> {
     match asked {
         Ok(Query(query)) => Ok(query),
         Err(error) => Err(Problem::invalid("query", with_hint(error.body_text()))),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::Connection;
 
-use super::request::{Asked, Look, query};
+use super::request::{Look, Parameters, query};
 use super::{Admin, Problem};
 use crate::audit;
 
@@ -60,7 +60,7 @@ impl Listed {
     }
 }
 
-pub(super) async fn list(State(admin): State<Admin>, listing: Asked<Listing>) -> Result<Json<Page>, Problem> {
+pub(super) async fn list(State(admin): State<Admin>, listing: Parameters<Listing>) -> Result<Json<Page>, Problem> {
     let Listing { before, limit } = query(listing)?;
     let limit = limit.unwrap_or(PAGE);
     if !(1..=PAGE).contains(&limit) {
@@ -77,7 +77,7 @@ pub(super) async fn list(State(admin): State<Admin>, listing: Asked<Listing>) ->
 pub(super) async fn show(
     State(admin): State<Admin>,
     Path(event): Path<String>,
-    look: Asked<Look>,
+    look: Parameters<Look>,
 ) -> Result<Json<Shown>, Problem> {
     let which: Which = event.parse().map_err(|unnamed: unreadable::Unnamed| Problem::not_found(unnamed.to_string()))?;
     let by = query(look)?.by()?;

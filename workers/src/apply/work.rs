@@ -11,7 +11,7 @@ use crate::verdict::{self, Event};
 const STRIKES: u32 = 3;
 
 /// Failures without a success between them after which it is Postgres that is not well.
-const PATIENCE: u32 = 3;
+const FAILURES_IN_A_ROW: u32 = 3;
 
 /// Events that are to be parked, and why.
 pub(super) type Condemned = BTreeMap<EventId, (Reason, String)>;
@@ -97,7 +97,7 @@ impl Work {
         let [event] = &batch[..] else {
             self.failures += 1;
             self.halve(batch);
-            return self.failures < PATIENCE;
+            return self.failures < FAILURES_IN_A_ROW;
         };
         let strikes = self.strikes.get(&event.event_id).copied().unwrap_or_default() + u32::from(too_slow);
         if strikes == STRIKES {
@@ -112,7 +112,7 @@ impl Work {
         self.failures += u32::from(strikes < 2);
         self.stuck.insert(event.aggregate_id);
         self.aside.extend(batch);
-        self.failures < PATIENCE
+        self.failures < FAILURES_IN_A_ROW
     }
 
     fn halve(&mut self, mut batch: Vec<Event>) {
@@ -187,7 +187,7 @@ mod tests {
             on = work.is_too_much(batch, false, "53200");
             tried += 1;
         }
-        assert_eq!(tried, PATIENCE);
+        assert_eq!(tried, FAILURES_IN_A_ROW);
         assert!(work.condemned().is_empty());
         assert!(!work.try_again(), "nothing of it was too slow alone");
     }

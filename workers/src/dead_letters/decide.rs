@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::plan::upto;
 use super::{DeadLetter, Filter, MAX_PLANNED};
-use crate::audit::{self, By};
-use crate::operations::{self, Asked, New};
+use crate::audit::{self, Attribution};
+use crate::operations::{self, Accepted, New};
 
 #[derive(Debug, Clone)]
 pub struct Retry {
@@ -16,7 +16,7 @@ pub struct Retry {
     pub plan_token: String,
     /// Events a second, of each worker.
     pub rate: f64,
-    pub by: By,
+    pub by: Attribution,
     pub idempotency_key: Option<String>,
 }
 
@@ -26,7 +26,7 @@ pub struct Discard {
     pub id: Uuid,
     pub event_id: Option<Uuid>,
     pub error: String,
-    pub by: By,
+    pub by: Attribution,
     pub idempotency_key: Option<String>,
 }
 
@@ -64,7 +64,7 @@ pub async fn retry_one(
     pool: &PgPool,
     id: Uuid,
     rate: f64,
-    by: &By,
+    by: &Attribution,
     idempotency_key: Option<&str>,
 ) -> Result<Uuid, Refused> {
     let selection = json!({"filter": Filter::one(id)});
@@ -80,8 +80,8 @@ pub async fn discard_one(pool: &PgPool, discard: &Discard) -> Result<Uuid, Refus
     let new = decision("discard", &selection, None, &discard.by, discard.idempotency_key.as_deref());
     let mut tx = database::begin(pool).await?;
     let operation = match operations::ask(&mut tx, &new).await? {
-        Asked::Before(operation) => return Ok(operation),
-        Asked::New(operation) => operation,
+        Accepted::Before(operation) => return Ok(operation),
+        Accepted::New(operation) => operation,
     };
     let seen = sqlx::query!(
         "select event_id, error from parked_events where id = $1 and decision is null for update",
@@ -103,7 +103,7 @@ fn decision<'a>(
     kind: &'static str,
     selection: &'a Value,
     rate: Option<f64>,
-    by: &'a By,
+    by: &'a Attribution,
     idempotency_key: Option<&'a str>,
 ) -> New<'a> {
     New { kind, projection: None, selection, by, idempotency_key, positions: None, selected: 0, rate }
@@ -112,8 +112,8 @@ fn decision<'a>(
 async fn decide(pool: &PgPool, new: &New<'_>, ids: &[Uuid]) -> Result<Uuid, Refused> {
     let mut tx = database::begin(pool).await?;
     let operation = match operations::ask(&mut tx, new).await? {
-        Asked::Before(operation) => return Ok(operation),
-        Asked::New(operation) => operation,
+        Accepted::Before(operation) => return Ok(operation),
+        Accepted::New(operation) => operation,
     };
     write(&mut tx, operation, new, ids).await?;
     tx.commit().await?;

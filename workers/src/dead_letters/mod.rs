@@ -22,7 +22,7 @@ pub use decide::{Discard, Refused, Retry, discard_one, retry, retry_one};
 pub use filter::Filter;
 pub use plan::{Group, MAX_PLANNED, Plan, plan};
 
-use crate::audit::{self, By};
+use crate::audit::{self, Attribution};
 
 /// A dead letter as `GET /admin/v1/dead-letters` shows it: without its payload.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -73,7 +73,7 @@ pub async fn get(pool: &PgPool, id: Uuid) -> sqlx::Result<Option<DeadLetter>> {
 }
 
 /// The payload, and a line in the audit log of who looked at it and why.
-pub async fn reveal(pool: &PgPool, id: Uuid, by: &By) -> sqlx::Result<Option<Content>> {
+pub async fn reveal(pool: &PgPool, id: Uuid, by: &Attribution) -> sqlx::Result<Option<Content>> {
     let mut tx = database::begin(pool).await?;
     let row = sqlx::query!(
         r#"select payload, attributes as "attributes: Json<BTreeMap<String, String>>" from parked_events where id = $1"#,

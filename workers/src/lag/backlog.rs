@@ -16,7 +16,7 @@ use super::sightings::Sightings;
 const WINDOW: i64 = 20_000;
 
 /// How long one measurement looks at one projection's backlog.
-pub(super) const PATIENCE: Duration = Duration::from_millis(400);
+pub(super) const TIME_BUDGET: Duration = Duration::from_millis(400);
 
 /// Whose backlog it is, and as of when. Whatever changes here but the last two makes what was seen void; so does a
 /// position that goes back, which is a failover that lost the tail.

@@ -18,7 +18,7 @@ use sqlx::PgPool;
 use tokio::sync::Mutex;
 
 use crate::Metrics;
-use backlog::{Backlog, Lag, PATIENCE, Stand};
+use backlog::{Backlog, Lag, Stand, TIME_BUDGET};
 use horizon::Horizon;
 pub use horizon::OldSnapshot;
 
@@ -26,7 +26,7 @@ pub use horizon::OldSnapshot;
 pub const COUNTED: i64 = 10_000;
 
 /// Seconds without a sweep after which a projection counts as stopped.
-const SILENCE: f64 = 15.0;
+const SILENT_AFTER_SECONDS: f64 = 15.0;
 
 /// The time of one part of a measurement, if nobody says otherwise; all parts go side by side.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -136,7 +136,7 @@ impl Measurer {
         let projections: Vec<_> = projections.into_iter().flat_map(of_topics).collect();
         let backlogs = projections.iter().map(|_| Backlog::default()).collect();
         let memory = Arc::new(Mutex::new(Memory { backlogs, horizon: Horizon::default() }));
-        Self { pool, projections, patience: PATIENCE, limit: LIMIT, memory }
+        Self { pool, projections, patience: TIME_BUDGET, limit: LIMIT, memory }
     }
 
     /// Looks so long at each projection's backlog, and at one window more.
@@ -221,7 +221,7 @@ async fn status(
     let Lag { events, seconds, at_most } = backlog.measure(pool, &stand, patience).await?;
     let state = if row.version != projection.version() as i32 {
         State::Outdated
-    } else if row.silence.is_some_and(|silence| (0.0..SILENCE).contains(&silence)) {
+    } else if row.silence.is_some_and(|silence| (0.0..SILENT_AFTER_SECONDS).contains(&silence)) {
         // A sweep of the future is from before the clock went back: a worker that lives would have written another.
         State::Running
     } else {

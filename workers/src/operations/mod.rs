@@ -9,7 +9,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::apply::Tally;
-use crate::audit::By;
+use crate::audit::Attribution;
 
 /// An operation as `GET /admin/v1/operations/{id}` shows it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -67,7 +67,7 @@ pub(crate) struct New<'a> {
     pub kind: &'static str,
     pub projection: Option<&'a str>,
     pub selection: &'a Value,
-    pub by: &'a By,
+    pub by: &'a Attribution,
     /// One key, one operation: asked for again with the same key, it is the one that is there.
     pub idempotency_key: Option<&'a str>,
     /// Of a repair: everything up to the one is done, and the other is the last.
@@ -76,7 +76,7 @@ pub(crate) struct New<'a> {
     pub rate: Option<f64>,
 }
 
-pub(crate) enum Asked {
+pub(crate) enum Accepted {
     New(Uuid),
     /// The same was asked for before, with the same key.
     Before(Uuid),
@@ -92,7 +92,7 @@ pub enum Refused {
 
 /// Writes the intention. Locks the key, if there is one, to the end of the transaction: who asks with it at the same time
 /// waits, and finds this operation or none.
-pub(crate) async fn ask(db: &mut PgConnection, new: &New<'_>) -> Result<Asked, Refused> {
+pub(crate) async fn ask(db: &mut PgConnection, new: &New<'_>) -> Result<Accepted, Refused> {
     if let Some(key) = new.idempotency_key {
         sqlx::query!("select pg_advisory_xact_lock(hashtextextended($1, 0))", key).execute(&mut *db).await?;
         let before =
@@ -100,7 +100,7 @@ pub(crate) async fn ask(db: &mut PgConnection, new: &New<'_>) -> Result<Asked, R
         if let Some(before) = before.fetch_optional(&mut *db).await? {
             let same = (&*before.kind, before.projection.as_deref(), &before.selection)
                 == (new.kind, new.projection, new.selection);
-            return if same { Ok(Asked::Before(before.id)) } else { Err(Refused::KeyReused(before.id)) };
+            return if same { Ok(Accepted::Before(before.id)) } else { Err(Refused::KeyReused(before.id)) };
         }
     }
     let id = Uuid::now_v7();
@@ -123,7 +123,7 @@ pub(crate) async fn ask(db: &mut PgConnection, new: &New<'_>) -> Result<Asked, R
     )
     .execute(db)
     .await?;
-    Ok(Asked::New(id))
+    Ok(Accepted::New(id))
 }
 
 /// How many dead letters were decided about, which is known when they are locked.

@@ -35,7 +35,7 @@ const DECISIONS: i64 = 100;
 const STEP: usize = 200;
 
 /// Times that an event that is alone may take too long, before the one for which it is parked again.
-const PATIENCE: u32 = 2;
+const TOO_SLOW_IN_A_ROW: u32 = 2;
 
 /// The dead letters of one projection, on one topic.
 #[derive(Debug, Clone)]
@@ -56,13 +56,13 @@ impl Redrive {
         let mut refused: Option<Refused> = None;
         loop {
             let redriving = self.applier.resume(aggregate_id, limit, refused.as_ref());
-            match database::heard("redriving", redriving).await {
+            match database::with_deadline("redriving", redriving).await {
                 Ok(redriven) => return Ok(redriven),
                 Err(error) if (error.blames_an_event() || error.is_too_much()) && limit > 1 => limit /= 2,
                 Err(error) if refused.is_some() => return Err(error),
                 Err(Error::Condemned(_, refusal)) => refused = Some(refusal),
                 Err(error) if error.is_poison() => refused = Some((Reason::WriteFailed, error.to_string())),
-                Err(error) if error.is_too_slow() && too_slow < PATIENCE => too_slow += 1,
+                Err(error) if error.is_too_slow() && too_slow < TOO_SLOW_IN_A_ROW => too_slow += 1,
                 Err(error) if error.is_too_slow() => refused = Some((Reason::WriteFailed, error.to_string())),
                 Err(error) => return Err(error),
             }

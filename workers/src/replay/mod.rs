@@ -150,7 +150,7 @@ impl Replays {
             if began.elapsed() >= TURN && store::give_way(&applier.pool, claim.id, claim.runner, &self.names()).await? {
                 return Ok(());
             }
-            let page = database::heard("replaying", self.page(applier, claim, path, position, window));
+            let page = database::with_deadline("replaying", self.page(applier, claim, path, position, window));
             let (next, seen, tally) = match self.alive(applier, claim, page).await {
                 Ok(Some(paged)) => paged,
                 Ok(None) => {

@@ -12,11 +12,11 @@ use uuid::Uuid;
 use super::path::{FEW, Path};
 use super::{Range, Selection};
 use crate::apply::Tally;
-use crate::audit::{self, By};
-use crate::operations::{self, Asked, New};
+use crate::audit::{self, Attribution};
+use crate::operations::{self, Accepted, New};
 
 /// Seconds without a sign of life after which another worker takes an operation over.
-const SILENCE: f64 = 30.0;
+const CLAIM_VOID_AFTER_SECONDS: f64 = 30.0;
 
 /// Positions gone through for a plan at most, and events of a time looked at, so that planning ends however large the store
 /// is.
@@ -38,7 +38,7 @@ pub struct Plan {
 #[derive(Debug, Clone)]
 pub struct NewReplay {
     pub selection: Selection,
-    pub by: By,
+    pub by: Attribution,
     pub idempotency_key: Option<String>,
 }
 
@@ -137,8 +137,8 @@ pub async fn create(
         rate: None,
     };
     let id = match operations::ask(&mut tx, &asked).await? {
-        Asked::Before(id) => return Ok(id),
-        Asked::New(id) => id,
+        Accepted::Before(id) => return Ok(id),
+        Accepted::New(id) => id,
     };
     let detail = json!({"projection": projection.name(), "selection": selection});
     audit::record(&mut tx, &new.by, "replay.create", id, &detail).await?;
@@ -147,8 +147,9 @@ pub async fn create(
 }
 
 pub(super) async fn claim(pool: &PgPool, runner: Uuid, projections: &[&str]) -> sqlx::Result<Option<Claim>> {
-    let row =
-        sqlx::query_file!("src/replay/claim.sql", runner, projections as &[&str], SILENCE).fetch_optional(pool).await?;
+    let row = sqlx::query_file!("src/replay/claim.sql", runner, projections as &[&str], CLAIM_VOID_AFTER_SECONDS)
+        .fetch_optional(pool)
+        .await?;
     Ok(row.map(|row| Claim {
         id: row.id,
         runner,

@@ -86,7 +86,7 @@ impl Sweep {
     /// Sweeps up to the head of the store, or to the first event for which the bus still has time.
     async fn pass(&self, marks: &Mutex<Marks>, stop: &CancellationToken) -> Result<Position, apply::Error> {
         loop {
-            if let Some(settled) = database::heard("sweeping", self.step(marks, stop)).await? {
+            if let Some(settled) = database::with_deadline("sweeping", self.step(marks, stop)).await? {
                 return Ok(settled);
             }
         }

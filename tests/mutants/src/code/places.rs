@@ -7,7 +7,17 @@ use syn::{BinOp, Expr, UnOp};
 use super::{Finder, Statement};
 
 /// Constants that say how often, or what is allowed, and not how much at a time: `--limits` leaves them alone.
-const NO_AMOUNTS: [&str; 7] = ["MAX_PLANNED", "PATIENCE", "RACES", "READABLE", "REMEMBERED", "STRIKES", "TOO_MANY"];
+const NO_AMOUNTS: [&str; 9] = [
+    "FAILURES_IN_A_ROW",
+    "LEFT_BEHIND_AFTER",
+    "MAX_PLANNED",
+    "RACES",
+    "READABLE",
+    "REMEMBERED",
+    "STRIKES",
+    "TOO_MANY",
+    "TOO_SLOW_IN_A_ROW",
+];
 
 fn is_test(attributes: &[syn::Attribute]) -> bool {
     attributes.iter().any(|attribute| {

@@ -8,10 +8,10 @@ use tokio::process::Command;
 use workers::admin::Look;
 
 /// How long the system may take to say whose process this is: it may have to ask a directory in the network.
-const PATIENCE: Duration = Duration::from_secs(2);
+const LOOK_UP_LIMIT: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, Args)]
-pub struct By {
+pub struct Actor {
     /// Why, for those who read it later.
     #[arg(long, default_value = "")]
     pub reason: String,
@@ -20,7 +20,7 @@ pub struct By {
     actor: Option<String>,
 }
 
-impl By {
+impl Actor {
     /// Who it is that asks. What is changed is recorded with a name.
     ///
     /// # Errors
@@ -52,7 +52,7 @@ impl By {
 
 async fn system_user() -> Option<String> {
     let asked = Command::new("id").arg("-un").kill_on_drop(true).output();
-    let output = tokio::time::timeout(PATIENCE, asked).await.ok()?.ok()?;
+    let output = tokio::time::timeout(LOOK_UP_LIMIT, asked).await.ok()?.ok()?;
     let name = String::from_utf8(output.stdout).ok()?.trim().to_owned();
     (output.status.success() && !name.is_empty()).then_some(name)
 }
