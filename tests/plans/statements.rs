@@ -92,10 +92,11 @@ pub const STATEMENTS: &[Statement] = &[
     few(&[Plain], "insert into projections (name", "'vocabulary', 'vocabulary-events', 1"),
     few(&[Plain], "insert into projection_progress", "'spare', 1, array['vocabulary-events']"),
     whole(&[Plain], "join unnest($2::text[], $3::text[]) as carried", "'vocabulary', array['User'], array['integration-events']", "once, while migrating, when a topic is new to a read model: all that is parked of it"),
+    whole(&[Plain], "update processed_event_ids as id set topic", "'vocabulary', array['integration-events']", "once, while migrating, when a topic is new to a read model: the ids of what is not settled"),
     few(&[Applying], "topic = $3 ) as \"listens!\"", "'vocabulary', 1, 'vocabulary-events'"),
     // apply
     few(&[Applying], "select aggregate_id, version, held from projected_aggregates", "'vocabulary', 1, {aggregates}"),
-    few(&[Applying], "inserted as ( insert into projected_aggregates", "'vocabulary', 1, {aggregates}, {ones}, {bools}, {new_ids}, {ones}, {bools}, {new_ids}, {bigs}, 'vocabulary-events'"),
+    few(&[Applying], "inserted as ( insert into projected_aggregates", "'vocabulary', 1, {aggregates}, {ones}, {bools}, {new_ids}, {ones}, {bools}, {new_ids}, {bigs}, 'vocabulary-events', null"),
     few(&[Applying], "insert into parked_events as parked ( id, topic, projection", "gen_random_uuid(), 'vocabulary-events', 'vocabulary', 1, 'wrong_data', 'no', gen_random_uuid(), md5('7')::uuid, 1, 1, 'x', '{}'"),
     few(&[Applying], "insert into parked_events as parked ( id, topic, reason", "gen_random_uuid(), 'vocabulary-events', 'undecodable', 'no', gen_random_uuid(), md5('7')::uuid, 'message', 'x', '{}'"),
     few(&[Applying], "select coalesce(max(event_version), 0)", "md5('7')::uuid"),
