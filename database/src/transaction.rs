@@ -10,7 +10,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 
 /// Begins a transaction on a connection of the pool. It begins to its end even if nobody waits for it any more, and is
-/// rolled back then.
+/// rolled back then. Of a server that has fallen silent it keeps the connection until TCP gives up; [`Lent`] does not.
 ///
 /// # Errors
 /// The pool has no connection to give, or the server does not begin.

@@ -38,8 +38,8 @@ impl Admin {
         checked.map_err(|Invalid { field, problem }| Problem::invalid(format!("{place}{field}"), problem))
     }
 
-    /// Refuses a filter by which nothing is found, if it names what is not there. What is parked of a projection that has been removed, or of an event that no read model knows,
-    /// can be named all the same: it is found.
+    /// Refuses a filter by which nothing is found, if it names what is not there. What is parked of a projection that has been
+    /// removed, or of an event that no read model knows, can be named all the same: it is found.
     pub(super) async fn nothing_found(&self, place: &str, filter: &Filter) -> Result<(), Problem> {
         if let Some(name) = &filter.projection {
             self.projection(name).map_err(|problem| Problem::invalid(format!("{place}projection"), problem))?;

@@ -1,6 +1,7 @@
 //! How late each projection is, measured from the store.
 //!
-//! The worker is not asked, because a dead worker reports nothing. All times are the database's. The work of a measurement is bounded, however large the store is and however much has piled up.
+//! The worker is not asked, because a dead worker reports nothing. All times are the database's. The work of a measurement
+//! is bounded, however large the store is and however much has piled up.
 
 mod backlog;
 mod horizon;
