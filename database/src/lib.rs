@@ -4,6 +4,7 @@
 //! This crate must not know any table of the store or of the workers.
 
 pub mod deadline;
+pub mod lent;
 pub mod migrations;
 pub mod options;
 pub mod pool;
@@ -11,10 +12,10 @@ pub mod pooler;
 pub mod primary;
 pub mod session;
 pub mod sqlstate;
-pub mod transaction;
 pub mod watch;
 
 pub use deadline::{SILENCE, timed_out, with_deadline};
+pub use lent::Lent;
 pub use migrations::Migrations;
 pub use options::{beside, options};
 pub use pool::Endpoint;
@@ -24,4 +25,3 @@ pub use sqlstate::{
     MIGRATE, blames_data, describe, is_timeout, is_too_much, is_transient, is_unique_violation, is_unreadable,
     lacks_migrations,
 };
-pub use transaction::{Lent, begin};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use database::Endpoint;
+use database::{Endpoint, Lent};
 use events::{DecodeError, Payload, Recorded, Topic};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -374,18 +374,32 @@ async fn no_connection_goes_back_to_its_pool_inside_a_transaction() {
     let (mut given_up, mut begun) = (0, 0);
     for round in 0..60_i32 {
         // The answer to `begin` is on its way when nobody waits for it any more.
-        let lent = round % 2 == 0;
-        let patience = Duration::from_millis(6);
-        let in_time = if lent {
-            let mut connection = database::Lent::by(&pool).await.unwrap();
-            tokio::time::timeout(patience, connection.begin()).await.is_ok()
-        } else {
-            tokio::time::timeout(patience, database::begin(&pool)).await.is_ok()
-        };
+        let mut connection = Lent::by(&pool).await.unwrap();
+        let in_time = tokio::time::timeout(Duration::from_millis(6), connection.begin()).await.is_ok();
+        drop(connection);
         *(if in_time { &mut begun } else { &mut given_up }) += 1;
         sqlx::query("insert into written values ($1)").bind(round).execute(&pool).await.unwrap();
         let written = "select count(*) from written";
         assert_eq!(database.count(written).await, i64::from(round) + 1, "what was written is committed");
     }
     assert!(given_up > 10, "{given_up} given up, {begun} begun");
+}
+
+#[tokio::test]
+async fn who_is_given_up_by_a_silent_server_gives_the_place_in_the_pool_back() {
+    let database = Database::new().await;
+    let proxy = Proxy::before(&database.url).await;
+    let pool = Endpoint::new(&proxy.url).unwrap().applying(1);
+    pool.execute("select 1").await.unwrap();
+    let mut connection = Lent::by(&pool).await.unwrap();
+    proxy.set(Weather::BlackHole);
+    let begun = tokio::time::timeout(Duration::from_millis(50), connection.begin()).await.is_ok();
+    assert!(!begun, "a server that is silent begins nothing");
+    drop(connection);
+    proxy.set(Weather::Fair);
+    // What went into the hole is never answered: only another connection can be.
+    eventually("the pool has a connection to give", LIMIT, async || {
+        pool.execute("select 1").await.map(drop).map_err(|error| error.to_string())
+    })
+    .await;
 }

@@ -4,6 +4,7 @@
 //! row, with a share lock, in the transaction in which it writes, so that a promote, which changes the row, comes
 //! before or after that transaction and never in the middle.
 
+use database::Lent;
 use events::Topic;
 use read_model::AnyProjection;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
@@ -64,7 +65,18 @@ impl Fence {
 /// Whether this code may write to the live generation: the inner error is [`Error::Version`], the outer one may pass. A topic
 /// that the generation does not know yet is as good as no generation: it could not be swept.
 pub async fn check(pool: &PgPool, projection: &dyn AnyProjection, topic: &Topic) -> Result<Result<(), Error>, Error> {
-    let mut tx = database::begin(pool).await?;
+    let mut db = Lent::by(pool).await?;
+    let checked = check_on(&mut db, projection, topic).await;
+    db.give_back();
+    checked
+}
+
+async fn check_on(
+    db: &mut PgConnection,
+    projection: &dyn AnyProjection,
+    topic: &Topic,
+) -> Result<Result<(), Error>, Error> {
+    let mut tx = db.begin().await?;
     let fence = match Fence::enter(&mut tx, projection).await {
         Ok(fence) => fence,
         Err(version @ Error::Version { .. }) => return Ok(Err(version)),

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use database::Lent;
 use event_store::unreadable::{self, Contents, Error, Finding, Which};
 use events::Position;
 use read_model::Catalogue;
@@ -82,7 +83,8 @@ pub(super) async fn show(
     let which: Which = event.parse().map_err(|unnamed: unreadable::Unnamed| Problem::not_found(unnamed.to_string()))?;
     let by = query(look)?.by()?;
     let finding = unreadable::find(&admin.pool, which).await?;
-    let mut tx = database::begin(&admin.pool).await?;
+    let mut db = Lent::by(&admin.pool).await?;
+    let mut tx = db.begin().await?;
     if let Some(by) = &by {
         audit::record(&mut tx, by, "unreadable.reveal", finding.event_id, &Value::Null).await?;
     }
@@ -95,6 +97,7 @@ pub(super) async fn show(
     };
     looking.rollback().await?;
     tx.commit().await?;
+    db.give_back();
     Ok(Json(Shown { listed: Listed::of(finding, &admin.catalogue), contents, problem }))
 }
 

@@ -5,10 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use database::Lent;
 use event_store::read;
 use events::{AggregateId, Version};
 use kill_points::kill_point;
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 
 use super::{Applier, Error, Mode, Tally};
 use crate::dead_letters::decided;
@@ -42,7 +43,23 @@ impl Applier {
         limit: usize,
         refused: Option<&Refused>,
     ) -> Result<Resumed, Error> {
-        let mut tx = database::begin(&self.pool).await?;
+        let mut db = Lent::by(&self.pool).await?;
+        let resumed = self.resume_on(&mut db, aggregate_id, limit, refused).await;
+        // A write that panicked did so in the middle of what, nobody knows.
+        if !matches!(resumed, Err(Error::WritePanicked(_))) {
+            db.give_back();
+        }
+        resumed
+    }
+
+    async fn resume_on(
+        &self,
+        db: &mut PgConnection,
+        aggregate_id: AggregateId,
+        limit: usize,
+        refused: Option<&Refused>,
+    ) -> Result<Resumed, Error> {
+        let mut tx = db.begin().await?;
         let ids = BTreeSet::from([aggregate_id]);
         let mut ledger = self.enter(&mut tx, ids.clone()).await?;
         let fence = ledger.fence;

@@ -1,6 +1,7 @@
 //! Decisions: retry and discard. Each is one transaction that writes the operation, the decision on every letter it is
 //! about, and the line in the audit log.
 
+use database::Lent;
 use serde_json::{Value, json};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
@@ -78,7 +79,8 @@ pub async fn retry_one(
 pub async fn discard_one(pool: &PgPool, discard: &Discard) -> Result<Uuid, Refused> {
     let selection = json!({"filter": Filter::one(discard.id), "event_id": discard.event_id, "error": discard.error});
     let new = decision("discard", &selection, None, &discard.by, discard.idempotency_key.as_deref());
-    let mut tx = database::begin(pool).await?;
+    let mut db = Lent::by(pool).await?;
+    let mut tx = db.begin().await?;
     let operation = match operations::ask(&mut tx, &new).await? {
         Accepted::Before(operation) => return Ok(operation),
         Accepted::New(operation) => operation,
@@ -95,6 +97,7 @@ pub async fn discard_one(pool: &PgPool, discard: &Discard) -> Result<Uuid, Refus
     }
     write(&mut tx, operation, &new, &[discard.id]).await?;
     tx.commit().await?;
+    db.give_back();
     Ok(operation)
 }
 
@@ -110,13 +113,15 @@ fn decision<'a>(
 }
 
 async fn decide(pool: &PgPool, new: &New<'_>, ids: &[Uuid]) -> Result<Uuid, Refused> {
-    let mut tx = database::begin(pool).await?;
+    let mut db = Lent::by(pool).await?;
+    let mut tx = db.begin().await?;
     let operation = match operations::ask(&mut tx, new).await? {
         Accepted::Before(operation) => return Ok(operation),
         Accepted::New(operation) => operation,
     };
     write(&mut tx, operation, new, ids).await?;
     tx.commit().await?;
+    db.give_back();
     Ok(operation)
 }
 

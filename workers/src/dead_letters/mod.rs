@@ -13,6 +13,7 @@ mod plan;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use database::Lent;
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
@@ -74,7 +75,8 @@ pub async fn get(pool: &PgPool, id: Uuid) -> sqlx::Result<Option<DeadLetter>> {
 
 /// The payload, and a line in the audit log of who looked at it and why.
 pub async fn reveal(pool: &PgPool, id: Uuid, by: &Attribution) -> sqlx::Result<Option<Content>> {
-    let mut tx = database::begin(pool).await?;
+    let mut db = Lent::by(pool).await?;
+    let mut tx = db.begin().await?;
     let row = sqlx::query!(
         r#"select payload, attributes as "attributes: Json<BTreeMap<String, String>>" from parked_events where id = $1"#,
         id
@@ -84,6 +86,7 @@ pub async fn reveal(pool: &PgPool, id: Uuid, by: &Attribution) -> sqlx::Result<O
     let Some(row) = row else { return Ok(None) };
     audit::record(&mut tx, by, "dead_letter.reveal", id, &serde_json::Value::Null).await?;
     tx.commit().await?;
+    db.give_back();
     Ok(Some(Content { payload: row.payload, attributes: row.attributes.0 }))
 }
 

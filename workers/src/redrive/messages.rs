@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use database::Lent;
 use kill_points::kill_point;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -60,11 +61,13 @@ impl RedriveMessages {
     }
 
     async fn settle(&self, message: &ParkedMessage) -> sqlx::Result<()> {
-        let mut tx = database::begin(&self.resolver.pool).await?;
+        let mut db = Lent::by(&self.resolver.pool).await?;
+        let mut tx = db.begin().await?;
         let parked = decided::take_message(&mut tx, message).await?;
         let tally = Tally { parked: parked.into(), ..Tally::default() };
         operations::advance(&mut tx, message.operation, 1, tally).await?;
         tx.commit().await?;
+        db.give_back();
         kill_point!("redrive.message_settled");
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Replays as rows of `operations`.
 
 use chrono::{DateTime, Utc};
+use database::Lent;
 use event_store::read;
 use events::Position;
 use read_model::AnyProjection;
@@ -125,7 +126,8 @@ pub async fn create(
     new: &NewReplay,
 ) -> Result<Uuid, operations::Refused> {
     let selection = serde_json::to_value(&new.selection).expect("a selection is an object of strings and numbers");
-    let mut tx = database::begin(pool).await?;
+    let mut db = Lent::by(pool).await?;
+    let mut tx = db.begin().await?;
     let asked = New {
         kind: "repair",
         projection: Some(projection.name()),
@@ -143,6 +145,7 @@ pub async fn create(
     let detail = json!({"projection": projection.name(), "selection": selection});
     audit::record(&mut tx, &new.by, "replay.create", id, &detail).await?;
     tx.commit().await?;
+    db.give_back();
     Ok(id)
 }
 
