@@ -158,6 +158,9 @@ async fn start(
         metrics: workers::Metrics::register(&registry)?,
         event_store: &address,
         sweep_grace: Duration::from_secs(10),
+        building: roles::applying_pool(url, 2)?,
+        reading: roles::pool(url, 2)?,
+        automatic: false,
     }
     .spawn(
         vec![bus.subscription(topic, Pull { streams: 1, max_outstanding: 1000, room: bus::Room::new(48 << 20) })],

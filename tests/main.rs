@@ -25,6 +25,7 @@ mod engine;
 #[cfg(debug_assertions)]
 mod faults;
 mod follow_one_event;
+mod generations;
 mod grpc;
 mod host;
 mod import_export;

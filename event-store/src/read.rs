@@ -33,6 +33,17 @@ pub struct Filter {
     pub aggregate_types: Vec<String>,
     pub event_types: Vec<String>,
     pub aggregate_ids: Vec<AggregateId>,
+    /// Only the aggregates of one share.
+    pub share: Option<Share>,
+}
+
+/// One of so many shares of all aggregates, by the hash of the id with which Postgres partitions tables: it stays what it is
+/// when Postgres is replaced by a later one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// From 0.
+    pub part: i32,
+    pub of: i32,
 }
 
 impl Filter {
@@ -120,7 +131,9 @@ pub async fn page(
         &filter.event_types,
         &aggregate_ids,
         BUDGET,
-        READABLE
+        READABLE,
+        filter.share.map_or(1, |share| share.of),
+        filter.share.map_or(0, |share| share.part)
     )
     .fetch(db);
     while let Some(row) = rows.try_next().await? {

@@ -42,6 +42,18 @@ enum Command {
     Healthcheck(commands::healthcheck::Options),
     /// Applies what is unsettled in a selection of the store, and follows it to the end.
     Replay(commands::replay::Options),
+    /// Builds a read model anew from the store, beside the one that is read.
+    Rebuild(commands::generations::RebuildOptions),
+    /// Puts a generation that was built in the place of the one that is read.
+    Promote(commands::generations::Exchange),
+    /// Puts the generation back that was read before.
+    Rollback(commands::generations::Exchange),
+    /// Drops the tables of a generation that is not read. It cannot be taken back.
+    Retire(commands::generations::Retire),
+    /// The generations of a projection: which is read, which is built, which can be taken back to.
+    Generations(commands::generations::Show),
+    /// Pauses, resumes or cancels a rebuild.
+    Operation(commands::generations::Steer),
     /// What is parked: look at it, try it again, go on without it.
     DeadLetters(commands::dead_letters::Options),
     /// Events of the store that no reader can be given: which, why, and as much of one as can be said.
@@ -84,6 +96,12 @@ impl Cli {
             Command::Status(options) => commands::status::run(options).await,
             Command::Healthcheck(options) => commands::healthcheck::run(options).await,
             Command::Replay(options) => commands::replay::run(options).await,
+            Command::Rebuild(options) => commands::generations::rebuild(options).await,
+            Command::Promote(options) => commands::generations::promote(options).await,
+            Command::Rollback(options) => commands::generations::rollback(options).await,
+            Command::Retire(options) => commands::generations::retire(options).await,
+            Command::Generations(options) => commands::generations::show(options).await,
+            Command::Operation(options) => commands::generations::steer(options).await,
             Command::DeadLetters(options) => commands::dead_letters::run(options).await,
             Command::Unreadable(options) => commands::unreadable::run(options).await,
             Command::Refused(options) => commands::refused::run(options).await,

@@ -43,7 +43,7 @@ pub(crate) async fn pass(point: &'static str) {
 }
 
 /// Runs `work` and drops it when it passes `point` for the `pass`th time, counted from 1; `None` if it was dropped. Work
-/// that it spawns is not watched.
+/// that it spawns is watched if it is [`carried`].
 pub async fn kill_at<F: Future>(point: &'static str, pass: u32, work: F) -> Option<F::Output> {
     let watch = Watch::at(point, pass);
     tokio::select! {
@@ -51,6 +51,12 @@ pub async fn kill_at<F: Future>(point: &'static str, pass: u32, work: F) -> Opti
         () = watch.reached.notified() => None,
         done = WATCH.scope(watch.clone(), work) => Some(done),
     }
+}
+
+/// Work that is about to be spawned, watched as whoever spawns it.
+pub fn carried<F: Future>(work: F) -> impl Future<Output = F::Output> {
+    let watch = WATCH.try_with(Arc::clone).unwrap_or_default();
+    WATCH.scope(watch, work)
 }
 
 /// All points that `work` passes, in order.

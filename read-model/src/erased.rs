@@ -19,6 +19,8 @@ pub trait AnyProjection: Send + Sync + fmt::Debug {
     fn version(&self) -> u32;
     /// [`Projection::TABLES`]
     fn tables(&self) -> &'static str;
+    /// [`Projection::INDEXES`]
+    fn indexes(&self) -> &'static str;
     /// Where its events come from.
     fn topics(&self) -> &'static [&'static Topic];
     /// Whether the event is in its set.
@@ -78,6 +80,10 @@ impl<P: Projection> AnyProjection for Erased<P> {
 
     fn tables(&self) -> &'static str {
         P::TABLES
+    }
+
+    fn indexes(&self) -> &'static str {
+        P::INDEXES
     }
 
     fn topics(&self) -> &'static [&'static Topic] {

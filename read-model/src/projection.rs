@@ -22,6 +22,9 @@ pub trait Projection: Send + Sync + 'static {
     const VERSION: u32;
     /// `schema.sql`: the tables, with unqualified names, created anew for each generation.
     const TABLES: &'static str;
+    /// Secondary indexes, with unqualified names. A rebuild makes them last, on full tables, which is faster; what
+    /// [`write`](Self::write) itself needs belongs to the tables.
+    const INDEXES: &'static str = "";
     /// What it listens to: topic, decoding, upcasts.
     type Event: EventSet;
     /// Everything that some events change, at most one entry a row.

@@ -14,6 +14,7 @@ use rand::Rng;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use workers::Metrics;
+use workers::generations::Generations;
 use workers::resolve::Resolver;
 use workers::worker::Worker;
 
@@ -58,7 +59,9 @@ pub fn worker(parts: &Parts, topic: &'static events::Topic) -> Worker {
         patience: workers::resolve::PREDECESSOR_WAIT,
         stride: Default::default(),
     };
-    Worker { resolver, appliers, head: Default::default(), sweep_grace: Duration::from_secs(3600) }
+    let reading = parts.database.pool.clone();
+    let generations = Generations { appliers: appliers.clone(), head: Default::default(), reading, automatic: false };
+    Worker { resolver, appliers, head: Default::default(), sweep_grace: Duration::from_secs(3600), generations }
 }
 
 /// Deliveries of all events of a topic, and the way to them.

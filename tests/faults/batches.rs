@@ -191,6 +191,9 @@ impl AnyProjection for Fragile {
     fn tables(&self) -> &'static str {
         self.inner.tables()
     }
+    fn indexes(&self) -> &'static str {
+        self.inner.indexes()
+    }
     fn topics(&self) -> &'static [&'static Topic] {
         self.inner.topics()
     }

@@ -198,6 +198,9 @@ impl AnyProjection for Next {
     fn tables(&self) -> &'static str {
         self.0.tables()
     }
+    fn indexes(&self) -> &'static str {
+        self.0.indexes()
+    }
     fn topics(&self) -> &'static [&'static Topic] {
         self.0.topics()
     }

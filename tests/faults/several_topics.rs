@@ -235,6 +235,9 @@ impl AnyProjection for Moved {
     fn tables(&self) -> &'static str {
         self.0.tables()
     }
+    fn indexes(&self) -> &'static str {
+        self.0.indexes()
+    }
     fn topics(&self) -> &'static [&'static Topic] {
         static TOPICS: [&Topic; 1] = [&USERS];
         &TOPICS

@@ -3,6 +3,7 @@
 //! Whoever has events (live delivery, sweep, replay) ends here. The one other way into a read model is a step of a redrive,
 //! `Applier::resume`, which begins and ends in the same way.
 
+mod build;
 mod error;
 mod heal;
 mod ledger;
@@ -28,8 +29,10 @@ use crate::part::said;
 use crate::verdict::{Event, Verdict};
 use crate::{Metrics, retry};
 use ledger::Ledger;
-use work::{Condemned, Work};
+pub(crate) use work::Condemned;
+use work::Work;
 
+pub(crate) use build::{Chunk, Pace};
 pub use error::Error;
 pub(crate) use resume::Refused;
 pub use resume::Resumed;
@@ -45,6 +48,7 @@ pub enum Mode {
     Sweep,
     Replay,
     Redrive,
+    Rebuild,
 }
 
 impl Mode {
@@ -54,6 +58,7 @@ impl Mode {
             Self::Sweep => "sweep",
             Self::Replay => "replay",
             Self::Redrive => "redrive",
+            Self::Rebuild => "rebuild",
         }
     }
 }
@@ -248,6 +253,10 @@ impl Applier {
                     done.tally.parked += 1;
                 }
                 Verdict::Early => done.early.push(event.clone()),
+                Verdict::Fresh if ledger.passes_over(event) => {
+                    ledger.pass_over(event.aggregate_id, event.version);
+                    done.tally.skipped += 1;
+                }
                 Verdict::Fresh if condemned.contains_key(&event.event_id) => {
                     let (reason, error) = &condemned[&event.event_id];
                     self.hold(db, ledger, event, *reason, error).await?;

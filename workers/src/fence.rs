@@ -5,11 +5,12 @@
 //! before or after that transaction and never in the middle.
 
 use database::Lent;
-use events::Topic;
+use events::{EventId, Position, Topic};
 use read_model::AnyProjection;
-use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::dead_letters::park;
+use crate::generations::{self, Part};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -39,6 +40,42 @@ pub struct Fence {
 }
 
 impl Fence {
+    /// Enters a part of a generation that is not live, and says how far it is: unqualified table names mean its tables to the
+    /// end of the transaction. `None`: another is in it, or this code is not to build it, or not any more.
+    pub(crate) async fn beside(
+        db: &mut PgConnection,
+        projection: &dyn AnyProjection,
+        part: &Part,
+        last: Option<(Position, EventId)>,
+    ) -> sqlx::Result<Option<(Self, Position)>> {
+        let row = sqlx::query_file!(
+            "src/generations/enter.sql",
+            projection.name(),
+            part.generation,
+            part.part,
+            projection.version() as i32,
+            last.map(|(position, _)| position.0),
+            last.map(|(_, id)| id.0)
+        )
+        .fetch_optional(db)
+        .await?;
+        Ok(row.map(|row| (Self { generation: part.generation }, Position(row.position))))
+    }
+
+    /// Enters a generation whose row is locked already, so that nobody else is in it.
+    pub(crate) async fn alone(db: &mut PgConnection, projection: &str, generation: i32) -> sqlx::Result<Self> {
+        sqlx::query!(
+            r#"select set_config('search_path', quote_ident(schema_name) || ', public', true) as "search_path!"
+               from generations
+               where projection = $1 and generation = $2"#,
+            projection,
+            generation
+        )
+        .fetch_one(db)
+        .await?;
+        Ok(Self { generation })
+    }
+
     /// Enters the live generation: unqualified table names mean its tables to the end of the transaction.
     pub async fn enter(db: &mut PgConnection, projection: &dyn AnyProjection) -> Result<Self, Error> {
         let row = sqlx::query!(
@@ -137,9 +174,7 @@ pub async fn establish(db: &mut PgConnection, projection: &dyn AnyProjection) ->
     .fetch_all(&mut *tx)
     .await?;
     if created == 1 {
-        // Name and tables come from the catalogue, which is code, never from outside.
-        let create = format!("create schema {name}; set local search_path to {name}, public; {}", projection.tables());
-        sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut *tx).await?;
+        generations::first(&mut tx, projection).await?;
     }
     if created == 0 && !topics.is_empty() {
         // Ids without a topic are of the only one that there was.

@@ -14,6 +14,7 @@ pub mod audit;
 pub mod awaited;
 pub mod dead_letters;
 pub mod fence;
+pub mod generations;
 pub mod http;
 pub mod invalid;
 pub mod lag;

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::Applier;
+use crate::generations::Generations;
 use crate::lanes::Lanes;
 use crate::part::{self, Ended, endless};
 use crate::redrive::{Redrive, RedriveMessages};
@@ -41,6 +42,8 @@ pub struct Worker {
     pub appliers: Vec<Applier>,
     pub head: Head,
     pub sweep_grace: Duration,
+    /// What keeps the generations that are not live.
+    pub generations: Generations,
 }
 
 impl Worker {
@@ -96,6 +99,8 @@ impl Worker {
         }
         let replays = Replays::of(&self.appliers);
         parts.spawn(endless("replaying", stop.clone(), replays.run(stop.clone())));
+        let generations = self.generations.clone();
+        parts.spawn(endless("keeping generations", stop.clone(), generations.run(stop.clone())));
         let messages = RedriveMessages { resolver: self.resolver.clone(), appliers: self.appliers.clone() };
         parts.spawn(endless("redriving messages", stop.clone(), messages.run(stop.clone())));
         parts

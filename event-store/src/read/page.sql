@@ -1,5 +1,5 @@
 -- Binds: position before the window, last position of the window, aggregate types, event types, aggregate ids; the bytes that an answer may have, the
--- bytes that an event may have.
+-- bytes that an event may have; how many shares the aggregates have, and which of them is wanted.
 -- Locks: none.
 -- One statement for filtered and unfiltered reading: an empty list wants all. What fits: see budget.rs.
 with found as (
@@ -13,6 +13,7 @@ with found as (
     and (cardinality($3::text[]) = 0 or aggregate_type = any($3))
     and (cardinality($4::text[]) = 0 or event_type = any($4))
     and (cardinality($5::uuid[]) = 0 or aggregate_id = any($5))
+    and ($8::integer = 1 or mod(uuid_hash_extended(aggregate_id, 0) & 9223372036854775807, $8::bigint) = $9::integer)
 ),
 sized as (
     select

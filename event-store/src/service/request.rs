@@ -137,7 +137,7 @@ pub(super) fn selection(request: &ReadAllRequest) -> Result<(From, Filter), Vec<
     let filter = Filter {
         aggregate_types: request.aggregate_types.clone(),
         event_types: request.event_types.clone(),
-        aggregate_ids: Vec::new(),
+        ..Filter::default()
     };
     match from {
         Some(from) if violations.0.is_empty() => Ok((from, filter)),

@@ -3,6 +3,7 @@
 mod actor;
 pub mod dead_letters;
 pub mod export;
+pub mod generations;
 pub mod healthcheck;
 pub mod import;
 mod operation;

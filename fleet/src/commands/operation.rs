@@ -23,7 +23,15 @@ pub async fn follow(api: &client::AdminApi, mut operation: Operation) -> Result<
                 out::line(format!("failed: {}", operation.error.as_deref().unwrap_or("nobody knows why")))?;
                 return Ok(ExitCode::FAILURE);
             }
-            State::Pending | State::Running => tokio::time::sleep(Duration::from_millis(300)).await,
+            State::Cancelled => {
+                out::line("cancelled".to_owned())?;
+                return Ok(ExitCode::FAILURE);
+            }
+            State::Waiting => {
+                out::line("built; it follows the store, and waits for you to promote it".to_owned())?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            State::Pending | State::Running | State::Paused => tokio::time::sleep(Duration::from_millis(300)).await,
         }
         operation = api.get(&format!("/admin/v1/operations/{id}"), &()).await?;
     }

@@ -170,6 +170,7 @@ impl Dev<'_> {
                 streams: 8,
                 max_outstanding: 1000,
                 sweep_grace: self.options.grace.time(),
+                automatic_rebuilds: true,
                 ..Worker::of(topic, self.bus.clone(), &*self.grpc_address)
             })?;
         }

@@ -32,12 +32,16 @@ use super::running::{self, Running};
 use super::worker::{TopicWorker, Worker};
 use crate::bus_choice::{Bus, Pull};
 
+/// Connections for building generations, opened when one is built.
+const BUILDING: u32 = 4;
+
 /// Parts that have begun. They go on until their program's token is cancelled; dropped before, they are rolled back where they
 /// stand.
 pub struct Parts {
     pub(super) catalogue: Catalogue,
     pub(super) endpoint: Endpoint,
     pub(super) applying: PgPool,
+    pub(super) building: PgPool,
     pub(super) head: Head,
     pub(super) stop: CancellationToken,
     pub(super) running: Running,
@@ -74,10 +78,12 @@ impl Parts {
         let listening = head.clone().listen(pool.clone(), stop.clone());
         running::spawn(&mut running, "listening to appends", &stop, listening.map(Ok::<_, Infallible>));
         let applying = endpoint.applying(applying);
+        let building = endpoint.applying(BUILDING);
         Ok(Self {
             catalogue,
             endpoint,
             applying,
+            building,
             head,
             stop,
             running,
@@ -135,10 +141,13 @@ impl Parts {
             topic,
             projections: self.catalogue.listening_to(topic),
             pool: self.applying.clone(),
+            building: self.building.clone(),
+            reading: self.pool.clone(),
             head: self.head.clone(),
             metrics,
             event_store: &worker.event_store,
             sweep_grace: worker.sweep_grace,
+            automatic: worker.automatic_rebuilds,
         };
         part.spawn(subscriptions, sender, deliveries, &mut self.running, &self.stop)?;
         Ok(router)

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
 use workers::apply::{Applier, Stride};
+use workers::generations::Generations;
 use workers::resolve::{PREDECESSOR_WAIT, Resolver};
 use workers::worker::{self, MAX_OUTSTANDING_BYTES};
 use workers::{Metrics, fence, retry};
@@ -39,6 +40,9 @@ pub struct Worker {
     pub max_outstanding_bytes: usize,
     /// How long the bus has to deliver an event before the sweep takes it from the store.
     pub sweep_grace: Duration,
+    /// Whether a read model whose code has another `VERSION` than what is live is rebuilt and promoted by itself. For
+    /// development: elsewhere a person decides when.
+    pub automatic_rebuilds: bool,
 }
 
 impl Worker {
@@ -52,6 +56,7 @@ impl Worker {
             max_outstanding: 2000,
             max_outstanding_bytes: MAX_OUTSTANDING_BYTES,
             sweep_grace: Duration::from_secs(10),
+            automatic_rebuilds: false,
         }
     }
 }
@@ -64,6 +69,10 @@ pub struct TopicWorker<'a> {
     pub projections: Vec<&'static dyn AnyProjection>,
     /// For applying.
     pub pool: PgPool,
+    /// For building generations that are not live.
+    pub building: PgPool,
+    /// For looking.
+    pub reading: PgPool,
     /// How far the store is known to go.
     pub head: Head,
     /// What it counts.
@@ -72,6 +81,8 @@ pub struct TopicWorker<'a> {
     pub event_store: &'a str,
     /// How long the bus has to deliver an event before the sweep takes it from the store.
     pub sweep_grace: Duration,
+    /// Whether a read model whose version was raised is rebuilt and promoted by itself.
+    pub automatic: bool,
 }
 
 impl TopicWorker<'_> {
@@ -87,7 +98,8 @@ impl TopicWorker<'_> {
         parts: &mut Running,
         stop: &CancellationToken,
     ) -> Result<(), Error> {
-        let Self { topic, projections, pool, head, metrics, event_store, sweep_grace } = self;
+        let Self { topic, projections, pool, building, reading, head, metrics, event_store, sweep_grace, automatic } =
+            self;
         let channel = endpoint(event_store)?.connect_lazy();
         let resolver = Resolver {
             topic,
@@ -108,14 +120,22 @@ impl TopicWorker<'_> {
                 let look = || fence::check(&pool, projection, topic);
                 match retry::until_done("looking at a projection", &stop, look).await {
                     None => return Ok(()),
-                    Some(Ok(())) => {
-                        appliers.push(Applier::new(projection, topic, pool.clone(), metrics.clone()));
+                    Some(Ok(())) => {}
+                    // Its events stay in the store until a generation of this code is live; the others do not wait for it.
+                    Some(Err(version)) => {
+                        tracing::error!(projection = projection.name(), error = %version, "not written by this code");
                     }
-                    // Its events stay in the store; the topic's other projections must not wait for it.
-                    Some(Err(version)) => tracing::error!(projection = projection.name(), error = %version, "left out"),
                 }
+                appliers.push(Applier::new(projection, topic, pool.clone(), metrics.clone()));
             }
-            let worker = worker::Worker { resolver, appliers, head, sweep_grace };
+            // Builders must not wait for connections that live work has, nor the reverse.
+            let generations = Generations {
+                appliers: appliers.iter().map(|live| Applier { pool: building.clone(), ..live.clone() }).collect(),
+                head: head.clone(),
+                reading,
+                automatic,
+            };
+            let worker = worker::Worker { resolver, appliers, head, sweep_grace, generations };
             worker.run(subscriptions, deliveries, sender, stop).await
         });
         Ok(())

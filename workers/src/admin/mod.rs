@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod dead_letters;
+pub mod generations;
 mod names;
 mod operations;
 mod problem;
@@ -39,6 +40,13 @@ pub fn router(admin: Admin) -> Router {
     Router::new()
         .route("/admin/v1/projections", get(projections::list))
         .route("/admin/v1/projections/{name}", get(projections::show))
+        .route("/admin/v1/projections/{name}/generations", get(generations::list).post(generations::rebuild))
+        .route("/admin/v1/projections/{name}/generations/{generation}/promote", post(generations::promote))
+        .route("/admin/v1/projections/{name}/generations/{generation}/rollback", post(generations::rollback))
+        .route("/admin/v1/projections/{name}/generations/{generation}/retire", post(generations::retire))
+        .route("/admin/v1/operations/{id}/pause", post(generations::pause))
+        .route("/admin/v1/operations/{id}/resume", post(generations::resume))
+        .route("/admin/v1/operations/{id}/cancel", post(generations::cancel))
         .route("/admin/v1/replays", post(replays::create))
         .route("/admin/v1/operations", get(operations::list))
         .route("/admin/v1/operations/{id}", get(operations::show))

@@ -56,6 +56,11 @@ impl Problem {
         Self::new("urn:fleet:operation-conflict", "It is decided already", StatusCode::CONFLICT, detail)
     }
 
+    /// It cannot be done as things are.
+    pub fn refused(detail: String) -> Self {
+        Self::new("urn:fleet:refused", "It cannot be done now", StatusCode::CONFLICT, detail)
+    }
+
     pub fn stale(kind: &'static str, title: &'static str, detail: String) -> Self {
         Self::new(kind, title, StatusCode::PRECONDITION_FAILED, detail)
     }

@@ -1,5 +1,6 @@
 //! Why events were not applied, and who can do something about it.
 
+use event_store::read;
 use events::EventId;
 
 use crate::dead_letters::park::Reason;
@@ -21,6 +22,9 @@ pub enum Error {
     /// The projection's generation is not this code's to write to, or is not there yet.
     #[error(transparent)]
     NotWritable(fence::Error),
+    /// The store lacks positions.
+    #[error("{0}")]
+    Gap(String),
     /// Another worker was first with an aggregate.
     #[error("lost a race for an aggregate")]
     Raced,
@@ -31,6 +35,15 @@ impl From<fence::Error> for Error {
         match error {
             fence::Error::Database(error) => Self::Database(error),
             refused => Self::NotWritable(refused),
+        }
+    }
+}
+
+impl From<read::Error> for Error {
+    fn from(error: read::Error) -> Self {
+        match error {
+            read::Error::Database(error) => Self::Database(error),
+            gap @ read::Error::Gap { .. } => Self::Gap(gap.to_string()),
         }
     }
 }
@@ -76,7 +89,7 @@ impl Error {
         matches!(self, Self::Write(error) if database::is_timeout(error))
     }
 
-    pub(super) fn is_race(&self) -> bool {
+    pub(crate) fn is_race(&self) -> bool {
         let code = self.database().and_then(|error| error.as_database_error()?.code());
         matches!(self, Self::Raced) || code.is_some_and(|code| code.starts_with("40"))
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use events::{AggregateId, Topic, Version};
+use events::{AggregateId, EventId, Topic, Version};
 use read_model::AnyProjection;
 use sqlx::PgConnection;
 
@@ -10,7 +10,7 @@ use super::Error;
 use crate::fence::Fence;
 use crate::verdict::{Applied, Event, Verdict};
 
-pub(super) struct Ledger {
+pub(crate) struct Ledger {
     projection: &'static dyn AnyProjection,
     topic: &'static Topic,
     pub fence: Fence,
@@ -20,6 +20,10 @@ pub(super) struct Ledger {
     changed: BTreeSet<AggregateId>,
     event_ids: Vec<uuid::Uuid>,
     positions: Vec<i64>,
+    /// Whether ids are remembered: where positions say what is applied, they are not.
+    remembers: bool,
+    /// Events that a person decided to go on without.
+    discarded: BTreeSet<EventId>,
 }
 
 impl Ledger {
@@ -46,7 +50,23 @@ impl Ledger {
             changed: BTreeSet::new(),
             event_ids: Vec::new(),
             positions: Vec::new(),
+            remembers: true,
+            discarded: BTreeSet::new(),
         })
+    }
+
+    #[must_use]
+    pub fn without_ids(self) -> Self {
+        Self { remembers: false, ..self }
+    }
+
+    #[must_use]
+    pub fn passing_over(self, discarded: BTreeSet<EventId>) -> Self {
+        Self { discarded, ..self }
+    }
+
+    pub fn passes_over(&self, event: &Event) -> bool {
+        self.discarded.contains(&event.event_id)
     }
 
     pub fn aggregates(&self) -> &BTreeMap<AggregateId, Applied> {
@@ -64,8 +84,10 @@ impl Ledger {
     pub fn applied(&mut self, event: &Event) {
         self.aggregates.entry(event.aggregate_id).or_insert(Applied::NOTHING).version = event.version;
         self.changed.insert(event.aggregate_id);
-        self.event_ids.push(event.event_id.0);
-        self.positions.push(event.position.0);
+        if self.remembers {
+            self.event_ids.push(event.event_id.0);
+            self.positions.push(event.position.0);
+        }
     }
 
     pub fn hold(&mut self, id: AggregateId) {

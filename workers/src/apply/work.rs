@@ -14,7 +14,7 @@ const STRIKES: u32 = 3;
 const FAILURES_IN_A_ROW: u32 = 3;
 
 /// Events that are to be parked, and why.
-pub(super) type Condemned = BTreeMap<EventId, (Reason, String)>;
+pub(crate) type Condemned = BTreeMap<EventId, (Reason, String)>;
 
 #[derive(Debug, Default)]
 pub(super) struct Work {

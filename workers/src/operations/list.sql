@@ -5,6 +5,7 @@ select
     id,
     kind,
     projection,
+    generation,
     selection as "selection: _",
     state as "state: _",
     reason,

@@ -15,7 +15,7 @@ use crate::audit::Attribution;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Operation {
     pub id: Uuid,
-    /// repair (a replay); retry, discard (of dead letters).
+    /// repair (a replay); retry, discard (of dead letters); rebuild, promote, rollback, retire (of generations).
     pub kind: String,
     /// The one projection of a repair; dead letters may be of several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -25,6 +25,9 @@ pub struct Operation {
     pub state: State,
     pub reason: String,
     pub actor: String,
+    /// The generation that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i32>,
     /// Of a repair: everything of the selection up to here is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<i64>,
@@ -56,10 +59,30 @@ pub enum State {
     /// No worker has it.
     Pending,
     Running,
+    /// Until somebody resumes it.
+    Paused,
+    /// For a person: it has done what it can do alone.
+    Waiting,
     /// Everything that was selected was gone through.
     Succeeded,
     /// It would fail again, and says why in `error`.
     Failed,
+    /// Somebody ended it.
+    Cancelled,
+}
+
+impl State {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Waiting => "waiting",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
 }
 
 /// What is asked for.
@@ -90,9 +113,17 @@ pub enum Refused {
     KeyReused(Uuid),
 }
 
-/// Writes the intention. Locks the key, if there is one, to the end of the transaction: who asks with it at the same time
-/// waits, and finds this operation or none.
+/// Writes the intention, unless the same was asked for before.
 pub(crate) async fn ask(db: &mut PgConnection, new: &New<'_>) -> Result<Accepted, Refused> {
+    match before(&mut *db, new).await? {
+        Some(before) => Ok(Accepted::Before(before)),
+        None => Ok(Accepted::New(insert(db, new).await?)),
+    }
+}
+
+/// What was asked for with the same key. Locks the key, if there is one, to the end of the transaction: who asks with it at
+/// the same time waits, and finds this operation or none.
+pub(crate) async fn before(db: &mut PgConnection, new: &New<'_>) -> Result<Option<Uuid>, Refused> {
     if let Some(key) = new.idempotency_key {
         sqlx::query!("select pg_advisory_xact_lock(hashtextextended($1, 0))", key).execute(&mut *db).await?;
         let before =
@@ -100,9 +131,14 @@ pub(crate) async fn ask(db: &mut PgConnection, new: &New<'_>) -> Result<Accepted
         if let Some(before) = before.fetch_optional(&mut *db).await? {
             let same = (&*before.kind, before.projection.as_deref(), &before.selection)
                 == (new.kind, new.projection, new.selection);
-            return if same { Ok(Accepted::Before(before.id)) } else { Err(Refused::KeyReused(before.id)) };
+            return if same { Ok(Some(before.id)) } else { Err(Refused::KeyReused(before.id)) };
         }
     }
+    Ok(None)
+}
+
+/// Writes the intention.
+pub(crate) async fn insert(db: &mut PgConnection, new: &New<'_>) -> sqlx::Result<Uuid> {
     let id = Uuid::now_v7();
     sqlx::query!(
         "insert into operations (
@@ -123,7 +159,12 @@ pub(crate) async fn ask(db: &mut PgConnection, new: &New<'_>) -> Result<Accepted
     )
     .execute(db)
     .await?;
-    Ok(Accepted::New(id))
+    Ok(id)
+}
+
+/// The generation that it is about.
+pub(crate) async fn of_generation(db: &mut PgConnection, id: Uuid, generation: i32) -> sqlx::Result<()> {
+    sqlx::query!("update operations set generation = $2 where id = $1", id, generation).execute(db).await.map(drop)
 }
 
 /// How many dead letters were decided about, which is known when they are locked.

@@ -1,0 +1,272 @@
+//! `fleet rebuild`, `promote`, `rollback`, `retire`, `generations`, `operation`: read models built anew, put in place, taken
+//! back. Each says first what it would do, and then does that and nothing else.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::{Args, Subcommand};
+use uuid::Uuid;
+use workers::admin::generations::{Change, Rebuild, Steering};
+use workers::generations::promote::Gate;
+use workers::generations::rebuild::Plan;
+use workers::generations::retire::Retirement;
+use workers::generations::{Eta, Generation, Standing};
+use workers::operations::Operation;
+
+use super::actor::Actor;
+use super::table::{Table, numbers, words};
+use super::{operation, out};
+use crate::client;
+
+#[derive(Debug, Args)]
+pub struct Show {
+    /// The projection.
+    projection: String,
+    /// As the API says it.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    api: client::AdminApi,
+}
+
+#[derive(Debug, Args)]
+pub struct RebuildOptions {
+    /// The projection to build anew, beside the one that is read.
+    projection: String,
+    /// Parts that are built side by side, 1 to 16.
+    #[arg(long, default_value_t = 1)]
+    parts: i32,
+    /// Events per second at most, of all parts together.
+    #[arg(long)]
+    rate: Option<f64>,
+    #[command(flatten)]
+    changing: Changing,
+}
+
+#[derive(Debug, Args)]
+pub struct Exchange {
+    /// The projection.
+    projection: String,
+    /// The generation; without it, the newest that could be meant.
+    #[arg(long)]
+    generation: Option<i32>,
+    #[command(flatten)]
+    changing: Changing,
+}
+
+#[derive(Debug, Args)]
+pub struct Retire {
+    /// The projection.
+    projection: String,
+    /// The generation whose tables are dropped.
+    #[arg(long)]
+    generation: i32,
+    #[command(flatten)]
+    changing: Changing,
+}
+
+#[derive(Debug, Args)]
+struct Changing {
+    /// Only say what would be done.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    by: Actor,
+    #[command(flatten)]
+    api: client::AdminApi,
+}
+
+#[derive(Debug, Args)]
+pub struct Steer {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Stops a rebuild until it is resumed.
+    Pause(Steered),
+    /// Lets a rebuild go on.
+    Resume(Steered),
+    /// Ends a rebuild, and drops what it has built.
+    Cancel(Steered),
+}
+
+#[derive(Debug, Args)]
+struct Steered {
+    /// The operation.
+    id: Uuid,
+    #[command(flatten)]
+    by: Actor,
+    #[command(flatten)]
+    api: client::AdminApi,
+}
+
+impl Changing {
+    fn planning(&self) -> Change {
+        Change { dry_run: true, ..Change::default() }
+    }
+
+    async fn doing(&self, plan_token: String) -> Result<Change> {
+        let (actor, reason) = (self.by.actor().await?, self.by.reason.clone());
+        Ok(Change { dry_run: false, plan_token: Some(plan_token), reason, actor })
+    }
+}
+
+fn path(projection: &str) -> String {
+    format!("/admin/v1/projections/{projection}/generations")
+}
+
+pub async fn show(options: Show) -> Result<ExitCode> {
+    let generations: Vec<Generation> = options.api.get(&path(&options.projection), &()).await?;
+    if options.json {
+        out::json(&generations)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = Table::new([
+        numbers("GENERATION", 10),
+        numbers("VERSION", 7),
+        words("STANDING", 9),
+        numbers("BEHIND", 8),
+        numbers("PARKED", 6),
+        words("REMARKS", 0),
+    ]);
+    for generation in generations {
+        let behind = generation.position.map_or_else(|| "-".to_owned(), |at| (generation.head - at).max(0).to_string());
+        table.row(&[
+            generation.generation.to_string(),
+            generation.version.to_string(),
+            generation.standing.as_str().to_owned(),
+            behind,
+            generation.parked.to_string(),
+            remarks(&generation),
+        ])?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn remarks(generation: &Generation) -> String {
+    let mut remarks = generation.pace.clone();
+    match (generation.standing, &generation.eta) {
+        (Standing::Building, Some(Eta::In { from_seconds, to_seconds, .. })) => {
+            remarks.push(format!("caught up in {from_seconds:.0} to {to_seconds:.0} s"));
+        }
+        (Standing::Building, Some(Eta::DoesNotConverge)) => {
+            remarks.push("does not converge: the store grows as fast as it is built".to_owned());
+        }
+        (Standing::Ready, _) => remarks.push("waits for you to promote it".to_owned()),
+        _ => {}
+    }
+    if let Some(until) = generation.kept_until.filter(|_| generation.standing == Standing::Previous) {
+        remarks.push(format!("back possible until {}", until.format("%Y-%m-%d %H:%M UTC")));
+    }
+    remarks.join("; ")
+}
+
+pub async fn rebuild(options: RebuildOptions) -> Result<ExitCode> {
+    let RebuildOptions { projection, parts, rate, changing } = options;
+    let (api, path) = (&changing.api, path(&projection));
+    let request = |change: Change| {
+        let Change { dry_run, plan_token, reason, actor } = change;
+        Rebuild { parts, rate, dry_run, plan_token, reason, actor }
+    };
+    let plan: Plan = api.post(&path, &request(changing.planning())).await?;
+    let Plan { generation, version, live_generation, live_version, positions, .. } = &plan;
+    out::line(format!(
+        "generation {generation} of {projection}, by version {version} of its code, beside generation {live_generation} \
+         of version {live_version}"
+    ))?;
+    let bytes: i64 = plan.tables.iter().map(|table| table.bytes).sum();
+    let rows: i64 = plan.tables.iter().map(|table| table.rows).sum();
+    let estimated = plan.estimated_seconds.map(|seconds| format!(", in about {seconds:.0} s"));
+    let estimated = estimated.unwrap_or_default();
+    out::line(format!(
+        "{positions} positions of the store, about {rows} rows and {} MB in {} tables{estimated}",
+        bytes.div_euclid(1 << 20),
+        plan.tables.len()
+    ))?;
+    if changing.dry_run {
+        for conflict in &plan.conflicts {
+            out::line(format!("would be refused: {conflict}"))?;
+        }
+        return Ok(if plan.conflicts.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    let operation: Operation = api.post(&path, &request(changing.doing(plan.plan_token).await?)).await?;
+    operation::follow(api, operation).await
+}
+
+pub async fn promote(options: Exchange) -> Result<ExitCode> {
+    exchange(options, "promote", Standing::Ready).await
+}
+
+pub async fn rollback(options: Exchange) -> Result<ExitCode> {
+    exchange(options, "rollback", Standing::Previous).await
+}
+
+async fn exchange(options: Exchange, verb: &str, meant: Standing) -> Result<ExitCode> {
+    let Exchange { projection, generation, changing } = options;
+    let (api, path) = (&changing.api, path(&projection));
+    let generation = match generation {
+        Some(generation) => generation,
+        None => {
+            let all: Vec<Generation> = api.get(&path, &()).await?;
+            let newest = all.iter().find(|generation| generation.standing == meant);
+            let Some(newest) = newest else {
+                bail!("{projection} has no generation that is {}: see `fleet generations {projection}`", meant.as_str())
+            };
+            newest.generation
+        }
+    };
+    let path = format!("{path}/{generation}/{verb}");
+    let gate: Gate = api.post(&path, &changing.planning()).await?;
+    let (live, version, behind) = (gate.live_generation, gate.version, gate.behind);
+    out::line(format!(
+        "{verb} {projection} from generation {live} to {generation}, of version {version} of its code; {behind} positions behind \
+         the store"
+    ))?;
+    if !gate.refusals.is_empty() {
+        for refusal in &gate.refusals {
+            out::line(format!("refused: {refusal}"))?;
+        }
+        return Ok(ExitCode::FAILURE);
+    }
+    if changing.dry_run {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let operation: Operation = api.post(&path, &changing.doing(gate.plan_token).await?).await?;
+    operation::follow(api, operation).await
+}
+
+pub async fn retire(options: Retire) -> Result<ExitCode> {
+    let Retire { projection, generation, changing } = options;
+    let (api, path) = (&changing.api, format!("{}/{generation}/retire", path(&projection)));
+    let plan: Retirement = api.post(&path, &changing.planning()).await?;
+    let megabytes = plan.bytes.div_euclid(1 << 20);
+    out::line(format!("drops the schema {} of generation {generation}, {megabytes} MB, for good", plan.schema_name))?;
+    for warning in &plan.warnings {
+        out::line(format!("note: {warning}"))?;
+    }
+    if !plan.refusals.is_empty() {
+        for refusal in &plan.refusals {
+            out::line(format!("refused: {refusal}"))?;
+        }
+        return Ok(ExitCode::FAILURE);
+    }
+    if changing.dry_run {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let operation: Operation = api.post(&path, &changing.doing(plan.plan_token).await?).await?;
+    operation::follow(api, operation).await
+}
+
+pub async fn steer(options: Steer) -> Result<ExitCode> {
+    let (verb, Steered { id, by, api }) = match options.verb {
+        Verb::Pause(steered) => ("pause", steered),
+        Verb::Resume(steered) => ("resume", steered),
+        Verb::Cancel(steered) => ("cancel", steered),
+    };
+    let steering = Steering { actor: by.actor().await?, reason: by.reason };
+    let operation: Operation = api.post(&format!("/admin/v1/operations/{id}/{verb}"), &steering).await?;
+    out::line(format!("operation {id} is {}", operation.state.as_str()))?;
+    Ok(ExitCode::SUCCESS)
+}

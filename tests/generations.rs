@@ -1,0 +1,371 @@
+//! Read models that are built anew while they are read and written, put in place, and taken back.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use events::Position;
+use rand::Rng;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use sqlx::{Connection, PgConnection};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+use workers::apply::{Applier, Mode};
+use workers::audit::Attribution;
+use workers::generations::promote::{self, NewPromote, Way};
+use workers::generations::rebuild::{self, NewRebuild};
+use workers::generations::retire::{self, NewRetirement};
+use workers::generations::{self, Generation, Generations, Refused, Standing};
+use workers::operations::{self, State};
+
+use crate::harness::parts::{LIMIT, Parts};
+use crate::harness::{catalogue, eventually};
+use crate::histories::History;
+use crate::oracle::Held;
+use crate::sample::seeded;
+
+const PROGRESS: &str = "learner_progress";
+
+fn by() -> Attribution {
+    Attribution { actor: "ada".to_owned(), reason: "to see it".to_owned() }
+}
+
+/// One for each projection.
+fn one_of_each(parts: &Parts) -> Vec<Applier> {
+    let mut names = BTreeSet::new();
+    parts.appliers.iter().filter(|applier| names.insert(applier.projection.name())).cloned().collect()
+}
+
+fn keeper(parts: &Parts) -> Generations {
+    let (appliers, reading) = (one_of_each(parts), parts.database.pool.clone());
+    Generations { appliers, head: Default::default(), reading, automatic: false }
+}
+
+struct Keeping {
+    stop: CancellationToken,
+    running: JoinHandle<()>,
+}
+
+impl Keeping {
+    fn of(parts: &Parts) -> Self {
+        let stop = CancellationToken::new();
+        Self { running: tokio::spawn(keeper(parts).run(stop.clone())), stop }
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        self.running.await.unwrap();
+    }
+}
+
+async fn start(parts: &Parts, projection: &str, count: i32) -> Uuid {
+    let projection = catalogue().projection(projection).unwrap();
+    let plan = rebuild::plan(&parts.database.pool, projection).await.unwrap();
+    let new = NewRebuild { parts: count, rate: None, plan_token: plan.plan_token, by: by(), idempotency_key: None };
+    rebuild::ask(&parts.database.pool, projection, &new).await.unwrap()
+}
+
+async fn ask(parts: &Parts, projection: &str, way: Way) -> Result<Uuid, Refused> {
+    let projection = catalogue().projection(projection).unwrap();
+    let gate = promote::gate(&parts.database.pool, projection, way, None).await?;
+    let (generation, plan_token) = (Some(gate.generation), gate.plan_token);
+    let new = NewPromote { way, generation, plan_token, by: by(), idempotency_key: None };
+    promote::ask(&parts.database.pool, projection, &new).await
+}
+
+async fn is(parts: &Parts, operation: Uuid, state: State) {
+    eventually(&format!("it is {state:?}"), LIMIT, async || {
+        let now = operations::get(&parts.database.pool, operation).await.unwrap().unwrap();
+        if now.state == state { Ok(()) } else { Err(format!("{:?}: {:?}", now.state, now.error)) }
+    })
+    .await;
+}
+
+/// When the gate lets it through, which is when it has caught up.
+async fn exchanged(parts: &Parts, projection: &str, way: Way) {
+    let operation = eventually("the gate is open", LIMIT, async || {
+        ask(parts, projection, way).await.map_err(|refused| refused.to_string())
+    })
+    .await;
+    is(parts, operation, State::Succeeded).await;
+}
+
+async fn all(parts: &Parts, projection: &str) -> Vec<Generation> {
+    generations::list(&parts.database.pool, projection, 100).await.unwrap()
+}
+
+/// Appends the rest of a history, and has it applied, shuffled and twice, as a bus would.
+async fn live(parts: &Parts, history: &History, from: usize, mut rng: StdRng) {
+    for lines in history.lines[from..].chunks(40) {
+        let before = parts.database.head().await;
+        parts.load(lines).await;
+        let mut events = parts.events(before).await;
+        events.extend(events.clone());
+        events.shuffle(&mut rng);
+        for some in events.chunks(100) {
+            parts.apply(some, Mode::Live).await.unwrap();
+        }
+    }
+}
+
+/// A reader with one connection and one prepared statement, which must never see less than before.
+struct Reader {
+    stop: Arc<AtomicBool>,
+    reads: Arc<AtomicUsize>,
+    running: JoinHandle<()>,
+}
+
+impl Reader {
+    async fn of(parts: &Parts) -> Self {
+        let mut db = PgConnection::connect(&parts.database.url).await.unwrap();
+        let (stop, reads) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (stopped, counted, most) = (stop.clone(), reads.clone(), AtomicI64::new(0));
+        let running = tokio::spawn(async move {
+            let statement = "select coalesce(sum(answers), 0)::bigint from learner_progress.daily_progress";
+            while !stopped.load(Ordering::SeqCst) {
+                let now: i64 = sqlx::query_scalar(statement).fetch_one(&mut db).await.unwrap();
+                let before = most.fetch_max(now, Ordering::SeqCst);
+                assert!(now >= before, "{now} after {before}");
+                counted.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        Self { stop, reads, running }
+    }
+
+    async fn stop(self) -> usize {
+        self.stop.store(true, Ordering::SeqCst);
+        self.running.await.unwrap();
+        self.reads.load(Ordering::SeqCst)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_is_promoted_and_taken_back_while_it_is_read_and_written() {
+    let mut rng = seeded();
+    let history = History::of(rng.random(), 6000);
+    let parts = Parts::new().await;
+    let half = history.lines.len() / 2;
+    parts.load(&history.lines[..half]).await;
+    parts.sweep().await;
+    let reader = Reader::of(&parts).await;
+    let keeping = Keeping::of(&parts);
+    let rebuild = start(&parts, PROGRESS, 2).await;
+    let quarter = half + half / 2;
+    let first = History { lines: history.lines[..quarter].to_vec(), ..history.clone() };
+    let second = history.clone();
+    let (one, two): (u64, u64) = rng.random();
+    let seed = |seed: u64| <StdRng as rand::SeedableRng>::seed_from_u64(seed);
+    tokio::join!(live(&parts, &first, half, seed(one)), async {
+        is(&parts, rebuild, State::Waiting).await;
+        exchanged(&parts, PROGRESS, Way::Promote).await;
+    });
+    is(&parts, rebuild, State::Succeeded).await;
+    let standings = |all: Vec<Generation>| all.iter().map(|it| (it.generation, it.standing)).collect::<Vec<_>>();
+    assert_eq!(standings(all(&parts, PROGRESS).await), [(2, Standing::Live), (1, Standing::Previous)]);
+    tokio::join!(live(&parts, &second, quarter, seed(two)), exchanged(&parts, PROGRESS, Way::Rollback));
+    assert_eq!(standings(all(&parts, PROGRESS).await), [(2, Standing::Previous), (1, Standing::Live)]);
+    converged(&parts).await;
+    // And forward again, to the one that was kept.
+    exchanged(&parts, PROGRESS, Way::Rollback).await;
+    assert_eq!(standings(all(&parts, PROGRESS).await), [(2, Standing::Live), (1, Standing::Previous)]);
+    converged(&parts).await;
+    let reads = reader.stop().await;
+    assert!(reads > 100, "{reads} reads");
+    retired(&parts, 1).await;
+    assert_eq!(standings(all(&parts, PROGRESS).await), [(2, Standing::Live), (1, Standing::Retired)]);
+    let left = "select count(*) from projected_aggregates where projection = 'learner_progress' and generation = 1";
+    eventually("it is forgotten", LIMIT, async || match parts.database.count(left).await {
+        0 => Ok(()),
+        left => Err(left.to_string()),
+    })
+    .await;
+    keeping.stop().await;
+    parts.converge(&Held::default()).await;
+}
+
+async fn retired(parts: &Parts, generation: i32) {
+    let projection = catalogue().projection(PROGRESS).unwrap();
+    let plan = retire::plan(&parts.database.pool, projection, generation).await.unwrap();
+    let new = NewRetirement { generation, plan_token: plan.plan_token, by: by(), idempotency_key: None };
+    let operation = retire::ask(&parts.database.pool, projection, &new).await.unwrap();
+    is(parts, operation, State::Succeeded).await;
+}
+
+/// Everything is applied, and the tables that readers see are what the store folds to.
+async fn converged(parts: &Parts) {
+    parts.sweep().await;
+    crate::oracle::assert_equal_but(&parts.database.pool, &Held::default()).await;
+}
+
+const STEPS: [&str; 8] = [
+    "rebuild.created",
+    "rebuild.read",
+    "rebuild.entered",
+    "rebuild.written",
+    "rebuild.recorded",
+    "rebuild.advanced",
+    "rebuild.committed",
+    "rebuild.indexed",
+];
+const EXCHANGE: [&str; 6] =
+    ["promote.locked", "promote.near", "promote.fenced", "promote.caught_up", "promote.exchanged", "promote.committed"];
+
+/// Whoever keeps the generations ends at a point, and another goes on.
+#[cfg(debug_assertions)]
+async fn dies(parts: &Parts, point: &'static str) {
+    let stop = CancellationToken::new();
+    let killed = kill_points::kill_at(point, 1, keeper(parts).run(stop.clone()));
+    let killed = tokio::time::timeout(LIMIT, killed).await.unwrap_or_else(|_| panic!("{point} is not passed"));
+    assert!(killed.is_none(), "{point}");
+}
+
+#[cfg(debug_assertions)]
+#[tokio::test]
+async fn a_rebuild_a_promote_and_a_rollback_survive_a_kill_at_each_step() {
+    let mut rng = seeded();
+    let (parts, _) = Parts::with_history(rng.random(), 3000).await;
+    parts.sweep().await;
+    let rebuild = start(&parts, PROGRESS, 2).await;
+    for point in STEPS {
+        dies(&parts, point).await;
+    }
+    let keeping = Keeping::of(&parts);
+    is(&parts, rebuild, State::Waiting).await;
+    keeping.stop().await;
+    for way in [Way::Promote, Way::Rollback] {
+        let operation = ask(&parts, PROGRESS, way).await.unwrap();
+        for point in EXCHANGE {
+            dies(&parts, point).await;
+        }
+        is(&parts, operation, State::Succeeded).await;
+        converged(&parts).await;
+    }
+    parts.converge(&Held::default()).await;
+}
+
+/// A worker has begun to apply to the live generation when another takes its place: its transaction is in the old one, whole,
+/// and the new one has its events all the same.
+#[cfg(debug_assertions)]
+#[tokio::test]
+async fn an_apply_that_is_under_way_is_waited_for() {
+    let (parts, _) = Parts::with_history(seeded().random(), 500).await;
+    let keeping = Keeping::of(&parts);
+    let rebuild = start(&parts, PROGRESS, 1).await;
+    is(&parts, rebuild, State::Waiting).await;
+    let events = parts.events(Position::START).await;
+    let applier = parts.applier(PROGRESS).clone();
+    let ours: Vec<_> =
+        events.iter().filter(|event| applier.topic.carries(&event.data.aggregate_type)).take(50).cloned().collect();
+    let held = kill_points::hold_at("apply.written", async move { applier.apply(&ours, Mode::Live).await }).await;
+    let operation = ask(&parts, PROGRESS, Way::Promote).await.unwrap();
+    // It waits for the lock, gives up, and comes again.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let now = operations::get(&parts.database.pool, operation).await.unwrap().unwrap();
+    assert_eq!(now.state, State::Pending);
+    held.go().await.unwrap();
+    is(&parts, operation, State::Succeeded).await;
+    eventually("what it remembered of the bus is forgotten", LIMIT, async || {
+        match parts.database.count("select count(*) from processed_event_ids where generation = 1").await {
+            0 => Ok(()),
+            ids => Err(ids.to_string()),
+        }
+    })
+    .await;
+    keeping.stop().await;
+    parts.converge(&Held::default()).await;
+}
+
+#[tokio::test]
+async fn what_is_parked_in_it_and_applied_in_the_live_one_keeps_the_gate_shut() {
+    let (parts, _) = Parts::with_history(seeded().random(), 500).await;
+    parts.sweep().await;
+    let keeping = Keeping::of(&parts);
+    let rebuild = start(&parts, PROGRESS, 1).await;
+    is(&parts, rebuild, State::Waiting).await;
+    let park = "insert into parked_events (id, topic, projection, generation, reason, error, event_id, aggregate_id,
+                    event_version, position, payload)
+                select gen_random_uuid(), 'progress-events', 'learner_progress', 2, 'wrong_data', 'made up', event_id,
+                    events.aggregate_id, event_version, position, ''
+                from events
+                join projected_aggregates as applied
+                    on applied.aggregate_id = events.aggregate_id and applied.projection = 'learner_progress'
+                    and applied.generation = 1
+                order by position limit 1";
+    sqlx::query(park).execute(&parts.database.pool).await.unwrap();
+    let refused = ask(&parts, PROGRESS, Way::Promote).await.unwrap_err().to_string();
+    assert!(refused.contains("1 events are parked in it that the live generation has applied"), "{refused}");
+    keeping.stop().await;
+}
+
+#[tokio::test]
+async fn of_fifty_starts_at_once_one_is_a_rebuild_and_the_others_are_told_which() {
+    let (parts, _) = Parts::with_history(seeded().random(), 50).await;
+    let projection = catalogue().projection(PROGRESS).unwrap();
+    let plan = rebuild::plan(&parts.database.pool, projection).await.unwrap();
+    let ask = |key: Option<String>| {
+        let (pool, plan_token) = (parts.database.pool.clone(), plan.plan_token.clone());
+        async move {
+            let new = NewRebuild { parts: 1, rate: None, plan_token, by: by(), idempotency_key: key };
+            rebuild::ask(&pool, projection, &new).await
+        }
+    };
+    let all = futures::future::join_all((0..50).map(|_| ask(None))).await;
+    let started: Vec<_> = all.iter().filter_map(|asked| asked.as_ref().ok()).collect();
+    assert_eq!(started.len(), 1);
+    let told = |asked: &Result<Uuid, Refused>| matches!(asked, Err(Refused::UnderWay(id)) if id == started[0]);
+    assert_eq!(all.iter().filter(|asked| told(asked)).count(), 49);
+    assert_eq!(parts.database.count("select count(*) from audit_log where action = 'rebuild.start'").await, 1);
+
+    rebuild::pause(&parts.database.pool, *started[0], &by()).await.unwrap();
+    rebuild::cancel(&parts.database.pool, *started[0], &by()).await.unwrap();
+    let keyed = || ask(Some("once".to_owned()));
+    assert_eq!(keyed().await.unwrap(), keyed().await.unwrap(), "one key, one rebuild");
+    let other = NewRebuild {
+        parts: 2,
+        rate: None,
+        plan_token: plan.plan_token.clone(),
+        by: by(),
+        idempotency_key: Some("once".to_owned()),
+    };
+    let refused = rebuild::ask(&parts.database.pool, projection, &other).await.unwrap_err();
+    assert!(matches!(refused, Refused::Operation(operations::Refused::KeyReused(_))), "{refused}");
+}
+
+#[tokio::test]
+async fn a_rebuild_is_paused_resumed_and_cancelled_and_leaves_nothing() {
+    let (parts, _) = Parts::with_history(seeded().random(), 2000).await;
+    let rebuild = start(&parts, PROGRESS, 1).await;
+    let keeping = Keeping::of(&parts);
+    is(&parts, rebuild, State::Waiting).await;
+    rebuild::pause(&parts.database.pool, rebuild, &by()).await.unwrap();
+    let reached = || async { all(&parts, PROGRESS).await[0].position };
+    eventually("it says that it is paused", LIMIT, async || {
+        let pace = all(&parts, PROGRESS).await[0].pace.clone();
+        if pace == ["paused"] { Ok(()) } else { Err(format!("{pace:?}")) }
+    })
+    .await;
+    let before = reached().await;
+    parts.load(&History::of(7, 300).lines).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(reached().await, before, "nothing is built while it is paused");
+    rebuild::resume(&parts.database.pool, rebuild, &by()).await.unwrap();
+    let head = parts.database.head().await;
+    eventually("it goes on", LIMIT, async || match reached().await {
+        Some(position) if position >= head.0 => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    rebuild::cancel(&parts.database.pool, rebuild, &by()).await.unwrap();
+    eventually("it is gone", LIMIT, async || match all(&parts, PROGRESS).await[0].standing {
+        Standing::Retired => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    let schemas = "select count(*) from pg_namespace where nspname like 'learner_progress%'";
+    assert_eq!(parts.database.count(schemas).await, 1);
+    assert!(matches!(ask(&parts, PROGRESS, Way::Promote).await, Err(Refused::Impossible(_))));
+    keeping.stop().await;
+}

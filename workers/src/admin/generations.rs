@@ -1,0 +1,211 @@
+//! `/admin/v1/projections/{name}/generations`: building anew, putting in place, taking back, dropping. And the operations that
+//! can be paused. Everything that changes something is asked twice: with `dry_run`, which answers what would be done and a
+//! token, and with the token.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use read_model::AnyProjection;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::request::{idempotency_key, parse};
+use super::{Admin, Problem, operations};
+use crate::audit::Attribution;
+use crate::generations::promote::{self, NewPromote, Way};
+use crate::generations::rebuild::{self, NewRebuild};
+use crate::generations::retire::{self, NewRetirement};
+use crate::generations::{self, Generation, MOST_PARTS, Refused};
+
+/// Generations shown at most.
+const LISTED: i64 = 50;
+
+/// `POST /admin/v1/projections/{name}/generations`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rebuild {
+    /// How many parts are built side by side, 1 to 16.
+    #[serde(default = "one")]
+    pub parts: i32,
+    /// Events a second at most, of all parts together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
+    /// Only say what would be done; write nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// The `plan_token` of that answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan_token: Option<String>,
+    #[serde(default)]
+    pub reason: String,
+    #[serde(default)]
+    pub actor: String,
+}
+
+/// `POST` to `promote`, `rollback`, `retire` of a generation.
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Change {
+    /// Only say what would be done; write nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// The `plan_token` of that answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan_token: Option<String>,
+    #[serde(default)]
+    pub reason: String,
+    #[serde(default)]
+    pub actor: String,
+}
+
+/// `POST /admin/v1/operations/{id}/pause`, `resume`, `cancel`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Steering {
+    #[serde(default)]
+    pub reason: String,
+    #[serde(default)]
+    pub actor: String,
+}
+
+fn one() -> i32 {
+    1
+}
+
+/// Who, why, and with which token; `None`: it is a dry run.
+fn decided(change: Change) -> Result<Option<(Attribution, String)>, Problem> {
+    if change.dry_run {
+        return Ok(None);
+    }
+    let by = Attribution { actor: change.actor, reason: change.reason };
+    by.require()?;
+    let token = change.plan_token.ok_or_else(Problem::plan_required)?;
+    Ok(Some((by, token)))
+}
+
+pub(super) async fn list(
+    State(admin): State<Admin>,
+    Path(name): Path<String>,
+) -> Result<Json<Vec<Generation>>, Problem> {
+    let projection = projection(&admin, &name)?;
+    Ok(Json(generations::list(&admin.pool, projection.name(), LISTED).await?))
+}
+
+pub(super) async fn rebuild(
+    State(admin): State<Admin>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let Rebuild { parts, rate, dry_run, plan_token, reason, actor } = parse(&body)?;
+    let projection = projection(&admin, &name)?;
+    if !(1..=MOST_PARTS).contains(&parts) {
+        return Err(Problem::invalid("parts", format!("must be 1 to {MOST_PARTS}")));
+    }
+    if rate.is_some_and(|rate| !(rate.is_finite() && rate > 0.0)) {
+        return Err(Problem::invalid("rate", "must be a number above 0"));
+    }
+    let Some((by, plan_token)) = decided(Change { dry_run, plan_token, reason, actor })? else {
+        return Ok(Json(rebuild::plan(&admin.pool, projection).await?).into_response());
+    };
+    let new = NewRebuild { parts, rate, plan_token, by, idempotency_key: idempotency_key(&headers)? };
+    let id = rebuild::ask(&admin.pool, projection, &new).await?;
+    Ok(operations::accepted(operations::find(&admin, id).await?))
+}
+
+pub(super) async fn promote(
+    admin: State<Admin>,
+    path: Path<(String, i32)>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    exchange(admin, path, headers, body, Way::Promote).await
+}
+
+pub(super) async fn rollback(
+    admin: State<Admin>,
+    path: Path<(String, i32)>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    exchange(admin, path, headers, body, Way::Rollback).await
+}
+
+async fn exchange(
+    State(admin): State<Admin>,
+    Path((name, generation)): Path<(String, i32)>,
+    headers: HeaderMap,
+    body: Bytes,
+    way: Way,
+) -> Result<Response, Problem> {
+    let change: Change = parse(&body)?;
+    let projection = projection(&admin, &name)?;
+    let Some((by, plan_token)) = decided(change)? else {
+        return Ok(Json(promote::gate(&admin.pool, projection, way, Some(generation)).await?).into_response());
+    };
+    let idempotency_key = idempotency_key(&headers)?;
+    let new = NewPromote { way, generation: Some(generation), plan_token, by, idempotency_key };
+    let id = promote::ask(&admin.pool, projection, &new).await?;
+    Ok(operations::accepted(operations::find(&admin, id).await?))
+}
+
+pub(super) async fn retire(
+    State(admin): State<Admin>,
+    Path((name, generation)): Path<(String, i32)>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let change: Change = parse(&body)?;
+    let projection = projection(&admin, &name)?;
+    let Some((by, plan_token)) = decided(change)? else {
+        return Ok(Json(retire::plan(&admin.pool, projection, generation).await?).into_response());
+    };
+    let new = NewRetirement { generation, plan_token, by, idempotency_key: idempotency_key(&headers)? };
+    let id = retire::ask(&admin.pool, projection, &new).await?;
+    Ok(operations::accepted(operations::find(&admin, id).await?))
+}
+
+pub(super) async fn pause(admin: State<Admin>, id: Path<String>, body: Bytes) -> Result<Response, Problem> {
+    steer(admin, id, &body, async |admin, id, by| rebuild::pause(&admin.pool, id, &by).await).await
+}
+
+pub(super) async fn resume(admin: State<Admin>, id: Path<String>, body: Bytes) -> Result<Response, Problem> {
+    steer(admin, id, &body, async |admin, id, by| rebuild::resume(&admin.pool, id, &by).await).await
+}
+
+pub(super) async fn cancel(admin: State<Admin>, id: Path<String>, body: Bytes) -> Result<Response, Problem> {
+    steer(admin, id, &body, async |admin, id, by| rebuild::cancel(&admin.pool, id, &by).await).await
+}
+
+async fn steer(
+    State(admin): State<Admin>,
+    Path(id): Path<String>,
+    body: &[u8],
+    change: impl AsyncFnOnce(Admin, Uuid, Attribution) -> Result<(), Refused>,
+) -> Result<Response, Problem> {
+    let Steering { reason, actor } = parse(body)?;
+    let by = Attribution { actor, reason };
+    by.require()?;
+    let id = Uuid::try_parse(&id).map_err(|_| Problem::not_found(format!("{id:?} is not the id of an operation")))?;
+    change(admin.clone(), id, by).await?;
+    Ok(Json(operations::find(&admin, id).await?).into_response())
+}
+
+fn projection(admin: &Admin, name: &str) -> Result<&'static dyn AnyProjection, Problem> {
+    admin.projection(name).map_err(Problem::not_found)
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        let detail = refused.to_string();
+        match refused {
+            Refused::Database(error) => error.into(),
+            Refused::Operation(refused) => refused.into(),
+            Refused::Missing(_) | Refused::Unknown(..) | Refused::NoOperation(_) => Self::not_found(detail),
+            Refused::StalePlan => Self::stale("urn:fleet:stale-plan", "The plan does not fit", detail),
+            Refused::UnderWay(_) | Refused::Impossible(_) => Self::refused(detail),
+        }
+    }
+}

@@ -1,0 +1,395 @@
+//! Keeping generations that are not live: building a new one, following the store with it and with the ones before.
+//!
+//! A part is built by whoever has its row, for one transaction: there is no lease, and nothing to wait for after a kill. What
+//! is read ahead belongs to nobody; the transaction that applies it checks that the part is still where it was read from.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use event_store::read::{self, Filter, Share};
+use event_store::tail::Head;
+use events::Position;
+use kill_points::kill_point;
+use sqlx::PgPool;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::size::Size;
+use super::throttle::{self, Throttle};
+use super::{Part, automatic, promote, rebuild, retire};
+use crate::apply::{self, Applier, Chunk, Condemned, Pace};
+use crate::dead_letters::park::Reason;
+use crate::operations::State;
+use crate::retry;
+use crate::verdict::Event;
+
+/// Positions read at a time.
+const WINDOW: i64 = 50_000;
+
+/// How often a worker looks for generations to keep, and for operations on them.
+const POLL: Duration = Duration::from_secs(1);
+
+/// Ids that are forgotten in one statement.
+const FORGOTTEN: i64 = 5000;
+
+/// Times that an event that is alone may take too long, before it is taken for poison.
+const TOO_SLOW_IN_A_ROW: u32 = 3;
+
+/// Keeps the generations of some projections that are not live, and makes operations on generations true.
+#[derive(Debug, Clone)]
+pub struct Generations {
+    /// One for each projection, on any of its topics.
+    pub appliers: Vec<Applier>,
+    pub head: Head,
+    /// For measuring how late the live ones are.
+    pub reading: PgPool,
+    /// Whether a projection whose code has another version than its live generation is rebuilt and promoted by itself.
+    pub automatic: bool,
+}
+
+impl Generations {
+    pub async fn run(self, stop: CancellationToken) {
+        let projections = self.appliers.iter().map(|applier| applier.projection).collect();
+        let (throttle, measuring) = throttle::measuring(self.reading.clone(), projections);
+        let mut measuring = std::pin::pin!(measuring);
+        let mut kept = BTreeSet::new();
+        let mut building: JoinSet<(usize, Part)> = JoinSet::new();
+        while let Some(due) = retry::until_done("looking at generations", &stop, || self.look()).await {
+            for (index, part) in due {
+                if kept.insert((index, part.clone())) {
+                    let applier = self.appliers[index].clone();
+                    let builder = Builder::new(applier, part.clone(), self.head.clone(), throttle.clone());
+                    let stop = stop.clone();
+                    building.spawn(kill_points::carried(async move {
+                        builder.run(&stop).await;
+                        (index, part)
+                    }));
+                }
+            }
+            let wait = async {
+                if building.is_empty() {
+                    tokio::time::sleep(POLL).await;
+                } else {
+                    // Only somebody who builds wants to know.
+                    let _ = tokio::time::timeout(POLL, &mut measuring).await;
+                }
+                while let Some(ended) = building.try_join_next() {
+                    match ended {
+                        Ok(key) => {
+                            kept.remove(&key);
+                        }
+                        Err(error) => std::panic::resume_unwind(error.into_panic()),
+                    }
+                }
+            };
+            if stop.run_until_cancelled(wait).await.is_none() {
+                break;
+            }
+        }
+        while building.join_next().await.is_some() {}
+    }
+
+    /// Does what operations ask for, and finds what is to be kept.
+    async fn look(&self) -> Result<Vec<(usize, Part)>, apply::Error> {
+        for applier in &self.appliers {
+            if self.automatic {
+                automatic::renew(&self.reading, applier.projection).await?;
+            }
+            rebuild::begin(applier).await?;
+            promote::carry_out(applier, &self.head).await?;
+            retire::carry_out(applier).await?;
+        }
+        Ok(self.due().await?)
+    }
+
+    async fn due(&self) -> sqlx::Result<Vec<(usize, Part)>> {
+        let Some(first) = self.appliers.first() else { return Ok(Vec::new()) };
+        let names: Vec<_> = self.appliers.iter().map(|applier| applier.projection.name()).collect();
+        let versions: Vec<_> = self.appliers.iter().map(|applier| applier.projection.version() as i32).collect();
+        let rows = sqlx::query_file!("src/generations/due.sql", &names as &[&str], &versions).fetch_all(&first.pool);
+        Ok(rows
+            .await?
+            .into_iter()
+            .filter_map(|row| {
+                let index = names.iter().position(|name| *name == row.projection)?;
+                Some((index, Part { generation: row.generation, part: row.part, parts: row.parts }))
+            })
+            .collect())
+    }
+}
+
+/// Builds one part of a generation, and follows the store with it.
+struct Builder {
+    applier: Applier,
+    part: Part,
+    head: Head,
+    throttle: Throttle,
+    /// What is read and not applied, the next of it last.
+    read: Vec<Chunk>,
+    /// How long it took to read it, for each event.
+    reading: Duration,
+    ahead: Option<Ahead>,
+    size: Size,
+    condemned: Condemned,
+    too_slow: u32,
+    /// What the part's row says of its pace.
+    said: String,
+}
+
+/// What is being read while what comes before it is applied.
+struct Ahead {
+    after: Position,
+    chunk: JoinHandle<Result<(Chunk, Duration), read::Error>>,
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.chunk.abort();
+    }
+}
+
+/// What comes after a step.
+enum Next {
+    Step,
+    Wait(Duration),
+    /// There was nothing after this position.
+    CaughtUp(Position),
+    /// The part is not this code's to build any more.
+    Gone,
+}
+
+/// What is wanted of a part now.
+struct Wanted {
+    position: Position,
+    state: Option<State>,
+    /// Events a second, of all parts together.
+    rate: Option<f64>,
+    built: bool,
+}
+
+impl Builder {
+    fn new(applier: Applier, part: Part, head: Head, throttle: Throttle) -> Self {
+        Self {
+            applier,
+            part,
+            head,
+            throttle,
+            read: Vec::new(),
+            reading: Duration::ZERO,
+            ahead: None,
+            size: Size::default(),
+            condemned: Condemned::new(),
+            too_slow: 0,
+            said: String::new(),
+        }
+    }
+
+    async fn run(mut self, stop: &CancellationToken) {
+        let mut failures = 0;
+        loop {
+            let next = match stop.run_until_cancelled(self.step()).await {
+                None => return,
+                Some(Ok(next)) => {
+                    failures = 0;
+                    next
+                }
+                Some(Err(error)) => {
+                    self.read.clear();
+                    self.ahead = None;
+                    if failures == retry::TELLING && !database::is_found_away().await {
+                        let projection = self.applier.projection.name();
+                        let Part { generation, part, .. } = self.part;
+                        tracing::warn!(projection, generation, part, %error, "building: failing; tried until it succeeds");
+                    }
+                    failures += 1;
+                    Next::Wait(retry::backoff(failures, rand::random()))
+                }
+            };
+            let wait = async {
+                match next {
+                    Next::Step | Next::Gone => {}
+                    Next::Wait(time) => tokio::time::sleep(time).await,
+                    Next::CaughtUp(position) => self.head.past(position).await,
+                }
+            };
+            if matches!(next, Next::Gone) || stop.run_until_cancelled(wait).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// One transaction, if there is something to do.
+    async fn step(&mut self) -> Result<Next, apply::Error> {
+        let Some(wanted) = self.wanted().await? else { return Ok(Next::Gone) };
+        match wanted.state {
+            Some(State::Cancelled | State::Failed) => return Ok(Next::Gone),
+            Some(State::Paused) => {
+                self.say("paused".to_owned()).await?;
+                return Ok(Next::Wait(POLL));
+            }
+            _ => {}
+        }
+        let head = self.head.look(&self.applier.pool).await?;
+        if wanted.position >= head {
+            self.say(String::new()).await?;
+            if wanted.built {
+                self.forget_ids().await?;
+            } else {
+                rebuild::finish(&self.applier, self.part.generation).await?;
+            }
+            return Ok(Next::CaughtUp(head));
+        }
+        // A generation that is read, or about to be, follows at any price: there is little to do, and it must not fall behind.
+        let following = wanted.built;
+        if !following && let Some(reason) = self.throttle.stopped() {
+            self.say(reason).await?;
+            return Ok(Next::Wait(POLL));
+        }
+        let Some(chunk) = self.next(wanted.position, head).await? else { return Ok(Next::Wait(POLL)) };
+        let began = Instant::now();
+        let (events, done) = (chunk.events.len(), self.apply(chunk, head).await?);
+        if !done {
+            return Ok(Next::Wait(POLL));
+        }
+        if following {
+            return Ok(Next::Step);
+        }
+        let (rest, reason) = self.throttle.rest(events, began.elapsed(), wanted.rate, self.part.parts);
+        self.say(reason).await?;
+        Ok(if rest.is_zero() { Next::Step } else { Next::Wait(rest) })
+    }
+
+    async fn wanted(&self) -> sqlx::Result<Option<Wanted>> {
+        let row = sqlx::query_file!(
+            "src/generations/look.sql",
+            self.applier.projection.name(),
+            self.part.generation,
+            self.part.part
+        );
+        let row = row.fetch_optional(&self.applier.pool).await?;
+        Ok(row.map(|row| Wanted {
+            position: Position(row.position),
+            state: row.state,
+            rate: row.rate,
+            built: row.built,
+        }))
+    }
+
+    /// The next chunk after `position`. What comes after it is read meanwhile.
+    async fn next(&mut self, position: Position, head: Position) -> Result<Option<Chunk>, apply::Error> {
+        if self.read.last().is_some_and(|next| next.after != position) {
+            // Another has built since, or the store has lost its end.
+            self.read.clear();
+        }
+        if self.read.is_empty() {
+            let ahead = self.ahead.take().filter(|ahead| ahead.after == position);
+            let (chunk, took) = match ahead {
+                Some(mut ahead) => match (&mut ahead.chunk).await {
+                    Ok(read) => read?,
+                    Err(error) => std::panic::resume_unwind(error.into_panic()),
+                },
+                None => page(&self.applier.pool, self.filter(), position, head).await?,
+            };
+            kill_point!("rebuild.read");
+            self.reading = took / u32::try_from(chunk.events.len().max(1)).unwrap_or(u32::MAX);
+            if chunk.upto < head {
+                let (pool, filter, after) = (self.applier.pool.clone(), self.filter(), chunk.upto);
+                let chunk = tokio::spawn(async move { page(&pool, filter, after, head).await });
+                self.ahead = Some(Ahead { after, chunk });
+            }
+            self.read.push(chunk);
+        }
+        Ok(self.read.pop())
+    }
+
+    fn filter(&self) -> Filter {
+        let types = self.applier.projection.topics().iter().flat_map(|topic| topic.aggregate_types);
+        let share = (self.part.parts > 1).then_some(Share { part: self.part.part, of: self.part.parts });
+        Filter { aggregate_types: types.map(|&name| name.to_owned()).collect(), share, ..Filter::default() }
+    }
+
+    /// Applies as much of a chunk as is good for one transaction; the rest of it is for the next steps. `false`: another is
+    /// at this part, or it is not to be built any more.
+    async fn apply(&mut self, chunk: Chunk, head: Position) -> Result<bool, apply::Error> {
+        let (now, rest) = chunk.split(self.size.events());
+        self.read.extend(rest);
+        let events = now.events.len();
+        let reading = self.reading * u32::try_from(events).unwrap_or(u32::MAX);
+        let began = Instant::now();
+        let building = self.applier.build(&self.part, &now, Pace { head, reading }, &self.condemned);
+        match database::with_deadline("building", building).await {
+            Ok(Some(_)) => {
+                self.size = self.size.after(events, began.elapsed());
+                self.condemned.clear();
+                self.too_slow = 0;
+                return Ok(true);
+            }
+            Ok(None) => {
+                self.read.clear();
+                return Ok(false);
+            }
+            Err(apply::Error::Condemned(event, refusal)) => {
+                self.condemned.insert(event, refusal);
+            }
+            Err(error) if (error.is_poison() || error.is_too_much()) && events > 1 => {
+                self.size = self.size.halved(events);
+            }
+            Err(error) if error.is_poison() || error.is_too_slow() && self.too_slow >= TOO_SLOW_IN_A_ROW => {
+                kill_point!("park.refused");
+                let alone = now.events.iter().map(|event| (event.event_id, (Reason::WriteFailed, error.to_string())));
+                self.condemned.extend(alone);
+            }
+            Err(error) if error.is_too_slow() => self.too_slow += 1,
+            Err(error) => return Err(error),
+        }
+        self.read.push(now);
+        Ok(true)
+    }
+
+    /// A generation that was live has ids of what it applied from the bus. It needs none any more.
+    async fn forget_ids(&self) -> sqlx::Result<()> {
+        sqlx::query_file!("src/generations/ids.sql", self.applier.projection.name(), self.part.generation, FORGOTTEN)
+            .execute(&self.applier.pool)
+            .await
+            .map(drop)
+    }
+
+    /// Writes down why it is as slow as it is, if that has changed.
+    async fn say(&mut self, pace: String) -> sqlx::Result<()> {
+        if self.said == pace {
+            return Ok(());
+        }
+        sqlx::query!(
+            "update generation_parts set pace = $4 where projection = $1 and generation = $2 and part = $3",
+            self.applier.projection.name(),
+            self.part.generation,
+            self.part.part,
+            pace
+        )
+        .execute(&self.applier.pool)
+        .await?;
+        self.said = pace;
+        Ok(())
+    }
+}
+
+/// The next events of a part, and how long it took to read them.
+async fn page(
+    pool: &PgPool,
+    filter: Filter,
+    after: Position,
+    head: Position,
+) -> Result<(Chunk, Duration), read::Error> {
+    let began = Instant::now();
+    let mut db = pool.acquire().await?;
+    let page = match read::page(&mut *db, after, head, WINDOW, &filter).await {
+        Err(read::Error::Database(error)) if database::is_unreadable(&error) || database::is_too_much(&error) => {
+            read::careful::page(&mut db, after, head, WINDOW, &filter).await?
+        }
+        page => page?,
+    };
+    drop(db);
+    let mut events: Vec<_> = Event::all(page.events, page.unreadable).collect();
+    events.sort_unstable_by_key(|event| event.position);
+    Ok((Chunk { after, upto: page.upto, events }, began.elapsed()))
+}

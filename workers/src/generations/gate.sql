@@ -1,0 +1,47 @@
+-- Binds: projection; the generation, or null for the newest that could be meant; whether the one is meant that was live
+-- before.
+-- Locks: none.
+select
+    generation.generation,
+    generation.version,
+    generation.live_since is not null as "live!",
+    generation.retired_at is not null as "retired!",
+    generation.built_at is not null as "built!",
+    generation.replaced_at is not null as "was_live!",
+    coalesce(generation.kept_until <= clock_timestamp(), false) as "left!",
+    live.generation as live_generation,
+    (
+        (select coalesce(max(position), 0) from events) - coalesce((
+            select min(part.position)
+            from generation_parts as part
+            where part.projection = generation.projection
+            and part.generation = generation.generation
+        ), 0)
+    ) as "behind!",
+    (
+        select count(*)
+        from (
+            select
+            from parked_events as parked
+            join projected_aggregates as applied
+                on applied.projection = parked.projection
+                and applied.generation = live.generation
+                and applied.aggregate_id = parked.aggregate_id
+            where parked.projection = generation.projection
+            and parked.generation = generation.generation
+            and parked.event_version <= applied.version
+            limit 10000
+        ) as counted
+    ) as "lost!"
+from projections as live
+join generations as generation on generation.projection = live.name
+where live.name = $1
+and (
+    generation.generation = $2
+    or $2::integer is null
+    and generation.live_since is null
+    and generation.retired_at is null
+    and (generation.replaced_at is not null) = $3
+)
+order by generation.replaced_at desc nulls last, generation.generation desc
+limit 1

@@ -1,0 +1,18 @@
+-- Binds: projection, generation, part.
+-- Locks: none.
+-- What is wanted of a part now. No row: nothing any more.
+select
+    part.position,
+    operation.state as "state?: State",
+    operation.rate,
+    generation.built_at is not null as "built!"
+from generations as generation
+join generation_parts as part
+    on part.projection = generation.projection and part.generation = generation.generation
+left join operations as operation on operation.id = generation.operation_id
+where generation.projection = $1
+and generation.generation = $2
+and part.part = $3
+and generation.live_since is null
+and generation.retired_at is null
+and (generation.kept_until is null or generation.kept_until > clock_timestamp())

@@ -1,0 +1,175 @@
+//! Generations: a read model built anew beside the one that is read, put in its place, and taken back.
+//!
+//! Every generation has a schema and a ledger of its own. The live one is written from the bus, by
+//! [`apply`](mod@crate::apply); all others by their [builders](build) from the store. A process keeps the generations that
+//! its version of the code built, so that a new one is fresh before anybody reads it, and the one before stays current for
+//! the way back. [Promoting](promote) is one transaction in which the store is caught up with, the schemas change their
+//! names, and the fence moves. See docs/adr/0027.
+
+mod automatic;
+mod build;
+mod pace;
+pub mod promote;
+pub mod rebuild;
+pub mod retire;
+mod size;
+mod throttle;
+
+use chrono::{DateTime, Utc};
+use read_model::AnyProjection;
+use serde::{Deserialize, Serialize};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use uuid::Uuid;
+
+pub use build::Generations;
+pub use pace::Eta;
+pub use rebuild::Refused;
+
+/// How many parts a generation may be built in.
+pub const MOST_PARTS: i32 = 16;
+
+/// A part of a generation that is not live: the aggregates whose hash is its number.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Part {
+    pub generation: i32,
+    pub part: i32,
+    pub parts: i32,
+}
+
+/// What a generation is to its projection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
+#[serde(rename_all = "snake_case")]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
+pub enum Standing {
+    /// Consumers read it.
+    Live,
+    /// It does not have yet what was in the store when its building began.
+    Building,
+    /// It follows the store, and can be promoted.
+    Ready,
+    /// It was live before, and follows the store for the way back.
+    Previous,
+    /// It was live before, and follows no more: the way back is closed.
+    Left,
+    /// Its tables are gone.
+    Retired,
+}
+
+impl Standing {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Building => "building",
+            Self::Ready => "ready",
+            Self::Previous => "previous",
+            Self::Left => "left",
+            Self::Retired => "retired",
+        }
+    }
+}
+
+/// A generation as `GET /admin/v1/projections/{projection}/generations` shows it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Generation {
+    pub projection: String,
+    pub generation: i32,
+    /// Of the code that builds it and keeps it current.
+    pub version: i32,
+    pub schema_name: String,
+    pub standing: Standing,
+    /// The rebuild that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<Uuid>,
+    pub created_at: DateTime<Utc>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live_since: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced_at: Option<DateTime<Utc>>,
+    /// Until when the way back to it is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_until: Option<DateTime<Utc>>,
+    /// Of one that is not live: how far it follows the store, and how far that goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<i64>,
+    pub head: i64,
+    /// Events that its builders went through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<i64>,
+    /// When it will have caught up with the store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eta: Option<Eta>,
+    /// Why it is as slow as it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pace: Vec<String>,
+    /// Events parked in it.
+    pub parked: i64,
+}
+
+/// The generations of a projection, the newest first; `most` of them.
+///
+/// # Errors
+/// The database's.
+pub async fn list(pool: &PgPool, projection: &str, most: i64) -> sqlx::Result<Vec<Generation>> {
+    let rows = sqlx::query_file!("src/generations/list.sql", projection, most).fetch_all(pool).await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let parts = pace::Parts {
+                positions: row.positions.unwrap_or_default(),
+                rates: row.rates.unwrap_or_default(),
+                deciles: row
+                    .slow_rates
+                    .unwrap_or_default()
+                    .into_iter()
+                    .zip(row.fast_rates.unwrap_or_default())
+                    .collect(),
+            };
+            let follows = matches!(row.standing, Standing::Building | Standing::Ready | Standing::Previous);
+            Generation {
+                projection: projection.to_owned(),
+                generation: row.generation,
+                version: row.version,
+                schema_name: row.schema_name,
+                standing: row.standing,
+                operation: row.operation_id,
+                created_at: row.created_at,
+                live_since: row.live_since,
+                replaced_at: row.replaced_at,
+                kept_until: row.kept_until,
+                position: parts.positions.iter().min().copied(),
+                head: row.head,
+                events: row.events,
+                eta: follows.then(|| pace::eta(&parts, row.head, row.append_rate)),
+                pace: row.pace.unwrap_or_default(),
+                parked: row.parked,
+            }
+        })
+        .collect())
+}
+
+/// The first generation of a projection, with empty tables, live at once. Belongs into the transaction that enters the
+/// projection.
+pub(crate) async fn first(db: &mut PgConnection, projection: &dyn AnyProjection) -> sqlx::Result<()> {
+    let name = projection.name();
+    sqlx::query!(
+        "insert into generations (projection, generation, version, schema_name, built_at, live_since)
+         select name, generation, version, schema_name, clock_timestamp(), clock_timestamp()
+         from projections
+         where name = $1",
+        name
+    )
+    .execute(&mut *db)
+    .await?;
+    create(db, name, &[projection.tables(), projection.indexes()].join(";\n")).await
+}
+
+/// A schema, and in it what the statements make. They come from the catalogue, which is code, never from outside.
+async fn create(db: &mut PgConnection, schema: &str, statements: &str) -> sqlx::Result<()> {
+    let create = format!("create schema {schema}; set local search_path to {schema}, public; {statements}");
+    sqlx::raw_sql(AssertSqlSafe(create)).execute(db).await.map(drop)
+}
+
+/// The schema of a generation that is not live.
+fn schema_of(projection: &str, generation: i32) -> String {
+    format!("{projection}__g{generation}")
+}

@@ -1,0 +1,27 @@
+-- Binds: projection.
+-- Locks: none.
+-- One statement, so that a plan is of one moment. The rate is that of the last rebuild that was built to its end.
+select
+    live.generation,
+    live.version,
+    live.schema_name,
+    (select max(generation) + 1 from generations where projection = live.name) as "next!",
+    (select coalesce(max(position), 0) from events) as "head!",
+    (
+        select operation.id
+        from operations as operation
+        where operation.projection = live.name
+        and operation.kind = 'rebuild'
+        and operation.state in ('pending', 'running', 'paused', 'waiting')
+    ) as under_way,
+    (
+        select operation.upto / greatest(extract(epoch from built.built_at - built.created_at), 0.001)
+        from generations as built
+        join operations as operation on operation.id = built.operation_id
+        where built.projection = live.name
+        and built.built_at is not null
+        order by built.generation desc
+        limit 1
+    )::float8 as rate
+from projections as live
+where live.name = $1

@@ -1,0 +1,386 @@
+//! Rebuilds: what a person asks for, and how far it is. A row of `operations` says what is wanted; the worker that begins makes
+//! the generation, and from then on its parts say how far they are.
+
+use database::Lent;
+use kill_points::kill_point;
+use read_model::AnyProjection;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
+use uuid::Uuid;
+
+use super::{create, schema_of};
+use crate::apply::Applier;
+use crate::audit::{self, Attribution};
+use crate::operations::{self, New, State};
+
+/// What a rebuild would do. It touches nothing.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Plan {
+    pub projection: String,
+    /// The generation that would be built, and the version of the code that would build it.
+    pub generation: i32,
+    pub version: i32,
+    pub live_generation: i32,
+    pub live_version: i32,
+    /// Positions of the store that would be gone through.
+    pub positions: i64,
+    /// The tables as they are now, with their indexes: about as much will be written beside them.
+    pub tables: Vec<Table>,
+    /// From the rate of the last rebuild of this projection; absent: there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimated_seconds: Option<f64>,
+    /// Why it would be refused now.
+    pub conflicts: Vec<String>,
+    /// To be sent with the request that starts it.
+    pub plan_token: String,
+}
+
+/// A table of a live generation.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Table {
+    pub name: String,
+    /// As Postgres estimates them.
+    pub rows: i64,
+    pub bytes: i64,
+}
+
+/// A rebuild that is asked for.
+#[derive(Debug, Clone)]
+pub struct NewRebuild {
+    pub parts: i32,
+    /// Events a second at most, of all parts together.
+    pub rate: Option<f64>,
+    pub plan_token: String,
+    pub by: Attribution,
+    pub idempotency_key: Option<String>,
+}
+
+/// Why nothing was done.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Operation(#[from] operations::Refused),
+    #[error("projection {0} has no generation yet: run `fleet migrate`")]
+    Missing(String),
+    #[error("projection {0} has no generation {1}")]
+    Unknown(String, i32),
+    #[error("it is not what was planned any more: plan again")]
+    StalePlan,
+    #[error("a rebuild of it is under way: operation {0}")]
+    UnderWay(Uuid),
+    #[error("{0}")]
+    Impossible(String),
+    #[error("there is no operation {0}")]
+    NoOperation(Uuid),
+}
+
+/// What a rebuild would do now.
+///
+/// # Errors
+/// The projection has no generation yet, or the database does not answer.
+pub async fn plan(pool: &PgPool, projection: &dyn AnyProjection) -> Result<Plan, Refused> {
+    plan_on(&mut *pool.acquire().await?, projection).await
+}
+
+async fn plan_on(db: &mut PgConnection, projection: &dyn AnyProjection) -> Result<Plan, Refused> {
+    let name = projection.name();
+    let stands = sqlx::query_file!("src/generations/plan.sql", name).fetch_optional(&mut *db).await?;
+    let stands = stands.ok_or_else(|| Refused::Missing(name.to_owned()))?;
+    let tables = sqlx::query_as!(
+        Table,
+        r#"select relname as "name!", greatest(reltuples, 0)::bigint as "rows!", pg_total_relation_size(oid) as "bytes!"
+           from pg_class
+           where relnamespace = (select oid from pg_namespace where nspname = $1) and relkind in ('r', 'p')
+           order by relname"#,
+        stands.schema_name
+    )
+    .fetch_all(db)
+    .await?;
+    let conflicts = stands.under_way.map(|id| Refused::UnderWay(id).to_string());
+    Ok(Plan {
+        projection: name.to_owned(),
+        generation: stands.next,
+        version: projection.version() as i32,
+        live_generation: stands.generation,
+        live_version: stands.version,
+        positions: stands.head,
+        tables,
+        estimated_seconds: stands.rate.filter(|rate| *rate > 0.0).map(|rate| stands.head as f64 / rate),
+        conflicts: conflicts.into_iter().collect(),
+        plan_token: format!("{name}.{}.{}.{}", stands.generation, stands.next, projection.version()),
+    })
+}
+
+/// Writes down that a rebuild is wanted. A worker begins it.
+///
+/// # Errors
+/// Another is under way, the plan is of another state, or the key was used for something else.
+pub async fn ask(pool: &PgPool, projection: &dyn AnyProjection, new: &NewRebuild) -> Result<Uuid, Refused> {
+    let mut db = Lent::by(pool).await?;
+    let asked = ask_on(&mut db, projection, new).await;
+    db.give_back();
+    asked
+}
+
+async fn ask_on(db: &mut PgConnection, projection: &dyn AnyProjection, new: &NewRebuild) -> Result<Uuid, Refused> {
+    let name = projection.name();
+    let selection = json!({"parts": new.parts, "version": projection.version(), "plan_token": new.plan_token});
+    let mut tx = db.begin().await?;
+    // Whoever asks at the same time waits here, and finds this one.
+    let live = sqlx::query_scalar!("select generation from projections where name = $1 for no key update", name);
+    if live.fetch_optional(&mut *tx).await?.is_none() {
+        return Err(Refused::Missing(name.to_owned()));
+    }
+    let asked = New {
+        kind: "rebuild",
+        projection: Some(name),
+        selection: &selection,
+        by: &new.by,
+        idempotency_key: new.idempotency_key.as_deref(),
+        positions: None,
+        selected: 0,
+        rate: new.rate,
+    };
+    if let Some(before) = operations::before(&mut tx, &asked).await? {
+        return Ok(before);
+    }
+    if let Some(under_way) = under_way(&mut tx, name).await? {
+        return Err(Refused::UnderWay(under_way));
+    }
+    if plan_on(&mut tx, projection).await?.plan_token != new.plan_token {
+        return Err(Refused::StalePlan);
+    }
+    let id = operations::insert(&mut tx, &asked).await?;
+    audit::record(&mut tx, &new.by, "rebuild.start", id, &json!({"projection": name, "selection": selection})).await?;
+    tx.commit().await?;
+    Ok(id)
+}
+
+async fn under_way(db: &mut PgConnection, projection: &str) -> sqlx::Result<Option<Uuid>> {
+    let open = sqlx::query_scalar!(
+        "select id from operations
+         where kind = 'rebuild' and projection = $1 and state in ('pending', 'running', 'paused', 'waiting')",
+        projection
+    );
+    open.fetch_optional(db).await
+}
+
+/// Stops a rebuild until it is resumed. It holds what it has.
+///
+/// # Errors
+/// There is no such operation, or it is none that can be paused now.
+pub async fn pause(pool: &PgPool, id: Uuid, by: &Attribution) -> Result<(), Refused> {
+    change(pool, id, by, "operation.pause", &["pending", "running", "waiting"], State::Paused).await
+}
+
+/// Lets it go on.
+///
+/// # Errors
+/// There is no such operation, or it is not paused.
+pub async fn resume(pool: &PgPool, id: Uuid, by: &Attribution) -> Result<(), Refused> {
+    change(pool, id, by, "operation.resume", &["paused"], State::Running).await
+}
+
+/// Ends a rebuild; what it has built is dropped.
+///
+/// # Errors
+/// There is no such operation, or it has ended.
+pub async fn cancel(pool: &PgPool, id: Uuid, by: &Attribution) -> Result<(), Refused> {
+    change(pool, id, by, "operation.cancel", &["pending", "running", "paused", "waiting"], State::Cancelled).await
+}
+
+async fn change(
+    pool: &PgPool,
+    id: Uuid,
+    by: &Attribution,
+    action: &str,
+    from: &[&str],
+    to: State,
+) -> Result<(), Refused> {
+    let mut db = Lent::by(pool).await?;
+    let changed = change_on(&mut db, id, by, action, (from, to)).await;
+    db.give_back();
+    changed
+}
+
+async fn change_on(
+    db: &mut PgConnection,
+    id: Uuid,
+    by: &Attribution,
+    action: &str,
+    (from, to): (&[&str], State),
+) -> Result<(), Refused> {
+    let mut tx = db.begin().await?;
+    let now = sqlx::query!(
+        r#"select kind, state as "state: State", generation from operations where id = $1 for no key update"#,
+        id
+    );
+    let now = now.fetch_optional(&mut *tx).await?.ok_or(Refused::NoOperation(id))?;
+    if now.kind != "rebuild" {
+        return Err(Refused::Impossible(format!(
+            "this is a {}: only a rebuild is paused, resumed or cancelled",
+            now.kind
+        )));
+    }
+    if now.state == to {
+        return Ok(());
+    }
+    if !from.contains(&now.state.as_str()) {
+        return Err(Refused::Impossible(format!("it is {}", now.state.as_str())));
+    }
+    // Nothing was begun yet: it begins when it is resumed.
+    let to = if to == State::Running && now.generation.is_none() { State::Pending } else { to };
+    sqlx::query!(
+        "update operations
+         set state = $2, finished_at = case when $2 = 'cancelled' then clock_timestamp() end
+         where id = $1",
+        id,
+        to.as_str()
+    )
+    .execute(&mut *tx)
+    .await?;
+    audit::record(&mut tx, by, action, id, &json!({"from": now.state, "to": to})).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Begins the rebuild that was asked for, if there is one and this is its code.
+pub(super) async fn begin(applier: &Applier) -> sqlx::Result<()> {
+    let (name, version) = (applier.projection.name(), applier.projection.version() as i32);
+    let pending = sqlx::query!(
+        r#"select id, (selection ->> 'parts')::integer as "parts!"
+           from operations
+           where kind = 'rebuild' and projection = $1 and state = 'pending' and (selection ->> 'version')::integer = $2"#,
+        name,
+        version
+    );
+    let Some(pending) = pending.fetch_optional(&applier.pool).await? else { return Ok(()) };
+    let mut db = Lent::by(&applier.pool).await?;
+    let mut tx = db.begin().await?;
+    let ours = sqlx::query_scalar!(
+        "select id from operations where id = $1 and state = 'pending' for no key update skip locked",
+        pending.id
+    );
+    if ours.fetch_optional(&mut *tx).await?.is_none() {
+        return Ok(());
+    }
+    let generation =
+        sqlx::query_scalar!(r#"select max(generation) + 1 as "next!" from generations where projection = $1"#, name);
+    let generation = generation.fetch_one(&mut *tx).await?;
+    let schema = schema_of(name, generation);
+    sqlx::query!(
+        "insert into generations (projection, generation, version, schema_name, operation_id) values ($1, $2, $3, $4, $5)",
+        name,
+        generation,
+        version,
+        schema,
+        pending.id
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!(
+        "insert into generation_parts (projection, generation, part, parts)
+         select $1, $2, part, $3 from generate_series(0, $3 - 1) as part",
+        name,
+        generation,
+        pending.parts
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!(
+        "update operations
+         set state = 'running', generation = $2, started_at = clock_timestamp(), heartbeat_at = clock_timestamp(),
+             position = 0, upto = (select coalesce(max(position), 0) from events)
+         where id = $1",
+        pending.id,
+        generation
+    )
+    .execute(&mut *tx)
+    .await?;
+    let mut making = tx.begin().await?;
+    if let Err(error) = create(&mut making, &schema, applier.projection.tables()).await {
+        if database::is_transient(&error) {
+            return Err(error);
+        }
+        making.rollback().await?;
+        tx.rollback().await?;
+        fail(&mut db, pending.id, &database::describe(&error)).await?;
+        db.give_back();
+        return Ok(());
+    }
+    making.commit().await?;
+    kill_point!("rebuild.created");
+    tx.commit().await?;
+    db.give_back();
+    kill_point!("rebuild.begun");
+    tracing::info!(operation = %pending.id, projection = name, generation, parts = pending.parts, "rebuild: building");
+    Ok(())
+}
+
+/// Ends the bulk, if all parts have what was in the store when it began: makes the indexes, and has Postgres look at the
+/// tables. From then on the generation follows the store.
+pub(super) async fn finish(applier: &Applier, generation: i32) -> sqlx::Result<()> {
+    let name = applier.projection.name();
+    let mut db = Lent::by(&applier.pool).await?;
+    let mut tx = db.begin().await?;
+    let built = sqlx::query_file!("src/generations/built.sql", name, generation).fetch_optional(&mut *tx).await?;
+    let Some(built) = built else {
+        tx.rollback().await?;
+        db.give_back();
+        return Ok(());
+    };
+    // An index of a large table takes longer than any statement that others wait for.
+    sqlx::raw_sql("set local statement_timeout = '2h'; set local lock_timeout = '10s'").execute(&mut *tx).await?;
+    let mut making = tx.begin().await?;
+    if let Err(error) = sqlx::raw_sql(AssertSqlSafe(applier.projection.indexes())).execute(&mut *making).await {
+        if database::is_transient(&error) {
+            return Err(error);
+        }
+        making.rollback().await?;
+        tx.rollback().await?;
+        if let Some(operation) = built.operation_id {
+            fail(&mut db, operation, &format!("making the indexes: {}", database::describe(&error))).await?;
+        }
+        db.give_back();
+        return Ok(());
+    }
+    making.commit().await?;
+    for table in built.tables {
+        sqlx::raw_sql(AssertSqlSafe(format!("analyze {table}"))).execute(&mut *tx).await?;
+    }
+    sqlx::query!(
+        "update generations set built_at = clock_timestamp() where projection = $1 and generation = $2",
+        name,
+        generation
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!(
+        "update operations set state = 'waiting', heartbeat_at = clock_timestamp() where id = $1 and state = 'running'",
+        built.operation_id
+    )
+    .execute(&mut *tx)
+    .await?;
+    kill_point!("rebuild.indexed");
+    tx.commit().await?;
+    db.give_back();
+    kill_point!("rebuild.built");
+    tracing::info!(projection = name, generation, "rebuild: built; it follows the store and waits to be promoted");
+    Ok(())
+}
+
+/// It would fail again.
+async fn fail(db: &mut PgConnection, operation: Uuid, error: &str) -> sqlx::Result<()> {
+    tracing::error!(%operation, error, "failed");
+    sqlx::query!(
+        "update operations set state = 'failed', error = $2, finished_at = clock_timestamp() where id = $1",
+        operation,
+        error
+    )
+    .execute(db)
+    .await
+    .map(drop)
+}

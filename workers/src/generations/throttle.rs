@@ -1,0 +1,155 @@
+//! How fast a new generation may be built beside live work. Live lag is a budget: when it is used up nothing is built, and
+//! while it is being used up the builder rests. A rate that a person sets comes on top. It always says why.
+
+use std::time::{Duration, Instant};
+
+use read_model::AnyProjection;
+use sqlx::PgPool;
+use tokio::sync::watch;
+
+use crate::lag::{Measurer, Report, State};
+
+/// Live lag at which nothing is built.
+const BUDGET: Duration = Duration::from_secs(5);
+
+/// The share of the budget at which the builder begins to rest, and below which one that was stopped goes on.
+const EASE: f64 = 0.3;
+
+/// How many times what a transaction took the builder rests after it when the budget is all but used up.
+const LONGEST_REST: f64 = 4.0;
+
+/// Without a measurement for so long nothing is built.
+const UNKNOWN_AFTER: Duration = Duration::from_secs(15);
+
+const MEASURE: Duration = Duration::from_secs(1);
+
+/// The live lag as it was measured last. Shared by the builders of a process.
+#[derive(Debug, Clone)]
+pub(super) struct Throttle(watch::Receiver<Seen>);
+
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    lag: Duration,
+    at: Instant,
+    /// It was over the budget, and has not fallen far enough since.
+    stopped: bool,
+}
+
+impl Seen {
+    fn first() -> Self {
+        Self { lag: Duration::ZERO, at: Instant::now(), stopped: false }
+    }
+
+    fn then(self, lag: Duration) -> Self {
+        let stopped = lag >= BUDGET || self.stopped && lag >= BUDGET.mul_f64(EASE);
+        Self { lag, at: Instant::now(), stopped }
+    }
+
+    fn stop(self, now: Instant) -> Option<String> {
+        let age = now.saturating_duration_since(self.at);
+        if age > UNKNOWN_AFTER {
+            return Some(format!("stopped: live lag has not been measured for {} s", age.as_secs()));
+        }
+        self.stopped.then(|| format!("stopped: live lag {}", self.of_budget()))
+    }
+
+    /// How many times what a transaction took the builder rests after it.
+    fn rest(self) -> f64 {
+        let used = self.lag.as_secs_f64() / BUDGET.as_secs_f64();
+        ((used - EASE) / (1.0 - EASE)).clamp(0.0, 1.0) * LONGEST_REST
+    }
+
+    fn of_budget(self) -> String {
+        format!("{:.1} s of {} s", self.lag.as_secs_f64(), BUDGET.as_secs())
+    }
+}
+
+/// Measures once a second, for as long as it is polled.
+pub(super) fn measuring(
+    pool: PgPool,
+    projections: Vec<&'static dyn AnyProjection>,
+) -> (Throttle, impl Future<Output = ()>) {
+    let (seen, throttle) = watch::channel(Seen::first());
+    let measurer = Measurer::new(pool, projections).within(Duration::from_secs(5));
+    let measuring = async move {
+        loop {
+            if let Ok(report) = measurer.report().await {
+                seen.send_modify(|seen| *seen = seen.then(lag(&report)));
+            }
+            tokio::time::sleep(MEASURE).await;
+        }
+    };
+    (Throttle(throttle), measuring)
+}
+
+/// The lag of what is being kept. What nobody keeps is late for another reason, and resting does not help it.
+fn lag(report: &Report) -> Duration {
+    let running = report.projections.iter().filter(|status| status.state == State::Running);
+    let longest = running.map(|status| status.lag_seconds).fold(0.0, f64::max);
+    Duration::try_from_secs_f64(longest).unwrap_or(Duration::MAX)
+}
+
+impl Throttle {
+    /// Why nothing is to be built now.
+    pub fn stopped(&self) -> Option<String> {
+        self.0.borrow().stop(Instant::now())
+    }
+
+    /// How long to rest after a transaction of so many events that took so long, and why. `rate` is in events a second, of
+    /// all `parts` together.
+    pub fn rest(&self, events: usize, took: Duration, rate: Option<f64>, parts: i32) -> (Duration, String) {
+        let seen = *self.0.borrow();
+        let for_live = took.mul_f64(seen.rest());
+        let for_rate = rate.map_or(Duration::ZERO, |rate| {
+            let due = events as f64 * f64::from(parts.max(1)) / rate.max(0.001);
+            Duration::try_from_secs_f64(due).unwrap_or(Duration::MAX).saturating_sub(took)
+        });
+        if for_rate.is_zero() && for_live.is_zero() {
+            return (Duration::ZERO, format!("full speed: live lag {}", seen.of_budget()));
+        }
+        let reason = if for_rate >= for_live {
+            format!("slowed: at most {} events a second were asked for", rate.unwrap_or_default())
+        } else {
+            format!("slowed: live lag {}", seen.of_budget())
+        };
+        (for_rate.max(for_live).min(Duration::from_secs(60)), reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(lag: f64) -> Seen {
+        Seen::first().then(Duration::from_secs_f64(lag))
+    }
+
+    #[test]
+    fn it_rests_as_the_budget_is_used_up_and_stops_when_it_is() {
+        let now = Instant::now();
+        assert_eq!((seen(0.5).rest(), seen(0.5).stop(now)), (0.0, None));
+        assert!(seen(2.0).rest() > 0.0 && seen(4.0).rest() > seen(2.0).rest());
+        assert_eq!(seen(6.0).stop(now).as_deref(), Some("stopped: live lag 6.0 s of 5 s"));
+        let recovering = seen(6.0).then(Duration::from_secs(3));
+        assert!(recovering.stop(now).is_some(), "not before it has fallen far");
+        assert_eq!(recovering.then(Duration::from_secs(1)).stop(now), None);
+    }
+
+    #[test]
+    fn without_a_measurement_nothing_is_built() {
+        let later = Instant::now() + Duration::from_secs(20);
+        assert!(seen(0.0).stop(later).is_some_and(|reason| reason.contains("not been measured")));
+    }
+
+    #[test]
+    fn a_rate_is_that_of_all_parts_together() {
+        let (_sender, receiver) = watch::channel(seen(0.0));
+        let throttle = Throttle(receiver);
+        let (rest, reason) = throttle.rest(100, Duration::from_millis(500), Some(100.0), 2);
+        assert_eq!(
+            (rest, &*reason),
+            (Duration::from_millis(1500), "slowed: at most 100 events a second were asked for")
+        );
+        assert_eq!(throttle.rest(100, Duration::from_secs(1), None, 1).0, Duration::ZERO);
+    }
+}
