@@ -50,9 +50,7 @@ select
 from generate_series(1, 2000 + :events::bigint / 100) as number;
 
 insert into generations (projection, generation, version, schema_name, built_at)
-values ('vocabulary', 2, 1, 'vocabulary__g2', now()), ('spare', 1, 1, 'spare', now()), ('spare', 2, 1, 'spare__g2', now());
-
-update generations set live_since = now() where projection = 'spare' and generation = 1;
+values ('vocabulary', 2, 1, 'vocabulary__g2', now()), ('spare', 1, 1, 'spare__g1', now()), ('spare', 2, 1, 'spare__g2', now());
 
 insert into generation_parts (projection, generation, part, parts)
 values ('vocabulary', 2, 0, 2), ('vocabulary', 2, 1, 2), ('spare', 2, 0, 1);
