@@ -9,6 +9,7 @@ use events::Position;
 use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
+use read_model::AnyProjection;
 use sqlx::{Connection, PgConnection};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -21,8 +22,11 @@ use workers::generations::retire::{self, NewRetirement};
 use workers::generations::{self, Generation, Generations, Refused, Standing};
 use workers::operations::{self, State};
 
+#[cfg(debug_assertions)]
+use crate::faults::fences::Next;
+use crate::harness::client::{SAMPLE_EVENTS, load_sample};
 use crate::harness::parts::{LIMIT, Parts};
-use crate::harness::{catalogue, eventually};
+use crate::harness::{Fleet, catalogue, eventually, expected};
 use crate::histories::History;
 use crate::oracle::Held;
 use crate::sample::seeded;
@@ -368,4 +372,89 @@ async fn a_rebuild_is_paused_resumed_and_cancelled_and_leaves_nothing() {
     assert_eq!(parts.database.count(schemas).await, 1);
     assert!(matches!(ask(&parts, PROGRESS, Way::Promote).await, Err(Refused::Impossible(_))));
     keeping.stop().await;
+}
+
+/// While a projection is developed, a raised version is all that anybody has to say. Two versions of the code side by side: each
+/// keeps what it has built, and the way back is the old one's.
+#[cfg(debug_assertions)]
+#[tokio::test]
+async fn a_raised_version_is_built_and_promoted_by_itself_and_the_old_code_keeps_the_way_back() {
+    let (parts, _) = Parts::with_history(seeded().random(), 1000).await;
+    parts.sweep().await;
+    let old = Keeping::of(&parts);
+    let next: &'static dyn AnyProjection = Box::leak(Box::new(Next(catalogue().projection(PROGRESS).unwrap())));
+    let applier = Applier { projection: next, ..parts.applier(PROGRESS).clone() };
+    let reading = parts.database.pool.clone();
+    let keeper = Generations { appliers: vec![applier], head: Default::default(), reading, automatic: true };
+    let stop = CancellationToken::new();
+    let new = tokio::spawn(keeper.run(stop.clone()));
+    eventually("the next version is live", LIMIT, async || {
+        let newest = all(&parts, PROGRESS).await.swap_remove(0);
+        let is = (newest.version, newest.standing);
+        if is == (2, Standing::Live) { Ok(()) } else { Err(format!("{is:?}")) }
+    })
+    .await;
+    let rebuilds = "select count(*) from operations where kind in ('rebuild', 'promote')";
+    assert_eq!(parts.database.count(rebuilds).await, 2, "one rebuild, one promote");
+    // What is appended now the old code applies to the old generation, or going back would lose it.
+    parts.load(&History::of(11, 300).lines).await;
+    let head = parts.database.head().await;
+    eventually("the one before follows the store", LIMIT, async || match all(&parts, PROGRESS).await[1].position {
+        Some(position) if position >= head.0 => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    stop.cancel();
+    new.await.unwrap();
+    exchanged(&parts, PROGRESS, Way::Rollback).await;
+    old.stop().await;
+    assert_eq!(all(&parts, PROGRESS).await[1].standing, Standing::Live);
+    parts.converge(&Held::default()).await;
+}
+
+/// As a person does it, on processes.
+#[tokio::test]
+async fn the_commands_say_what_they_would_do_do_it_and_take_it_back() {
+    let fleet = Fleet::new().await;
+    let store = fleet.event_store().await;
+    load_sample(&store).await;
+    let _workers = fleet.workers(&store).await;
+    let admin = fleet.process("admin").await.start().await;
+    let run = async |args: &[&str]| {
+        let builder = fleet.process(args[0]).await.env("FLEET_HTTP", &admin.http());
+        let (status, out, error) = args[1..].iter().fold(builder, |builder, arg| builder.arg(arg)).output().await;
+        (status.code(), out + &error)
+    };
+    let by = ["--reason", "a test", "--actor", "ada"];
+    let (code, out) = run(&["rebuild", PROGRESS, "--dry-run"]).await;
+    assert!(code == Some(0) && out.contains("generation 2 of learner_progress, by version 1"), "{out}");
+    assert_eq!(fleet.database.count("select count(*) from operations").await, 0, "a dry run writes nothing");
+    let (code, out) = run(&["rebuild", PROGRESS]).await;
+    assert!(code != Some(0) && out.contains("reason: must say something"), "{out}");
+    let (code, out) = run(&[&["rebuild", PROGRESS, "--parts", "2"][..], &by].concat()).await;
+    assert!(code == Some(0) && out.contains("waits for you to promote it"), "{out}");
+    let (code, out) = run(&[&["rebuild", PROGRESS][..], &by].concat()).await;
+    assert!(code != Some(0) && out.contains("a rebuild of it is under way: operation"), "{out}");
+    let (code, out) = run(&["generations", PROGRESS]).await;
+    assert!(code == Some(0) && out.contains("ready") && out.contains("live"), "{out}");
+    fleet.database.settled(SAMPLE_EVENTS, LIMIT).await;
+    eventually("it is promoted", LIMIT, async || {
+        let (code, out) = run(&[&["promote", PROGRESS][..], &by].concat()).await;
+        if code == Some(0) { Ok(()) } else { Err(out) }
+    })
+    .await;
+    expected::assert_sample(&fleet.database.pool).await;
+    let (code, out) = run(&["generations", PROGRESS]).await;
+    assert!(code == Some(0) && out.contains("back possible until"), "{out}");
+    let (code, out) = run(&[&["rollback", PROGRESS][..], &by].concat()).await;
+    assert_eq!(code, Some(0), "{out}");
+    expected::assert_sample(&fleet.database.pool).await;
+    let (code, out) = run(&[&["retire", PROGRESS, "--generation", "1"][..], &by].concat()).await;
+    assert!(code != Some(0) && out.contains("refused: it is live"), "{out}");
+    let (code, out) = run(&[&["retire", PROGRESS, "--generation", "2"][..], &by].concat()).await;
+    assert_eq!(code, Some(0), "{out}");
+    let audit = "select count(*) from audit_log where actor = 'ada' and reason = 'a test'";
+    assert_eq!(fleet.database.count(audit).await, 4, "rebuild, promote, rollback, retire");
+    let (code, out) = run(&["rollback", PROGRESS]).await;
+    assert!(code != Some(0) && out.contains("no generation that is previous"), "{out}");
 }

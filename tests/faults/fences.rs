@@ -184,9 +184,9 @@ async fn an_apply_under_way_ends_before_the_fence_moves_and_the_next_writes_to_t
     assert_eq!(parts.database.count(generations).await, 2);
 }
 
-/// The user directory as the next version of the code has it.
+/// A projection as the next version of its code has it.
 #[derive(Debug)]
-struct Next(&'static dyn AnyProjection);
+pub struct Next(pub &'static dyn AnyProjection);
 
 impl AnyProjection for Next {
     fn name(&self) -> &'static str {

@@ -7,7 +7,7 @@ mod bus_limits;
 mod clocks;
 mod connections;
 mod deliveries;
-mod fences;
+pub mod fences;
 mod foreign;
 mod growth;
 mod kills;
