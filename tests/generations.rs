@@ -458,3 +458,57 @@ async fn the_commands_say_what_they_would_do_do_it_and_take_it_back() {
     let (code, out) = run(&["rollback", PROGRESS]).await;
     assert!(code != Some(0) && out.contains("no generation that is previous"), "{out}");
 }
+
+/// The generation has caught up with the store, and the fence is not taken yet: what is applied to the live one now must be in
+/// the new one when readers see it.
+#[cfg(debug_assertions)]
+#[tokio::test]
+async fn what_comes_while_a_promote_begins_is_in_what_readers_see_after_it() {
+    let (parts, _) = Parts::with_history(seeded().random(), 500).await;
+    parts.sweep().await;
+    let keeping = Keeping::of(&parts);
+    let rebuild = start(&parts, PROGRESS, 2).await;
+    is(&parts, rebuild, State::Waiting).await;
+    keeping.stop().await;
+    let operation = ask(&parts, PROGRESS, Way::Promote).await.unwrap();
+    let stop = CancellationToken::new();
+    let held = kill_points::hold_at("promote.near", keeper(&parts).run(stop.clone())).await;
+    let before = parts.database.head().await;
+    parts.load(&History::of(3, 300).lines).await;
+    parts.apply(&parts.events(before).await, Mode::Live).await.unwrap();
+    let keeper = tokio::spawn(held.go());
+    is(&parts, operation, State::Succeeded).await;
+    stop.cancel();
+    keeper.await.unwrap();
+    // Nothing is swept: the rows are there.
+    crate::oracle::assert_equal_but(&parts.database.pool, &Held::default()).await;
+}
+
+#[tokio::test]
+async fn what_a_person_discarded_a_rebuild_goes_on_without() {
+    let (parts, _) = Parts::with_history(seeded().random(), 300).await;
+    parts.sweep().await;
+    let pool = &parts.database.pool;
+    let discard = "insert into operations (id, kind, selection, state, selected)
+                       values ('00000000-0000-7000-8000-000000000001', 'discard', '{}', 'succeeded', 1)";
+    sqlx::query(discard).execute(pool).await.unwrap();
+    let discard = "insert into discarded_events (id, topic, projection, generation, reason, error, event_id, aggregate_id,
+                       event_version, position, payload, attributes, attempts, first_parked_at, last_parked_at, operation_id)
+                   select event_id, 'integration-events', 'user_directory', 1, 'wrong_data', 'no', event_id, aggregate_id,
+                       event_version, position, '', '{}', 1, now(), now(), '00000000-0000-7000-8000-000000000001'
+                   from events where aggregate_type = 'User' and event_version = 1 order by position limit 1";
+    assert_eq!(sqlx::query(discard).execute(pool).await.unwrap().rows_affected(), 1);
+    let keeping = Keeping::of(&parts);
+    let rebuild = start(&parts, "user_directory", 1).await;
+    is(&parts, rebuild, State::Waiting).await;
+    keeping.stop().await;
+    let missing = "select count(*) from user_directory.users as live
+                   left join user_directory__g2.users as rebuilt using (user_id)
+                   where rebuilt.user_id is null";
+    assert_eq!(parts.database.count(missing).await, 1, "without the event that made it");
+    let known = "select count(*) from projected_aggregates as live
+                 join projected_aggregates as rebuilt using (projection, aggregate_id, version)
+                 where projection = 'user_directory' and live.generation = 1 and rebuilt.generation = 2";
+    let all = "select count(*) from projected_aggregates where projection = 'user_directory' and generation = 1";
+    assert_eq!(parts.database.count(known).await, parts.database.count(all).await, "and on to the same versions");
+}

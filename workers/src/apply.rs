@@ -253,14 +253,14 @@ impl Applier {
                     done.tally.parked += 1;
                 }
                 Verdict::Early => done.early.push(event.clone()),
-                Verdict::Fresh if ledger.passes_over(event) => {
-                    ledger.pass_over(event.aggregate_id, event.version);
-                    done.tally.skipped += 1;
-                }
                 Verdict::Fresh if condemned.contains_key(&event.event_id) => {
                     let (reason, error) = &condemned[&event.event_id];
                     self.hold(db, ledger, event, *reason, error).await?;
                     done.tally.parked += 1;
+                }
+                Verdict::Fresh if ledger.passes_over(event) => {
+                    ledger.pass_over(event.aggregate_id, event.version);
+                    done.tally.skipped += 1;
                 }
                 Verdict::Fresh => match self.fold(&mut *pending, event) {
                     Ok(folded) => {
