@@ -19,6 +19,7 @@ use workers::audit::Attribution;
 use workers::generations::promote::{self, NewPromote, Way};
 use workers::generations::rebuild::{self, NewRebuild};
 use workers::generations::retire::{self, NewRetirement};
+use workers::generations::verify::{self, Findings};
 use workers::generations::{self, Generation, Generations, Refused, Standing};
 use workers::operations::{self, State};
 
@@ -511,4 +512,100 @@ async fn what_a_person_discarded_a_rebuild_goes_on_without() {
                  where projection = 'user_directory' and live.generation = 1 and rebuilt.generation = 2";
     let all = "select count(*) from projected_aggregates where projection = 'user_directory' and generation = 1";
     assert_eq!(parts.database.count(known).await, parts.database.count(all).await, "and on to the same versions");
+}
+
+async fn verified(parts: &Parts, projection: &str) -> (Uuid, Findings) {
+    let projection = catalogue().projection(projection).unwrap();
+    let operation = verify::ask(&parts.database.pool, projection, &by(), None).await.unwrap();
+    let result = eventually("it has ended", LIMIT, async || {
+        let now = operations::get(&parts.database.pool, operation).await.unwrap().unwrap();
+        match now.state {
+            State::Succeeded => Ok(now.result.unwrap().0),
+            State::Failed => panic!("{:?}", now.error),
+            state => Err(format!("{state:?}")),
+        }
+    })
+    .await;
+    (operation, serde_json::from_value(result).unwrap())
+}
+
+/// What was done to the rows behind the fleet's back is found and named, each by its key; the rest is equal.
+#[tokio::test]
+async fn a_verification_names_what_was_changed_removed_and_added_by_hand() {
+    let (parts, _) = Parts::with_history(seeded().random(), 3000).await;
+    parts.sweep().await;
+    let keeping = Keeping::of(&parts);
+    let (_, findings) = verified(&parts, PROGRESS).await;
+    assert!(findings.equal && findings.events > 500, "{findings:?}");
+    assert!(findings.tables.len() == 4 && findings.tables.iter().all(|table| table.rows > 0), "{findings:?}");
+    for sql in [
+        "update learner_progress.user_progress set answers = answers + 1
+         where user_id = (select user_id from learner_progress.user_progress order by user_id limit 1)",
+        "delete from learner_progress.daily_progress
+         where (user_id, date) = (select user_id, date from learner_progress.daily_progress order by user_id, date limit 1)",
+        "insert into learner_progress.daily_progress
+         select user_id, date + 10000, sessions_completed, sessions_abandoned, answers, correct, study_seconds
+         from learner_progress.daily_progress order by user_id, date limit 1",
+    ] {
+        assert_eq!(sqlx::query(sql).execute(&parts.database.pool).await.unwrap().rows_affected(), 1);
+    }
+    let (operation, findings) = verified(&parts, PROGRESS).await;
+    assert!(!findings.equal && findings.ledger_differences == 0, "{findings:?}");
+    let found = verify::differences(&parts.database.pool, operation).await.unwrap();
+    let kinds: Vec<_> = found.iter().map(|it| (&*it.table_name, &*it.kind, it.columns.clone())).collect();
+    assert_eq!(
+        BTreeSet::from_iter(kinds),
+        BTreeSet::from([
+            ("user_progress", "changed", vec!["answers".to_owned()]),
+            ("daily_progress", "missing", vec![]),
+            ("daily_progress", "extra", vec![]),
+        ])
+    );
+    assert!(found.iter().all(|it| it.key["user_id"].is_string()), "{found:?}");
+    eventually("nothing of it is left", LIMIT, async || {
+        match parts.database.count("select count(*) from pg_namespace where nspname like 'learner_progress__g%'").await
+        {
+            0 => Ok(()),
+            left => Err(left.to_string()),
+        }
+    })
+    .await;
+    keeping.stop().await;
+}
+
+/// Under live traffic, shuffled and doubled, with aggregates that are held, on a read model of two topics as well.
+#[tokio::test]
+async fn a_verification_of_what_is_right_finds_nothing_whatever_comes_meanwhile() {
+    let mut rng = seeded();
+    let history = History::of(rng.random(), 4000).poison(rng.random(), 0.02);
+    let parts = Parts::new().await;
+    let half = history.lines.len() / 2;
+    parts.load(&history.lines[..half]).await;
+    parts.sweep().await;
+    let keeping = Keeping::of(&parts);
+    let traffic = live(&parts, &history, half, <StdRng as rand::SeedableRng>::seed_from_u64(rng.random()));
+    let verifying = async {
+        for projection in [PROGRESS, "learning_time", "user_directory", "vocabulary", PROGRESS] {
+            let (operation, findings) = verified(&parts, projection).await;
+            let found = verify::differences(&parts.database.pool, operation).await.unwrap();
+            assert!(findings.equal, "{projection}: {findings:?} {found:?}");
+        }
+    };
+    tokio::join!(traffic, verifying);
+    keeping.stop().await;
+}
+
+#[cfg(debug_assertions)]
+#[tokio::test]
+async fn a_verification_that_dies_goes_on_where_it_was() {
+    let (parts, _) = Parts::with_history(seeded().random(), 2000).await;
+    parts.sweep().await;
+    let projection = catalogue().projection(PROGRESS).unwrap();
+    let operation = verify::ask(&parts.database.pool, projection, &by(), None).await.unwrap();
+    for point in ["rebuild.created", "rebuild.committed", "verify.caught_up", "verify.compared", "verify.committed"] {
+        dies(&parts, point).await;
+    }
+    is(&parts, operation, State::Succeeded).await;
+    let result = operations::get(&parts.database.pool, operation).await.unwrap().unwrap().result.unwrap().0;
+    assert_eq!(result["equal"], true, "{result}");
 }

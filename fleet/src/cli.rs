@@ -44,6 +44,8 @@ enum Command {
     Replay(commands::replay::Options),
     /// Builds a read model anew from the store, beside the one that is read.
     Rebuild(commands::generations::RebuildOptions),
+    /// Compares the rows that are read with what the store folds to, row by row; exit code 1 if one differs.
+    Verify(commands::generations::Verify),
     /// Puts a generation that was built in the place of the one that is read.
     Promote(commands::generations::Exchange),
     /// Puts the generation back that was read before.
@@ -97,6 +99,7 @@ impl Cli {
             Command::Healthcheck(options) => commands::healthcheck::run(options).await,
             Command::Replay(options) => commands::replay::run(options).await,
             Command::Rebuild(options) => commands::generations::rebuild(options).await,
+            Command::Verify(options) => commands::generations::verify(options).await,
             Command::Promote(options) => commands::generations::promote(options).await,
             Command::Rollback(options) => commands::generations::rollback(options).await,
             Command::Retire(options) => commands::generations::retire(options).await,

@@ -6,7 +6,11 @@ create table generations (
     -- Projection::VERSION of the code that builds it and keeps it current.
     version integer not null,
     schema_name text not null,
-    -- The rebuild that made it. Null: it is the first one.
+    -- What it is for: rebuild, to be promoted; verify, to be compared and dropped.
+    purpose text not null default 'rebuild' check (purpose in ('rebuild', 'verify')),
+    -- How far it goes; null: it follows the store.
+    upto bigint,
+    -- The operation that made it. Null: it is the first one.
     operation_id uuid references operations (id),
     created_at timestamptz not null default clock_timestamp(),
     -- When it had everything that was in the store when its building began, and its indexes.
@@ -55,18 +59,31 @@ alter table operations
     drop constraint operations_kind,
     drop constraint operations_state,
     add constraint operations_kind check (
-        kind in ('repair', 'retry', 'discard', 'rebuild', 'promote', 'rollback', 'retire')
+        kind in ('repair', 'retry', 'discard', 'rebuild', 'promote', 'rollback', 'retire', 'verify')
     ),
     add constraint operations_state check (
         state in ('pending', 'running', 'paused', 'waiting', 'succeeded', 'failed', 'cancelled')
     ),
     -- What it is about, where that is a generation.
-    add column generation integer;
+    add column generation integer,
+    -- What it has found.
+    add column result jsonb;
 
--- One rebuild for each projection.
-create unique index operations_one_rebuild on operations (projection)
-where kind = 'rebuild' and state in ('pending', 'running', 'paused', 'waiting');
+-- Rows of a live generation that are not what the store folds to, by their keys.
+create table differences (
+    operation_id uuid not null references operations (id) on delete cascade,
+    number integer not null,
+    table_name text not null,
+    key jsonb not null,
+    kind text not null check (kind in ('missing', 'extra', 'changed')),
+    columns text[] not null,
+    primary key (operation_id, number)
+);
+
+-- One rebuild, and one verification, for each projection.
+create unique index operations_one_rebuild on operations (projection, kind)
+where kind in ('rebuild', 'verify') and state in ('pending', 'running', 'paused', 'waiting');
 
 -- What workers look for each second.
 create index operations_on_generations on operations (projection, created_at)
-where kind in ('rebuild', 'promote', 'rollback', 'retire') and state in ('pending', 'running', 'paused', 'waiting');
+where kind in ('rebuild', 'promote', 'rollback', 'retire', 'verify') and state in ('pending', 'running', 'paused', 'waiting');

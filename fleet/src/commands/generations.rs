@@ -3,13 +3,14 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use uuid::Uuid;
 use workers::admin::generations::{Change, Rebuild, Steering};
 use workers::generations::promote::Gate;
 use workers::generations::rebuild::Plan;
 use workers::generations::retire::Retirement;
+use workers::generations::verify::{Difference, Findings};
 use workers::generations::{Eta, Generation, Standing};
 use workers::operations::Operation;
 
@@ -41,6 +42,16 @@ pub struct RebuildOptions {
     rate: Option<f64>,
     #[command(flatten)]
     changing: Changing,
+}
+
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// The projection whose rows are compared.
+    projection: String,
+    #[command(flatten)]
+    by: Actor,
+    #[command(flatten)]
+    api: client::AdminApi,
 }
 
 #[derive(Debug, Args)]
@@ -193,6 +204,40 @@ pub async fn rebuild(options: RebuildOptions) -> Result<ExitCode> {
     }
     let operation: Operation = api.post(&path, &request(changing.doing(plan.plan_token).await?)).await?;
     operation::follow(api, operation).await
+}
+
+pub async fn verify(options: Verify) -> Result<ExitCode> {
+    let Verify { projection, by, api } = options;
+    let asking = Steering { actor: by.actor().await?, reason: by.reason };
+    let path = format!("/admin/v1/projections/{projection}/verifications");
+    let mut verification: Operation = api.post(&path, &asking).await?;
+    let id = verification.id;
+    out::line(format!("operation {id}: verify {projection}"))?;
+    let code = operation::ended(&api, &mut verification).await?;
+    let Some(result) = verification.result.as_ref().filter(|_| code == ExitCode::SUCCESS) else {
+        return operation::follow(&api, verification).await;
+    };
+    let findings: Findings = serde_json::from_value(result.0.clone()).context("what was found")?;
+    let Findings { aggregates, events, ledger_differences, .. } = findings;
+    out::line(format!("compared: {events} events of {aggregates} aggregates"))?;
+    let mut table = Table::new([words("TABLE", 24), numbers("ROWS", 10), numbers("DIFFERENCES", 11)]);
+    for compared in &findings.tables {
+        table.row(&[compared.name.clone(), compared.rows.to_string(), compared.differences.to_string()])?;
+    }
+    if findings.equal {
+        out::line("equal".to_owned())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if ledger_differences > 0 {
+        out::line(format!(
+            "{ledger_differences} aggregates are applied to another version than the store has of them"
+        ))?;
+    }
+    let differences: Vec<Difference> = api.get(&format!("/admin/v1/operations/{id}/differences"), &()).await?;
+    for Difference { table_name, key, kind, columns } in differences {
+        out::line(format!("{table_name} {key} {kind} {}", columns.join(", ")).trim_end().to_owned())?;
+    }
+    Ok(ExitCode::FAILURE)
 }
 
 pub async fn promote(options: Exchange) -> Result<ExitCode> {

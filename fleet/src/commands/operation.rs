@@ -36,3 +36,18 @@ pub async fn follow(api: &client::AdminApi, mut operation: Operation) -> Result<
         operation = api.get(&format!("/admin/v1/operations/{id}"), &()).await?;
     }
 }
+
+/// Waits until it has ended, however it did.
+///
+/// # Errors
+/// Nobody answers any more.
+pub async fn ended(api: &client::AdminApi, operation: &mut Operation) -> Result<ExitCode> {
+    loop {
+        match operation.state {
+            State::Succeeded => return Ok(ExitCode::SUCCESS),
+            State::Failed | State::Cancelled => return Ok(ExitCode::FAILURE),
+            _ => tokio::time::sleep(Duration::from_millis(300)).await,
+        }
+        *operation = api.get(&format!("/admin/v1/operations/{}", operation.id), &()).await?;
+    }
+}

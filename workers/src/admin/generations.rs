@@ -17,6 +17,7 @@ use crate::audit::Attribution;
 use crate::generations::promote::{self, NewPromote, Way};
 use crate::generations::rebuild::{self, NewRebuild};
 use crate::generations::retire::{self, NewRetirement};
+use crate::generations::verify::{self, Difference};
 use crate::generations::{self, Generation, MOST_PARTS, Refused};
 
 /// Generations shown at most.
@@ -60,7 +61,7 @@ pub struct Change {
     pub actor: String,
 }
 
-/// `POST /admin/v1/operations/{id}/pause`, `resume`, `cancel`.
+/// `POST /admin/v1/operations/{id}/pause`, `resume`, `cancel`, and a verification.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Steering {
@@ -68,6 +69,31 @@ pub struct Steering {
     pub reason: String,
     #[serde(default)]
     pub actor: String,
+}
+
+/// `POST /admin/v1/projections/{name}/verifications`.
+pub(super) async fn verify(
+    State(admin): State<Admin>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let Steering { reason, actor } = parse(&body)?;
+    let by = Attribution { actor, reason };
+    by.require()?;
+    let projection = projection(&admin, &name)?;
+    let id = verify::ask(&admin.pool, projection, &by, idempotency_key(&headers)?.as_deref()).await?;
+    Ok(operations::accepted(operations::find(&admin, id).await?))
+}
+
+/// `GET /admin/v1/operations/{id}/differences`: what a verification has found, by key.
+pub(super) async fn differences(
+    State(admin): State<Admin>,
+    Path(id): Path<String>,
+) -> Result<Json<Vec<Difference>>, Problem> {
+    let id = Uuid::try_parse(&id).map_err(|_| Problem::not_found(format!("{id:?} is not the id of an operation")))?;
+    operations::find(&admin, id).await?;
+    Ok(Json(verify::differences(&admin.pool, id).await?))
 }
 
 fn one() -> i32 {

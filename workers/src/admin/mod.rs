@@ -44,6 +44,8 @@ pub fn router(admin: Admin) -> Router {
         .route("/admin/v1/projections/{name}/generations/{generation}/promote", post(generations::promote))
         .route("/admin/v1/projections/{name}/generations/{generation}/rollback", post(generations::rollback))
         .route("/admin/v1/projections/{name}/generations/{generation}/retire", post(generations::retire))
+        .route("/admin/v1/projections/{name}/verifications", post(generations::verify))
+        .route("/admin/v1/operations/{id}/differences", get(generations::differences))
         .route("/admin/v1/operations/{id}/pause", post(generations::pause))
         .route("/admin/v1/operations/{id}/resume", post(generations::resume))
         .route("/admin/v1/operations/{id}/cancel", post(generations::cancel))

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::size::Size;
 use super::throttle::{self, Throttle};
-use super::{Part, automatic, promote, rebuild, retire};
+use super::{Part, automatic, promote, rebuild, retire, verify};
 use crate::apply::{self, Applier, Chunk, Condemned, Pace};
 use crate::dead_letters::park::Reason;
 use crate::operations::State;
@@ -58,7 +58,8 @@ impl Generations {
             for (index, part) in due {
                 if kept.insert((index, part.clone())) {
                     let applier = self.appliers[index].clone();
-                    let builder = Builder::new(applier, part.clone(), self.head.clone(), throttle.clone());
+                    let builder =
+                        Builder::new(applier, part.clone(), self.head.clone(), self.reading.clone(), throttle.clone());
                     let stop = stop.clone();
                     building.spawn(kill_points::carried(async move {
                         builder.run(&stop).await;
@@ -123,11 +124,12 @@ struct Builder {
     applier: Applier,
     part: Part,
     head: Head,
+    reading: PgPool,
     throttle: Throttle,
     /// What is read and not applied, the next of it last.
     read: Vec<Chunk>,
     /// How long it took to read it, for each event.
-    reading: Duration,
+    read_in: Duration,
     ahead: Option<Ahead>,
     size: Size,
     condemned: Condemned,
@@ -165,17 +167,20 @@ struct Wanted {
     /// Events a second, of all parts together.
     rate: Option<f64>,
     built: bool,
+    /// It is folded to be compared, and goes no further than this.
+    verify: Option<Position>,
 }
 
 impl Builder {
-    fn new(applier: Applier, part: Part, head: Head, throttle: Throttle) -> Self {
+    fn new(applier: Applier, part: Part, head: Head, reading: PgPool, throttle: Throttle) -> Self {
         Self {
             applier,
             part,
             head,
+            reading,
             throttle,
             read: Vec::new(),
-            reading: Duration::ZERO,
+            read_in: Duration::ZERO,
             ahead: None,
             size: Size::default(),
             condemned: Condemned::new(),
@@ -229,9 +234,14 @@ impl Builder {
             }
             _ => {}
         }
-        let head = self.head.look(&self.applier.pool).await?;
+        let mut head = self.head.look(&self.applier.pool).await?;
+        head = wanted.verify.map_or(head, |upto| head.min(upto));
         if wanted.position >= head {
             self.say(String::new()).await?;
+            if wanted.verify.is_some() {
+                verify::finish(&self.applier, &self.reading, self.part.generation).await?;
+                return Ok(Next::Wait(POLL));
+            }
             if wanted.built {
                 self.forget_ids().await?;
             } else {
@@ -245,7 +255,10 @@ impl Builder {
             self.say(reason).await?;
             return Ok(Next::Wait(POLL));
         }
-        let Some(chunk) = self.next(wanted.position, head).await? else { return Ok(Next::Wait(POLL)) };
+        let Some(mut chunk) = self.next(wanted.position, head).await? else { return Ok(Next::Wait(POLL)) };
+        if wanted.verify.is_some() {
+            chunk = verify::as_far_as_live(&self.applier, chunk).await?;
+        }
         let began = Instant::now();
         let (events, done) = (chunk.events.len(), self.apply(chunk, head).await?);
         if !done {
@@ -272,6 +285,7 @@ impl Builder {
             state: row.state,
             rate: row.rate,
             built: row.built,
+            verify: row.upto.filter(|_| row.verify).map(Position),
         }))
     }
 
@@ -291,7 +305,7 @@ impl Builder {
                 None => page(&self.applier.pool, self.filter(), position, head).await?,
             };
             kill_point!("rebuild.read");
-            self.reading = took / u32::try_from(chunk.events.len().max(1)).unwrap_or(u32::MAX);
+            self.read_in = took / u32::try_from(chunk.events.len().max(1)).unwrap_or(u32::MAX);
             if chunk.upto < head {
                 let (pool, filter, after) = (self.applier.pool.clone(), self.filter(), chunk.upto);
                 let chunk = tokio::spawn(async move { page(&pool, filter, after, head).await });
@@ -314,7 +328,7 @@ impl Builder {
         let (now, rest) = chunk.split(self.size.events());
         self.read.extend(rest);
         let events = now.events.len();
-        let reading = self.reading * u32::try_from(events).unwrap_or(u32::MAX);
+        let reading = self.read_in * u32::try_from(events).unwrap_or(u32::MAX);
         let began = Instant::now();
         let building = self.applier.build(&self.part, &now, Pace { head, reading }, &self.condemned);
         match database::with_deadline("building", building).await {

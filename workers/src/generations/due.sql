@@ -12,6 +12,7 @@ join generations as generation on generation.projection = ours.projection and ge
 join generation_parts as part
     on part.projection = generation.projection and part.generation = generation.generation
 where generation.live_since is null
+and (generation.purpose = 'rebuild' or generation.built_at is null)
 and generation.retired_at is null
 and (generation.kept_until is null or generation.kept_until > clock_timestamp())
 order by generation.projection, generation.generation, part.part

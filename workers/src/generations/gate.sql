@@ -36,6 +36,7 @@ select
 from projections as live
 join generations as generation on generation.projection = live.name
 where live.name = $1
+and generation.purpose = 'rebuild'
 and (
     generation.generation = $2
     or $2::integer is null

@@ -72,5 +72,6 @@ left join lateral (
     and part.generation = generation.generation
 ) as part on true
 where generation.projection = $1
+and generation.purpose = 'rebuild'
 order by generation.generation desc
 limit $2

@@ -5,12 +5,15 @@ select
     part.position,
     operation.state as "state?: State",
     operation.rate,
-    generation.built_at is not null as "built!"
+    generation.built_at is not null as "built!",
+    generation.purpose = 'verify' as "verify!",
+    generation.upto
 from generations as generation
 join generation_parts as part
     on part.projection = generation.projection and part.generation = generation.generation
 left join operations as operation on operation.id = generation.operation_id
 where generation.projection = $1
+and (generation.purpose = 'rebuild' or generation.built_at is null)
 and generation.generation = $2
 and part.part = $3
 and generation.live_since is null

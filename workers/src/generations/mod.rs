@@ -14,6 +14,7 @@ pub mod rebuild;
 pub mod retire;
 mod size;
 mod throttle;
+pub mod verify;
 
 use chrono::{DateTime, Utc};
 use read_model::AnyProjection;

@@ -20,6 +20,7 @@ select
         join operations as operation on operation.id = built.operation_id
         where built.projection = live.name
         and built.built_at is not null
+        and built.purpose = 'rebuild'
         order by built.generation desc
         limit 1
     )::float8 as rate

@@ -147,7 +147,7 @@ async fn ask_on(db: &mut PgConnection, projection: &dyn AnyProjection, new: &New
     if let Some(before) = operations::before(&mut tx, &asked).await? {
         return Ok(before);
     }
-    if let Some(under_way) = under_way(&mut tx, name).await? {
+    if let Some(under_way) = under_way(&mut tx, "rebuild", name).await? {
         return Err(Refused::UnderWay(under_way));
     }
     if plan_on(&mut tx, projection).await?.plan_token != new.plan_token {
@@ -159,10 +159,12 @@ async fn ask_on(db: &mut PgConnection, projection: &dyn AnyProjection, new: &New
     Ok(id)
 }
 
-async fn under_way(db: &mut PgConnection, projection: &str) -> sqlx::Result<Option<Uuid>> {
+pub(super) async fn under_way(db: &mut PgConnection, kind: &str, projection: &str) -> sqlx::Result<Option<Uuid>> {
     let open = sqlx::query_scalar!(
         "select id from operations
-         where kind = 'rebuild' and projection = $1 and state in ('pending', 'running', 'paused', 'waiting')",
+         where kind = $1 and kind in ('rebuild', 'verify') and projection = $2
+         and state in ('pending', 'running', 'paused', 'waiting')",
+        kind,
         projection
     );
     open.fetch_optional(db).await
@@ -219,10 +221,10 @@ async fn change_on(
         id
     );
     let now = now.fetch_optional(&mut *tx).await?.ok_or(Refused::NoOperation(id))?;
-    if now.kind != "rebuild" {
+    if !matches!(&*now.kind, "rebuild" | "verify") {
+        let kind = now.kind;
         return Err(Refused::Impossible(format!(
-            "this is a {}: only a rebuild is paused, resumed or cancelled",
-            now.kind
+            "this is a {kind}: what can be paused is a rebuild or a verification"
         )));
     }
     if now.state == to {
@@ -251,9 +253,12 @@ async fn change_on(
 pub(super) async fn begin(applier: &Applier) -> sqlx::Result<()> {
     let (name, version) = (applier.projection.name(), applier.projection.version() as i32);
     let pending = sqlx::query!(
-        r#"select id, (selection ->> 'parts')::integer as "parts!"
+        r#"select id, kind, (selection ->> 'parts')::integer as "parts!"
            from operations
-           where kind = 'rebuild' and projection = $1 and state = 'pending' and (selection ->> 'version')::integer = $2"#,
+           where kind in ('rebuild', 'verify') and projection = $1 and state = 'pending'
+           and (selection ->> 'version')::integer = $2
+           order by created_at
+           limit 1"#,
         name,
         version
     );
@@ -272,12 +277,19 @@ pub(super) async fn begin(applier: &Applier) -> sqlx::Result<()> {
     let generation = generation.fetch_one(&mut *tx).await?;
     let schema = schema_of(name, generation);
     sqlx::query!(
-        "insert into generations (projection, generation, version, schema_name, operation_id) values ($1, $2, $3, $4, $5)",
+        "insert into generations (projection, generation, version, schema_name, operation_id, purpose, upto)
+         values ($1, $2, $3, $4, $5, $6, case when $6 = 'verify' then (
+             select min(progress.settled_position)
+             from projection_progress as progress
+             join projections as live on live.name = progress.projection and live.generation = progress.generation
+             where live.name = $1
+         ) end)",
         name,
         generation,
         version,
         schema,
-        pending.id
+        pending.id,
+        pending.kind
     )
     .execute(&mut *tx)
     .await?;
@@ -293,10 +305,15 @@ pub(super) async fn begin(applier: &Applier) -> sqlx::Result<()> {
     sqlx::query!(
         "update operations
          set state = 'running', generation = $2, started_at = clock_timestamp(), heartbeat_at = clock_timestamp(),
-             position = 0, upto = (select coalesce(max(position), 0) from events)
+             position = 0, upto = coalesce(
+                 (select upto from generations where projection = $3 and generation = $2),
+                 (select max(position) from events),
+                 0
+             )
          where id = $1",
         pending.id,
-        generation
+        generation,
+        name
     )
     .execute(&mut *tx)
     .await?;

@@ -1,7 +1,7 @@
 -- Binds: projection.
 -- Locks: none.
 -- What is to be dropped: what somebody asked to retire, and what a rebuild has left that was cancelled or has failed. And what
--- was dropped and is still remembered.
+-- was dropped and is still remembered. A fold that was compared is of no use any more.
 select
     generation.generation,
     generation.retired_at is not null as "retired!",
@@ -19,6 +19,7 @@ and (
     generation.retired_at is not null
     or asked.id is not null
     or generation.live_since is null and built.state in ('cancelled', 'failed')
+    or generation.purpose = 'verify' and generation.built_at is not null
 )
 order by generation.generation
 limit 10

@@ -17,6 +17,7 @@ select
     applied,
     parked,
     rate,
+    result as "result: _",
     error,
     created_at,
     started_at,

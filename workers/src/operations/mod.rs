@@ -15,7 +15,7 @@ use crate::audit::Attribution;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Operation {
     pub id: Uuid,
-    /// repair (a replay); retry, discard (of dead letters); rebuild, promote, rollback, retire (of generations).
+    /// repair (a replay); retry, discard (of dead letters); rebuild, verify, promote, rollback, retire (of generations).
     pub kind: String,
     /// The one projection of a repair; dead letters may be of several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -44,6 +44,9 @@ pub struct Operation {
     /// Events a second at most, of each worker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
+    /// What a verification has found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<Json<Value>>,
     pub error: Option<String>,
     pub created_at: DateTime<Utc>,
     pub started_at: Option<DateTime<Utc>>,
