@@ -4,18 +4,20 @@ use std::process::Stdio;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use fleet::exit::Exit;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use uuid::Uuid;
 
 use crate::harness::client::{append, connect, event};
-use crate::harness::{Admin, Builder, Fleet, Process, Store, eventually};
+use crate::harness::terraform::root;
+use crate::harness::{Admin, Builder, Database, Fleet, Process, Store, eventually};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A message that is no event of the store, parked.
-async fn park(fleet: &Fleet, payload: &str) -> Uuid {
+pub async fn park(fleet: &Fleet, payload: &str) -> Uuid {
     let id = Uuid::now_v7();
     sqlx::query(
         "insert into parked_events (id, topic, reason, error, message_id, payload, attributes)
@@ -112,13 +114,13 @@ async fn whatever_is_changed_has_the_name_of_who_changed_it() {
         let (ok, out) = run(args, &nobody).await;
         assert!(!ok && out.contains("--actor NAME, or set FLEET_ACTOR"), "{args:?}: {out}");
     }
-    assert_eq!(admin.get("/operations").await, json!([]), "nothing was done");
+    assert_eq!(admin.operations().await, Vec::<Value>::new(), "nothing was done");
     for counting in [&["replay", "vocabulary", "--dry-run"][..], &["dead-letters", "retry", "--all"]] {
         let (ok, out) = run(counting, &nobody).await;
         assert!(ok, "what changes nothing needs no name: {out}");
     }
 
-    let by = async || admin.get("/operations").await[0]["actor"].as_str().unwrap().to_owned();
+    let by = async || admin.operations().await[0]["actor"].as_str().unwrap().to_owned();
     let (ok, out) = run(&[replay, &["--actor", "ada"]].concat(), &[("FLEET_ACTOR", "ben"), ("USER", "cleo")]).await;
     assert!(ok && by().await == "ada", "{out}");
     let (ok, out) = run(replay, &[("FLEET_ACTOR", "ben"), ("USER", "cleo")]).await;
@@ -159,13 +161,13 @@ async fn a_name_that_nobody_has_is_refused_with_the_nearest() {
         (&["refused", "list", "--topic", "progres-events"], "progress-events"),
     ] {
         let (code, out) = said(&fleet, &process, args).await;
-        assert_eq!(code, Some(1), "{args:?}: {out}");
+        assert_eq!(code, Some(4), "{args:?}: {out}");
         assert!(out.contains(&format!("did you mean {meant}?")), "{args:?}: {out}");
     }
     let (code, out) = said(&fleet, &process, &["dead-letters", "list", "--parked-for", "wrong-data"]).await;
     assert!(code == Some(2) && out.contains("similar value exists: 'wrong_data'"), "{out}");
     let (code, out) = said(&fleet, &process, &["dead-letters", "list", "--projection", "nobody"]).await;
-    assert!(code == Some(1) && out.contains("only vocabulary, ") && !out.contains("nothing is parked"), "{out}");
+    assert!(code == Some(4) && out.contains("only vocabulary, ") && !out.contains("nothing is parked"), "{out}");
 
     for known in [
         &["--projection", "vocabulary"][..],
@@ -215,7 +217,7 @@ async fn the_api_itself_says_which_name_was_meant() {
     let (_, problem) =
         admin.post("/replays", &json!({"projection": "vocabulary", "selection": {"event_types": ["X"]}})).await;
     assert_eq!(problem["errors"][0]["field"], "selection.event_types", "{problem}");
-    assert_eq!(admin.get("/operations").await, json!([]), "nothing is written");
+    assert_eq!(admin.operations().await, Vec::<Value>::new(), "nothing is written");
 }
 
 #[tokio::test]
@@ -237,6 +239,10 @@ async fn a_reader_that_has_gone_is_no_error_for_any_command() {
         &["dead-letters", "retry", "--all"],
         &["unreadable", "list"],
         &["refused", "list"],
+        &["operations", "list"],
+        &["audit"],
+        &["openapi"],
+        &["completion", "bash"],
         &["replay", "vocabulary", "--dry-run"],
         &["replay", "vocabulary", "--actor", "ada"],
         &["export"],
@@ -247,7 +253,7 @@ async fn a_reader_that_has_gone_is_no_error_for_any_command() {
     }
     // Nobody reads what goes wrong either.
     let builder = command(&fleet, &worker.http(), &["replay", "nothing"]).await;
-    assert_eq!(builder.unheard().await.code(), Some(1));
+    assert_eq!(builder.unheard().await.code(), Some(4));
 }
 
 #[tokio::test]
@@ -308,4 +314,119 @@ async fn fleet_dev_ends_quietly_when_nobody_reads_on() {
         .env("FLEET_HTTP", "127.0.0.1:0");
     let (status, error) = unread.env("FLEET_GRPC", "127.0.0.1:0").arg("--bus").arg("embedded").unread().await;
     assert_eq!((status.code(), &*error), (Some(0), ""), "nobody has read a word");
+}
+
+#[tokio::test]
+async fn an_exit_code_says_what_became_of_a_command() {
+    let fleet = Fleet::new().await;
+    let store = fleet.event_store().await;
+    let worker = fleet.worker("vocabulary-events", &store).await;
+    let at = worker.http();
+    let letter = park(&fleet, "no JSON").await.to_string();
+    let unknown = Uuid::now_v7().to_string();
+    // A database that has none of the tables: whoever looks at it is not ready.
+    let empty = Database::empty().await.url;
+    let unready = fleet.process("admin").await.env("DATABASE_URL", &empty).start().await;
+    let away = "127.0.0.1:1";
+    let at_once = &["--wait", "0"][..];
+    let by = &["--actor", "ada", "--reason", "a test"][..];
+    for (exit, http, args) in [
+        (Exit::Good, &*at, &["status"][..]),
+        (Exit::Good, &at, &["healthcheck"]),
+        (Exit::Good, &at, &["operations", "list"]),
+        (Exit::Good, away, &["topics"]),
+        (Exit::Failure, &at, &[&["dead-letters", "retry", &letter, "--yes"][..], by].concat()),
+        (Exit::Failure, away, &["import", "/nowhere.ndjson"]),
+        (Exit::Usage, &at, &["status", "--what"]),
+        (Exit::Usage, &at, &["dead-letters", "retry"]),
+        (Exit::Usage, "::not an address::", &["status"]),
+        (Exit::Unhealthy, &unready.http(), &["healthcheck"]),
+        (Exit::Refused, &at, &["operations", "show", &unknown]),
+        (Exit::Refused, &at, &["replay", "nothing", "--dry-run"]),
+        (Exit::Refused, &at, &[&["dead-letters", "discard", &letter, "--error", "another"][..], by].concat()),
+        (Exit::Unreachable, away, &[&["status"][..], at_once].concat()),
+        (Exit::Unreachable, away, &["healthcheck"]),
+        (Exit::Unreachable, away, &["export", "--wait", "0", "--grpc", away]),
+    ] {
+        let (status, out, error) = command(&fleet, http, args).await.output().await;
+        assert_eq!(status.code(), Some(exit.code().into()), "{args:?}: {out}{error}");
+        assert!(exit == Exit::Good || !error.is_empty() || !out.is_empty(), "{args:?} says nothing");
+    }
+    let (status, out, _) = Process::builder("--help").output().await;
+    assert!(status.success() && out.contains(&Exit::help()), "{out}");
+}
+
+#[test]
+fn no_command_asks_anything_of_whoever_types_it() {
+    // Who has no terminal cannot answer. Standard input is read where it is named as the file, and nowhere else.
+    let mut folders = vec![root().join("fleet/src")];
+    let mut readers = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            match entry.path() {
+                path if path.is_dir() => folders.push(path),
+                path if std::fs::read_to_string(&path).unwrap().contains("io::stdin()") => readers.push(path),
+                _ => {}
+            }
+        }
+    }
+    assert_eq!(readers, [root().join("fleet/src/commands/import.rs")]);
+}
+
+#[tokio::test]
+async fn a_shell_completes_commands_and_the_programs_own_names() {
+    let dir = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish"] {
+        let (status, script, error) = Process::builder("completion").arg(shell).output().await;
+        assert!(status.success(), "{error}");
+        assert!(script.contains("dead-letters") && script.contains("vocabulary-events"), "{shell}: {script}");
+        let file = dir.path().join(shell);
+        std::fs::write(&file, script).unwrap();
+        let checked = std::process::Command::new(shell).arg("-n").arg(&file).output();
+        match checked {
+            Ok(checked) => assert!(checked.status.success(), "{shell}: {}", String::from_utf8_lossy(&checked.stderr)),
+            Err(_) => assert_ne!(shell, "bash", "there is a bash wherever these tests run"),
+        }
+    }
+    let complete = "source \"$1\"; COMP_WORDS=(fleet dead-letters ''); COMP_CWORD=2; \
+                    _fleet fleet '' dead-letters; echo \"${COMPREPLY[*]}\"";
+    let bash = std::process::Command::new("bash").args(["-c", complete, "-"]).arg(dir.path().join("bash")).output();
+    let said = String::from_utf8(bash.unwrap().stdout).unwrap();
+    assert!(said.contains("list") && said.contains("retry") && said.contains("discard"), "{said}");
+}
+
+#[tokio::test]
+async fn whatever_is_shown_can_be_had_as_json() {
+    let fleet = Fleet::new().await;
+    let store = fleet.event_store().await;
+    let worker = fleet.worker("vocabulary-events", &store).await;
+    let letter = park(&fleet, "no JSON").await.to_string();
+    let lines = tempfile::NamedTempFile::new().unwrap();
+    let lines = lines.path().to_str().unwrap();
+    let by = &["--actor", "ada", "--reason", "a test"][..];
+    for (args, field) in [
+        (&["status"][..], "projections"),
+        (&["topics"], ""),
+        (&["dead-letters", "list"], "id"),
+        (&["dead-letters", "show", &letter], "id"),
+        (&["dead-letters", "retry", "--all"], "plan_token"),
+        (&[&["dead-letters", "retry", "--all", "--yes"][..], by].concat(), "state"),
+        (&["replay", "vocabulary", "--dry-run"], "selected"),
+        (&[&["replay", "vocabulary"][..], by].concat(), "state"),
+        (&["operations", "list"], "state"),
+        (&["audit"], "action"),
+        (&["import", lines], "events"),
+    ] {
+        let builder = command(&fleet, &worker.http(), args).await.env("FLEET_GRPC", &store.grpc());
+        let (status, out, error) = builder.arg("--json").output().await;
+        assert!(matches!(status.code(), Some(0 | 1)), "{args:?}: {error}");
+        let shown: Vec<Value> =
+            serde_json::Deserializer::from_str(&out).into_iter().collect::<Result<_, _>>().unwrap_or_else(|error| {
+                panic!("{args:?}: {error}: {out}");
+            });
+        assert!(
+            !shown.is_empty() && shown.iter().all(|it| field.is_empty() || it.get(field).is_some()),
+            "{args:?}: {out}"
+        );
+    }
 }

@@ -94,7 +94,7 @@ async fn a_discard_needs_what_was_seen_and_goes_on_without_it() {
         let (status, problem) = admin.post(&path, &body).await;
         assert_eq!(status, expected, "{field}: {problem}");
     }
-    assert_eq!(admin.get("/operations").await, json!([]), "nothing was decided");
+    assert_eq!(admin.operations().await, Vec::<Value>::new(), "nothing was decided");
 
     let (status, operation) = admin.post_with_key(&path, &seen, "discard-1").await;
     assert_eq!(status, StatusCode::ACCEPTED, "{operation}");
@@ -170,7 +170,7 @@ async fn a_batch_takes_what_its_plan_showed_and_no_more() {
     assert_eq!(status, StatusCode::OK);
     assert_eq!((&plan["selected"], &plan["waiting"], &plan["more"]), (&json!(3), &json!(6), &json!(false)));
     assert_eq!(plan["groups"][0]["reason"], "write_failed");
-    assert_eq!(admin.get("/operations").await, json!([]), "a dry run writes nothing");
+    assert_eq!(admin.operations().await, Vec::<Value>::new(), "a dry run writes nothing");
 
     let late = poisoned_user(&mut client, mallory, 0).await;
     letters(&fleet, &admin, 4).await;

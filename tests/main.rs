@@ -9,6 +9,7 @@ mod oracle;
 #[path = "../fuzz/src/lib.rs"]
 mod properties;
 
+mod admin_api;
 mod adoption;
 mod arrows;
 mod artifacts;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reqwest::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::client::{SAMPLE_EVENTS, load_sample};
 use crate::harness::{Admin, Fleet, catalogue, expected};
@@ -26,7 +26,7 @@ async fn a_repair_applies_what_neither_bus_nor_sweep_has_brought() {
     let (status, plan) = admin.post("/replays", &dry).await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!((&plan["selected"], &plan["unsettled"]), (&json!(900), &json!(900)));
-    assert_eq!(admin.get("/operations").await, json!([]), "a dry run writes nothing");
+    assert_eq!(admin.operations().await, Vec::<Value>::new(), "a dry run writes nothing");
     assert_eq!(fleet.database.count("select count(*) from vocabulary.vocabulary_entries").await, 0);
 
     let some =
@@ -93,7 +93,7 @@ async fn the_same_idempotency_key_is_the_same_operation() {
     let body = json!({"projection": "vocabulary"});
     let post = async || admin.post_with_key("/replays", &body, "incident-7").await.1;
     assert_eq!(post().await["id"], post().await["id"]);
-    assert_eq!(admin.get("/operations").await.as_array().unwrap().len(), 1);
+    assert_eq!(admin.operations().await.len(), 1);
 }
 
 #[tokio::test]
@@ -125,6 +125,6 @@ async fn a_selection_that_is_malformed_or_contradicts_itself_is_refused_by_its_f
         assert_eq!(problem["status"], 400);
         assert!(problem["detail"].as_str().unwrap().len() > 10);
     }
-    assert_eq!(admin.get("/operations").await, json!([]), "nothing is written");
+    assert_eq!(admin.operations().await, Vec::<Value>::new(), "nothing is written");
     assert_eq!(admin.ask("/operations/x").await.0, StatusCode::NOT_FOUND);
 }

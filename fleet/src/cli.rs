@@ -4,14 +4,16 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::builder::PossibleValuesParser;
+use clap::{CommandFactory, Parser, Subcommand};
 use read_model::Catalogue;
 
+use crate::exit::Exit;
 use crate::{commands, dev, roles, shutdown, telemetry};
 
 /// A fleet of projection workers: keeps read models equal to the fold of an event store, whatever the bus does.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
+#[command(version, args_conflicts_with_subcommands = true, after_help = Exit::help())]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -38,7 +40,7 @@ enum Command {
     Export(commands::export::Options),
     /// Shows how far each projection is.
     Status(commands::status::Options),
-    /// Asks a role whether it is ready, for container health checks; exit code 0 or 1.
+    /// Asks a role whether it is ready, for container health checks; exit code 0, 3 or 5.
     Healthcheck(commands::healthcheck::Options),
     /// Applies what is unsettled in a selection of the store, and follows it to the end.
     Replay(commands::replay::Options),
@@ -54,18 +56,31 @@ enum Command {
     Retire(commands::generations::Retire),
     /// The generations of a projection: which is read, which is built, which can be taken back to.
     Generations(commands::generations::Show),
-    /// Pauses, resumes or cancels a rebuild.
-    Operation(commands::generations::Steer),
     /// What is parked: look at it, try it again, go on without it.
     DeadLetters(commands::dead_letters::Options),
     /// Events of the store that no reader can be given: which, why, and as much of one as can be said.
     Unreadable(commands::unreadable::Options),
     /// Messages that the bus never took: which, and why.
     Refused(commands::refused::Options),
+    /// What was asked for, and how far it is.
+    Operations(commands::operations::Options),
+    /// Who did what, and why.
+    Audit(commands::audit::Options),
     /// The topics that this program needs, with their subscriptions and dead letters.
     Topics(commands::topics::Options),
     /// A database with all tables of the fleet and of this program, for `cargo sqlx prepare` and the like.
     Schema(commands::schema::Options),
+    /// The description of the admin API, in OpenAPI 3.1.
+    Openapi,
+    /// What a shell needs to complete this command line.
+    Completion(commands::completion::Options),
+}
+
+/// The command line, with the names of a program's topics.
+pub fn command(catalogue: &Catalogue) -> clap::Command {
+    let topics: Vec<_> = catalogue.topics().iter().map(|topic| topic.name).collect();
+    let topics = PossibleValuesParser::new(topics);
+    Cli::command().mut_subcommand("worker", |worker| worker.mut_arg("topic", |topic| topic.value_parser(topics)))
 }
 
 impl Cli {
@@ -104,20 +119,21 @@ impl Cli {
             Command::Rollback(options) => commands::generations::rollback(options).await,
             Command::Retire(options) => commands::generations::retire(options).await,
             Command::Generations(options) => commands::generations::show(options).await,
-            Command::Operation(options) => commands::generations::steer(options).await,
             Command::DeadLetters(options) => commands::dead_letters::run(options).await,
             Command::Unreadable(options) => commands::unreadable::run(options).await,
             Command::Refused(options) => commands::refused::run(options).await,
+            Command::Operations(options) => commands::operations::run(options).await,
+            Command::Audit(options) => commands::audit::run(options).await,
             Command::Topics(options) => commands::topics::run(catalogue, &options),
             Command::Schema(options) => commands::schema::run(catalogue, options, shutdown::signal()?).await,
+            Command::Openapi => commands::openapi::run(),
+            Command::Completion(options) => commands::completion::run(command(catalogue), &options),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

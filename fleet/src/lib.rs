@@ -22,6 +22,8 @@ pub mod commands;
 #[doc(hidden)]
 pub mod dev;
 #[doc(hidden)]
+pub mod exit;
+#[doc(hidden)]
 pub mod roles;
 #[doc(hidden)]
 pub mod serve;

@@ -2,13 +2,13 @@
 
 use std::process::ExitCode;
 
-use clap::builder::PossibleValuesParser;
-use clap::{Command, CommandFactory, FromArgMatches};
+use clap::{Command, FromArgMatches};
 use events::Topic;
 use read_model::{AnyProjection, Catalogue, Mistake, Projection, erased};
 
-use crate::cli::Cli;
+use crate::cli::{self, Cli};
 use crate::commands::out;
+use crate::exit::Exit;
 
 /// A fleet: what [`Fleet::builder`] makes of topics and read models.
 ///
@@ -77,9 +77,7 @@ impl Fleet {
 
     /// The command line, with the names of this program's topics.
     pub fn command(&self) -> Command {
-        let topics: Vec<_> = self.catalogue.topics().iter().map(|topic| topic.name).collect();
-        let topics = PossibleValuesParser::new(topics);
-        Cli::command().mut_subcommand("worker", |worker| worker.mut_arg("topic", |topic| topic.value_parser(topics)))
+        cli::command(&self.catalogue)
     }
 
     /// The history that `fleet dev` loads at its first start.
@@ -139,5 +137,5 @@ impl Builder {
 
 fn failed(error: &anyhow::Error) -> ExitCode {
     out::complain(format!("fleet: {error:#}"));
-    ExitCode::FAILURE
+    Exit::of(error).into()
 }

@@ -348,14 +348,14 @@ async fn an_event_that_cannot_be_read_holds_its_aggregate_where_it_matters_and_n
     let stop = CancellationToken::new();
     let redriving = tokio::spawn(Redrive { applier: applier.clone() }.run(stop.clone()));
     let by = || Attribution { actor: "test".into(), reason: "test".into() };
-    dead_letters::retry_one(&parts.database.pool, parked.id, 1000.0, &by(), None).await.unwrap();
+    dead_letters::retry_one(&parts.database.pool, parked.id, 1000.0, None, &by(), None).await.unwrap();
     let again = eventually("it is parked again", LIMIT, async || {
         letter().await.filter(|letter| letter.attempts == 2).ok_or_else(|| "not yet".to_owned())
     })
     .await;
     assert_eq!(again.reason, "unreadable");
     let (event_id, error) = (again.event_id, again.error.clone());
-    let discard = dead_letters::Discard { id: again.id, event_id, error, by: by(), idempotency_key: None };
+    let discard = dead_letters::Discard { id: again.id, event_id, error, seen: None, by: by(), idempotency_key: None };
     dead_letters::discard_one(&parts.database.pool, &discard).await.unwrap();
     eventually("what comes after it is applied", LIMIT, async || match parts.database.count(version).await {
         6 => Ok(()),

@@ -151,7 +151,7 @@ async fn a_redrive_that_meets_a_broken_event_parks_it_where_it_is() {
     let parked = dead_letters::list(pool, &dead_letters::Filter::default(), None, 10).await.unwrap();
     assert_eq!(parked.iter().map(|letter| letter.event_version).collect::<Vec<_>>(), [Some(1)]);
     let by = Attribution { actor: "test".into(), reason: "test".into() };
-    let operation = dead_letters::retry_one(pool, parked[0].id, 1000.0, &by, None).await.unwrap();
+    let operation = dead_letters::retry_one(pool, parked[0].id, 1000.0, None, &by, None).await.unwrap();
     let stop = CancellationToken::new();
     let redriving = tokio::spawn(Redrive { applier: applier.clone() }.run(stop.clone()));
     eventually("the redrive is done", LIMIT, async || {

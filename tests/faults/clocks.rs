@@ -195,10 +195,10 @@ async fn a_slow_retry_lets_later_decisions_pass() {
     let by = Attribution::default();
     // Each of them rests for a quarter of an hour after its first event.
     for (_, letter) in &letters[..slow] {
-        retry_one(pool, *letter, 0.001, &by, None).await.unwrap();
+        retry_one(pool, *letter, 0.001, None, &by, None).await.unwrap();
     }
     let (_, last) = letters[slow];
-    let operation = retry_one(pool, last, 1000.0, &by, None).await.unwrap();
+    let operation = retry_one(pool, last, 1000.0, None, &by, None).await.unwrap();
     let stop = CancellationToken::new();
     let redriving = tokio::spawn(Redrive { applier: parts.applier("user_directory").clone() }.run(stop.clone()));
     eventually("the last is done", LIMIT, async || {

@@ -81,7 +81,8 @@ async fn a_redrive_whose_steps_are_too_much_goes_on_with_smaller_ones() {
         pool.execute("alter table user_directory.users drop constraint nobody").await.unwrap();
         at_most(&parts, 10, code).await;
         let letter = dead_letters::list(pool, &dead_letters::Filter::default(), None, 10).await.unwrap().remove(0);
-        let operation = dead_letters::retry_one(pool, letter.id, 1e6, &Attribution::default(), None).await.unwrap();
+        let operation =
+            dead_letters::retry_one(pool, letter.id, 1e6, None, &Attribution::default(), None).await.unwrap();
         let stop = CancellationToken::new();
         let redriving = tokio::spawn(Redrive { applier: applier.clone() }.run(stop.clone()));
         succeeded(&parts, operation).await;

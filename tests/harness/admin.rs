@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use reqwest::{Method, StatusCode};
+use reqwest::header::HeaderMap;
+use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
 
 use super::{Process, eventually};
@@ -31,6 +32,18 @@ impl Admin {
 
     pub async fn ask(&self, path: &str) -> (StatusCode, Value) {
         self.send(Method::GET, path, None, None).await
+    }
+
+    /// The newest operations.
+    pub async fn operations(&self) -> Vec<Value> {
+        let page = self.get("/operations").await;
+        page["operations"].as_array().unwrap_or_else(|| panic!("{page}")).clone()
+    }
+
+    /// What is answered to exactly this.
+    pub async fn raw(&self, method: Method, path: &str, headers: HeaderMap, body: &str) -> Response {
+        let request = self.http.request(method, format!("{}{path}", self.url)).headers(headers);
+        request.body(body.to_owned()).send().await.unwrap()
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<&Value>, key: Option<&str>) -> (StatusCode, Value) {

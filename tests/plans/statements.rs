@@ -211,7 +211,7 @@ pub const STATEMENTS: &[Statement] = &[
     few(&[Plain], "jsonb_path_query_first(event_data, '$')", "100, 200, 2000000, 1000"),
     few(&[Plain], "select set_config('statement_timeout', $1, true)", "'2s'"),
     few(&[Plain], "fetch first $3 rows with ties", "null, 20000, 100"),
-    few(&[Plain], "where $1::uuid is null or id = $1 order by created_at desc", "null, 100"),
+    few(&[Plain], "from operations where ($1::uuid is null or id = $1) and ($2::uuid is null", "null, '01900000-0000-7000-9000-000000000007', 100"),
     few(&[Plain], "from audit_log where", "null, 100"),
     few(&[Plain], "insert into audit_log", "gen_random_uuid(), '', '', '', '', '{}'"),
     window(&[Plain], "as \"parked_oldest!\"", "'vocabulary', 'vocabulary-events', 10000", 50_000, "three counts, each of which ends at 10,000"),

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::invalid::Invalid;
@@ -50,7 +51,8 @@ impl Attribution {
 }
 
 /// An entry as `GET /admin/v1/audit` shows it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = AuditEntry)]
 pub struct Entry {
     pub id: Uuid,
     pub at: DateTime<Utc>,
@@ -60,6 +62,7 @@ pub struct Entry {
     /// What it was done to: the id of a dead letter, of an event, or of an operation.
     pub target: String,
     pub reason: String,
+    #[schema(value_type = Value)]
     pub detail: Json<Value>,
 }
 

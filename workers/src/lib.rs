@@ -27,6 +27,7 @@ pub mod replay;
 pub mod resolve;
 pub mod retry;
 pub mod sweep;
+pub mod tag;
 pub mod verdict;
 pub mod worker;
 

@@ -4,10 +4,11 @@ use chrono::{DateTime, Utc};
 use events::Position;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// A message that consumers of the topic do not get from the bus. The read models have its event from the sweep.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RefusedMessage {
     pub topic: String,
     pub position: i64,

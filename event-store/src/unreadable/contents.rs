@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
+use utoipa::ToSchema;
 
 /// Members of data, and of metadata, that are said at most: the largest.
 const MEMBERS: i64 = 200;
@@ -17,13 +18,13 @@ const STATEMENT_TIMEOUT: &str = "2s";
 const BEGINNING: i32 = 1000;
 
 /// What an event consists of.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Contents {
     pub event_data: Members,
     pub metadata: Members,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Members {
     /// How many there are.
     pub count: i64,
@@ -32,7 +33,7 @@ pub struct Members {
 }
 
 /// A member at the top of an object.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Member {
     /// Its beginning, if it is long; `null`: this is no object, and the member all of it.
     pub name: Option<String>,

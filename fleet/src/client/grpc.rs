@@ -1,6 +1,6 @@
 //! The event store of a running fleet.
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use clap::Args;
 use event_store::proto::event_store_client::EventStoreClient;
 use event_store::validate::MAX_REQUEST_BYTES;
@@ -8,6 +8,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use super::wait::{Patience, Wait};
+use crate::exit::Exit;
 use crate::host;
 
 /// Where the gRPC of `fleet dev` listens, and so where commands look.
@@ -42,7 +43,9 @@ impl EventStore {
                 Err(_) if patience.wait().await => {}
                 Err(error) => {
                     let reason = innermost(&error);
-                    bail!("no event store answers at {} ({reason}); start one, or set FLEET_GRPC", self.grpc)
+                    let why =
+                        format!("no event store answers at {} ({reason}); start one, or set FLEET_GRPC", self.grpc);
+                    return Err(Exit::Unreachable.because(why));
                 }
             }
         }
@@ -51,7 +54,13 @@ impl EventStore {
 
 /// The gRPC endpoint at `host:port` or at a URL.
 pub fn endpoint(address: &str) -> Result<Endpoint> {
-    host::worker::endpoint(address).context("FLEET_GRPC")
+    host::worker::endpoint(address).map_err(|error| Exit::Usage.because(format!("FLEET_GRPC: {error:#}")))
+}
+
+/// The error of a command that the store has answered with a status.
+pub fn refusal(status: &Status, what: &str) -> anyhow::Error {
+    let exit = if unavailable(status) { Exit::Unreachable } else { Exit::Refused };
+    exit.because(format!("{what}: {}", status.message()))
 }
 
 /// The store is away, not unwilling: another try may succeed.

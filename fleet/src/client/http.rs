@@ -11,6 +11,7 @@ use uuid::Uuid;
 use workers::admin::Problem;
 
 use super::wait::Wait;
+use crate::exit::Exit;
 
 /// Where the HTTP of `fleet dev` listens, and so where commands look.
 pub const HTTP: &str = "127.0.0.1:8080";
@@ -64,18 +65,20 @@ impl AdminApi {
                         if patience.wait().await {
                             continue;
                         }
-                        bail!("the fleet at {} cannot answer now: {}", self.http, problem.detail());
+                        let why = format!("the fleet at {} cannot answer now: {}", self.http, problem.detail());
+                        return Err(Exit::Unhealthy.because(why));
                     }
                     beginning(&body)
                 }
                 Ok(response) => return answer(&url, response).await,
                 Err(error) if error.is_builder() => {
-                    bail!("FLEET_HTTP: {:?} is not host:port", self.http);
+                    return Err(Exit::Usage.because(format!("FLEET_HTTP: {:?} is not host:port", self.http)));
                 }
                 Err(error) => error.to_string(),
             };
             if !patience.wait().await {
-                bail!("no fleet answers at {} ({failed}); start one, or set FLEET_HTTP", self.http);
+                let why = format!("no fleet answers at {} ({failed}); start one, or set FLEET_HTTP", self.http);
+                return Err(Exit::Unreachable.because(why));
             }
         }
     }
@@ -102,7 +105,10 @@ async fn answer<T: DeserializeOwned>(url: &str, response: Response) -> Result<T>
             .with_context(|| format!("{url} does not answer as this version does: {}", beginning(&body)));
     }
     match serde_json::from_slice::<Problem>(&body) {
-        Ok(problem) => bail!("{url} answered {status}: {}", problem.detail()),
+        Ok(problem) => {
+            let exit = if status.is_client_error() { Exit::Refused } else { Exit::Failure };
+            Err(exit.because(format!("{url} answered {status}: {}", problem.detail())))
+        }
         Err(_) => bail!("{url} answered {status}: {}", beginning(&body)),
     }
 }

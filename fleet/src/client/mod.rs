@@ -4,5 +4,5 @@ mod grpc;
 mod http;
 mod wait;
 
-pub use grpc::{EventStore, GRPC, endpoint, unavailable};
+pub use grpc::{EventStore, GRPC, endpoint, refusal, unavailable};
 pub use http::{AdminApi, HTTP, base, body};

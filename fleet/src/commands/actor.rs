@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
 use tokio::process::Command;
 use workers::admin::Look;
+
+use crate::exit::Exit;
 
 /// How long the system may take to say whose process this is: it may have to ask a directory in the network.
 const LOOK_UP_LIMIT: Duration = Duration::from_secs(2);
@@ -32,9 +34,9 @@ impl Actor {
         }
         match system_user().await {
             Some(name) => Ok(name),
-            None => bail!(
-                "this is recorded with your name, and the system does not know it: say --actor NAME, or set FLEET_ACTOR"
-            ),
+            None => Err(Exit::Usage.because(
+                "this is recorded with your name, and the system does not know it: say --actor NAME, or set FLEET_ACTOR",
+            )),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use uuid::Uuid;
@@ -15,6 +15,7 @@ use super::actor::Actor;
 use super::table::{Table, numbers, or_dash, words};
 use super::{operation, out};
 use crate::client;
+use crate::exit::Exit;
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -40,6 +41,9 @@ enum Command {
         /// Show the payload as well. That you looked, and why, is recorded.
         #[arg(long, requires = "reason")]
         payload: bool,
+        /// On one line, for programs.
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         by: Actor,
     },
@@ -58,6 +62,9 @@ enum Command {
         /// Do it.
         #[arg(long)]
         yes: bool,
+        /// As JSON, for programs: the plan, or what became of it.
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         by: Actor,
     },
@@ -70,6 +77,9 @@ enum Command {
         /// Its error, as you have seen it.
         #[arg(long)]
         error: String,
+        /// As JSON, for programs: what became of it.
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         by: Actor,
     },
@@ -118,18 +128,20 @@ pub async fn run(options: Options) -> Result<ExitCode> {
     let api = &options.api;
     match options.command {
         Command::List { filter, json } => list(api, filter.listing(), json).await,
-        Command::Show { id, payload, by } => show(api, id, payload, &by).await,
-        Command::Retry { ids, filter, all, rate, yes, by } => {
+        Command::Show { id, payload, json, by } => show(api, id, payload, json, &by).await,
+        Command::Retry { ids, filter, all, rate, yes, json, by } => {
             let filter = filter.selecting(ids);
             if filter == dead_letters::Filter::default() && !all {
-                bail!("name dead letters, filter them (--projection, --parked-for, …), or say --all");
+                return Err(
+                    Exit::Usage.because("name dead letters, filter them (--projection, --parked-for, …), or say --all")
+                );
             }
-            retry(api, filter, rate, yes, &by).await
+            retry(api, filter, rate, yes, json, &by).await
         }
-        Command::Discard { id, event_id, error, by } => {
+        Command::Discard { id, event_id, error, json, by } => {
             let discard = DiscardOne { event_id, error, actor: by.actor().await?, reason: by.reason };
             let operation: Operation = api.post(&format!("/admin/v1/dead-letters/{id}/discard"), &discard).await?;
-            operation::follow(api, operation).await
+            operation::follow(api, operation, json).await
         }
     }
 }
@@ -181,10 +193,10 @@ fn cells(letter: &DeadLetter) -> [String; 9] {
     ]
 }
 
-async fn show(api: &client::AdminApi, id: Uuid, payload: bool, by: &Actor) -> Result<ExitCode> {
+async fn show(api: &client::AdminApi, id: Uuid, payload: bool, as_json: bool, by: &Actor) -> Result<ExitCode> {
     let look = by.look(payload).await?;
     let shown: Shown = api.get(&format!("/admin/v1/dead-letters/{id}"), &look).await?;
-    out::pretty(&shown)?;
+    out::one(&shown, as_json)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -193,12 +205,18 @@ async fn retry(
     filter: dead_letters::Filter,
     rate: f64,
     yes: bool,
+    as_json: bool,
     by: &Actor,
 ) -> Result<ExitCode> {
     const BATCHES: &str = "/admin/v1/dead-letter-batches";
     let batch = Batch::of(filter);
-    let DryRun { plan, .. } = api.post(BATCHES, &batch).await?;
-    for group in &plan.groups {
+    let planned: DryRun = api.post(BATCHES, &batch).await?;
+    if as_json && (!yes || planned.plan.plan_token.is_none()) {
+        out::json(&planned)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let DryRun { plan, .. } = planned;
+    for group in plan.groups.iter().filter(|_| !as_json) {
         out::line(format!(
             "{}: {} parked as {}, {} events wait behind; such as: {}",
             group.projection.as_ref().unwrap_or(&group.topic),
@@ -208,7 +226,7 @@ async fn retry(
             group.error
         ))?;
     }
-    if plan.more {
+    if plan.more && !as_json {
         out::line("these are the oldest; there are more, for another time")?;
     }
     if plan.plan_token.is_none() {
@@ -222,5 +240,5 @@ async fn retry(
     let (actor, reason) = (by.actor().await?, by.reason.clone());
     let batch = Batch { dry_run: false, plan_token: plan.plan_token, rate, actor, reason, ..batch };
     let operation: Operation = api.post(BATCHES, &batch).await?;
-    operation::follow(api, operation).await
+    operation::follow(api, operation, as_json).await
 }

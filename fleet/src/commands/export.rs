@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use chrono::{DateTime, Utc};
 use clap::Args;
 use event_store::proto::{ReadAllRequest, RecordedEvent, read_all_request};
@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 
 use super::out;
 use crate::client;
+use crate::exit::Exit;
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -55,7 +56,7 @@ pub async fn run(options: Options) -> Result<ExitCode> {
     if summary.unreadable > 0 {
         let Summary { events, unreadable } = summary;
         out::complain(format!("{events} events exported, {unreadable} left out because they cannot be read"));
-        return Ok(ExitCode::FAILURE);
+        return Ok(Exit::Failure.into());
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -73,7 +74,7 @@ pub async fn export(store: &client::EventStore, output: &mut impl Write) -> Resu
         let mut events = match client.read_all(request).await {
             Ok(response) => response.into_inner(),
             Err(status) if client::unavailable(&status) && patience.wait().await => continue,
-            Err(status) => bail!("the event store refuses the export: {}", status.message()),
+            Err(status) => return Err(client::refusal(&status, "the event store refuses the export")),
         };
         loop {
             match events.message().await {
@@ -100,7 +101,7 @@ pub async fn export(store: &client::EventStore, output: &mut impl Write) -> Resu
                 }
                 Ok(None) => break 'connect,
                 Err(status) if client::unavailable(&status) && patience.wait().await => continue 'connect,
-                Err(status) => bail!("the event store ended the export: {}", status.message()),
+                Err(status) => return Err(client::refusal(&status, "the event store ended the export")),
             }
         }
     }

@@ -3,9 +3,8 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
-use clap::{Args, Subcommand};
-use uuid::Uuid;
+use anyhow::{Context, Result};
+use clap::Args;
 use workers::admin::generations::{Change, Rebuild, Steering};
 use workers::generations::promote::Gate;
 use workers::generations::rebuild::Plan;
@@ -18,6 +17,7 @@ use super::actor::Actor;
 use super::table::{Table, numbers, words};
 use super::{operation, out};
 use crate::client;
+use crate::exit::Exit;
 
 #[derive(Debug, Args)]
 pub struct Show {
@@ -48,6 +48,9 @@ pub struct RebuildOptions {
 pub struct Verify {
     /// The projection whose rows are compared.
     projection: String,
+    /// As JSON, for programs: the operation, with what was found.
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     by: Actor,
     #[command(flatten)]
@@ -81,32 +84,9 @@ struct Changing {
     /// Only say what would be done.
     #[arg(long)]
     dry_run: bool,
-    #[command(flatten)]
-    by: Actor,
-    #[command(flatten)]
-    api: client::AdminApi,
-}
-
-#[derive(Debug, Args)]
-pub struct Steer {
-    #[command(subcommand)]
-    verb: Verb,
-}
-
-#[derive(Debug, Subcommand)]
-enum Verb {
-    /// Stops a rebuild until it is resumed.
-    Pause(Steered),
-    /// Lets a rebuild go on.
-    Resume(Steered),
-    /// Ends a rebuild, and drops what it has built.
-    Cancel(Steered),
-}
-
-#[derive(Debug, Args)]
-struct Steered {
-    /// The operation.
-    id: Uuid,
+    /// As JSON, for programs: the plan of a dry run, or the operation when it has ended.
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     by: Actor,
     #[command(flatten)]
@@ -182,51 +162,66 @@ pub async fn rebuild(options: RebuildOptions) -> Result<ExitCode> {
         Rebuild { parts, rate, dry_run, plan_token, reason, actor }
     };
     let plan: Plan = api.post(&path, &request(changing.planning())).await?;
+    if changing.json && changing.dry_run {
+        out::json(&plan)?;
+        return Ok(permitted(&plan.conflicts));
+    }
     let Plan { generation, version, live_generation, live_version, positions, .. } = &plan;
-    out::line(format!(
-        "generation {generation} of {projection}, by version {version} of its code, beside generation {live_generation} \
+    if !changing.json {
+        out::line(format!(
+            "generation {generation} of {projection}, by version {version} of its code, beside generation {live_generation} \
          of version {live_version}"
-    ))?;
+        ))?;
+    }
     let bytes: i64 = plan.tables.iter().map(|table| table.bytes).sum();
     let rows: i64 = plan.tables.iter().map(|table| table.rows).sum();
     let estimated = plan.estimated_seconds.map(|seconds| format!(", in about {seconds:.0} s"));
     let estimated = estimated.unwrap_or_default();
-    out::line(format!(
-        "{positions} positions of the store, about {rows} rows and {} MB in {} tables{estimated}",
-        bytes.div_euclid(1 << 20),
-        plan.tables.len()
-    ))?;
+    if !changing.json {
+        out::line(format!(
+            "{positions} positions of the store, about {rows} rows and {} MB in {} tables{estimated}",
+            bytes.div_euclid(1 << 20),
+            plan.tables.len()
+        ))?;
+    }
     if changing.dry_run {
         for conflict in &plan.conflicts {
             out::line(format!("would be refused: {conflict}"))?;
         }
-        return Ok(if plan.conflicts.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        return Ok(permitted(&plan.conflicts));
     }
     let operation: Operation = api.post(&path, &request(changing.doing(plan.plan_token).await?)).await?;
-    operation::follow(api, operation).await
+    operation::follow(api, operation, changing.json).await
 }
 
 pub async fn verify(options: Verify) -> Result<ExitCode> {
-    let Verify { projection, by, api } = options;
+    let Verify { projection, json, by, api } = options;
     let asking = Steering { actor: by.actor().await?, reason: by.reason };
     let path = format!("/admin/v1/projections/{projection}/verifications");
     let mut verification: Operation = api.post(&path, &asking).await?;
     let id = verification.id;
-    out::line(format!("operation {id}: verify {projection}"))?;
-    let code = operation::ended(&api, &mut verification).await?;
-    let Some(result) = verification.result.as_ref().filter(|_| code == ExitCode::SUCCESS) else {
-        return operation::follow(&api, verification).await;
+    if !json {
+        out::line(format!("operation {id}: verify {projection}"))?;
+    }
+    operation::ended(&api, &mut verification).await?;
+    let Some(result) = &verification.result else {
+        return operation::follow(&api, verification, json).await;
     };
     let findings: Findings = serde_json::from_value(result.0.clone()).context("what was found")?;
-    let Findings { aggregates, events, ledger_differences, .. } = findings;
+    let Findings { equal, aggregates, events, ledger_differences, .. } = findings;
+    let exit = if equal { Exit::Good } else { Exit::Failure };
+    if json {
+        out::json(&verification)?;
+        return Ok(exit.into());
+    }
     out::line(format!("compared: {events} events of {aggregates} aggregates"))?;
     let mut table = Table::new([words("TABLE", 24), numbers("ROWS", 10), numbers("DIFFERENCES", 11)]);
     for compared in &findings.tables {
         table.row(&[compared.name.clone(), compared.rows.to_string(), compared.differences.to_string()])?;
     }
-    if findings.equal {
-        out::line("equal".to_owned())?;
-        return Ok(ExitCode::SUCCESS);
+    if equal {
+        out::line("equal")?;
+        return Ok(exit.into());
     }
     if ledger_differences > 0 {
         out::line(format!(
@@ -235,9 +230,9 @@ pub async fn verify(options: Verify) -> Result<ExitCode> {
     }
     let differences: Vec<Difference> = api.get(&format!("/admin/v1/operations/{id}/differences"), &()).await?;
     for Difference { table_name, key, kind, columns } in differences {
-        out::line(format!("{table_name} {key} {kind} {}", columns.join(", ")).trim_end().to_owned())?;
+        out::line(format!("{table_name} {key} {kind} {}", columns.join(", ")).trim_end())?;
     }
-    Ok(ExitCode::FAILURE)
+    Ok(exit.into())
 }
 
 pub async fn promote(options: Exchange) -> Result<ExitCode> {
@@ -257,61 +252,72 @@ async fn exchange(options: Exchange, verb: &str, meant: Standing) -> Result<Exit
             let all: Vec<Generation> = api.get(&path, &()).await?;
             let newest = all.iter().find(|generation| generation.standing == meant);
             let Some(newest) = newest else {
-                bail!("{projection} has no generation that is {}: see `fleet generations {projection}`", meant.as_str())
+                let meant = meant.as_str();
+                return Err(Exit::Refused.because(format!(
+                    "{projection} has no generation that is {meant}: see `fleet generations {projection}`"
+                )));
             };
             newest.generation
         }
     };
     let path = format!("{path}/{generation}/{verb}");
     let gate: Gate = api.post(&path, &changing.planning()).await?;
+    if changing.json && (changing.dry_run || !gate.refusals.is_empty()) {
+        out::json(&gate)?;
+        return Ok(permitted(&gate.refusals));
+    }
     let (live, version, behind) = (gate.live_generation, gate.version, gate.behind);
-    out::line(format!(
-        "{verb} {projection} from generation {live} to {generation}, of version {version} of its code; {behind} positions behind \
+    if !changing.json {
+        out::line(format!(
+            "{verb} {projection} from generation {live} to {generation}, of version {version} of its code; {behind} positions behind \
          the store"
-    ))?;
+        ))?;
+    }
     if !gate.refusals.is_empty() {
         for refusal in &gate.refusals {
             out::line(format!("refused: {refusal}"))?;
         }
-        return Ok(ExitCode::FAILURE);
+        return Ok(Exit::Refused.into());
     }
     if changing.dry_run {
         return Ok(ExitCode::SUCCESS);
     }
     let operation: Operation = api.post(&path, &changing.doing(gate.plan_token).await?).await?;
-    operation::follow(api, operation).await
+    operation::follow(api, operation, changing.json).await
 }
 
 pub async fn retire(options: Retire) -> Result<ExitCode> {
     let Retire { projection, generation, changing } = options;
     let (api, path) = (&changing.api, format!("{}/{generation}/retire", path(&projection)));
     let plan: Retirement = api.post(&path, &changing.planning()).await?;
+    if changing.json && (changing.dry_run || !plan.refusals.is_empty()) {
+        out::json(&plan)?;
+        return Ok(permitted(&plan.refusals));
+    }
     let megabytes = plan.bytes.div_euclid(1 << 20);
-    out::line(format!("drops the schema {} of generation {generation}, {megabytes} MB, for good", plan.schema_name))?;
-    for warning in &plan.warnings {
+    if !changing.json {
+        out::line(format!(
+            "drops the schema {} of generation {generation}, {megabytes} MB, for good",
+            plan.schema_name
+        ))?;
+    }
+    for warning in plan.warnings.iter().filter(|_| !changing.json) {
         out::line(format!("note: {warning}"))?;
     }
     if !plan.refusals.is_empty() {
         for refusal in &plan.refusals {
             out::line(format!("refused: {refusal}"))?;
         }
-        return Ok(ExitCode::FAILURE);
+        return Ok(Exit::Refused.into());
     }
     if changing.dry_run {
         return Ok(ExitCode::SUCCESS);
     }
     let operation: Operation = api.post(&path, &changing.doing(plan.plan_token).await?).await?;
-    operation::follow(api, operation).await
+    operation::follow(api, operation, changing.json).await
 }
 
-pub async fn steer(options: Steer) -> Result<ExitCode> {
-    let (verb, Steered { id, by, api }) = match options.verb {
-        Verb::Pause(steered) => ("pause", steered),
-        Verb::Resume(steered) => ("resume", steered),
-        Verb::Cancel(steered) => ("cancel", steered),
-    };
-    let steering = Steering { actor: by.actor().await?, reason: by.reason };
-    let operation: Operation = api.post(&format!("/admin/v1/operations/{id}/{verb}"), &steering).await?;
-    out::line(format!("operation {id} is {}", operation.state.as_str()))?;
-    Ok(ExitCode::SUCCESS)
+/// How a plan ends that says what stands against it.
+fn permitted(refusals: &[String]) -> ExitCode {
+    if refusals.is_empty() { Exit::Good.into() } else { Exit::Refused.into() }
 }

@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::client;
+use crate::exit::Exit;
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -19,11 +20,15 @@ pub async fn run(options: Options) -> Result<ExitCode> {
     let url = format!("{}/readyz", client::base(&options.http));
     let client =
         reqwest::Client::builder().timeout(Duration::from_secs(2)).build().context("building the HTTP client")?;
-    let response = client.get(&url).send().await.with_context(|| format!("asking {url}"))?;
+    let response = match client.get(&url).send().await {
+        Ok(response) => response,
+        Err(error) => return Err(Exit::Unreachable.because(format!("asking {url}: {error}"))),
+    };
     let status = response.status();
     if !status.is_success() {
         let body = client::body(response).await.unwrap_or_default();
-        bail!("{url} answers {status}: {}", String::from_utf8_lossy(&body).trim());
+        let why = format!("{url} answers {status}: {}", String::from_utf8_lossy(&body).trim());
+        return Err(Exit::Unhealthy.because(why));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -19,12 +19,14 @@ use event_store::service::timestamp;
 use events::AppendLine;
 use flate2::read::MultiGzDecoder;
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
 use super::out;
 use crate::client;
+use crate::exit::Exit;
 
 /// Requests sent and not answered yet at most. Their bytes are what an import keeps in memory.
 const IN_FLIGHT: usize = 512;
@@ -38,10 +40,13 @@ pub struct Options {
     /// Show no progress.
     #[arg(long)]
     pub quiet: bool,
+    /// What came of it as JSON, for programs, on standard output.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What came of an import.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Summary {
     pub requests: u64,
     pub events: u64,
@@ -59,7 +64,10 @@ pub async fn run(options: Options) -> Result<ExitCode> {
         summary.events,
         if summary.refused > 0 { format!("; {} requests were refused", summary.refused) } else { String::new() }
     ));
-    Ok(if summary.refused > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    if options.json {
+        out::json(&summary)?;
+    }
+    Ok(if summary.refused > 0 { Exit::Failure } else { Exit::Good }.into())
 }
 
 /// A line of the file, as the request it asks for. The bytes are those read of the file so far.
@@ -95,7 +103,7 @@ pub async fn import(
         let mut answers = match client.append_event_stream(ReceiverStream::new(requests)).await {
             Ok(response) => response.into_inner(),
             Err(status) if client::unavailable(&status) && patience.wait().await => continue,
-            Err(status) => bail!("the event store refuses the import: {}", status.message()),
+            Err(status) => return Err(client::refusal(&status, "the event store refuses the import")),
         };
         loop {
             tokio::select! {
@@ -125,11 +133,11 @@ pub async fn import(
                     Ok(None) => break,
                     Err(status) if client::unavailable(&status) => {
                         if !patience.wait().await {
-                            bail!("the event store went away: {}", status.message());
+                            return Err(client::refusal(&status, "the event store went away"));
                         }
                         break;
                     }
-                    Err(status) => bail!("the event store ended the import: {}", status.message()),
+                    Err(status) => return Err(client::refusal(&status, "the event store ended the import")),
                 },
             }
         }

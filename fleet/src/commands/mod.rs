@@ -1,12 +1,16 @@
 //! Commands: against a running fleet, over the same gRPC and HTTP that everybody else uses, and about the program itself.
 
 mod actor;
+pub mod audit;
+pub mod completion;
 pub mod dead_letters;
 pub mod export;
 pub mod generations;
 pub mod healthcheck;
 pub mod import;
+pub mod openapi;
 mod operation;
+pub mod operations;
 pub mod out;
 pub mod refused;
 pub mod replay;

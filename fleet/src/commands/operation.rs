@@ -8,28 +8,48 @@ use workers::operations::{Operation, State};
 
 use super::out;
 use crate::client;
+use crate::exit::Exit;
 
-/// Asks until it is done; failure, or anything parked, is a failing exit code.
-pub async fn follow(api: &client::AdminApi, mut operation: Operation) -> Result<ExitCode> {
+/// Asks until it is done; failure, or anything parked, is a failing exit code. As JSON it says only what became of it.
+pub async fn follow(api: &client::AdminApi, mut operation: Operation, as_json: bool) -> Result<ExitCode> {
     let id = operation.id;
-    out::line(format!("operation {id}: {} {}", operation.kind, operation.selected))?;
+    if !as_json {
+        out::line(format!("operation {id}: {} {}", operation.kind, operation.selected))?;
+    }
     loop {
         match operation.state {
             State::Succeeded => {
-                out::line(format!("done: {} applied, {} parked", operation.applied, operation.parked))?;
-                return Ok(if operation.parked == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+                let exit = if operation.parked == 0 { Exit::Good } else { Exit::Failure };
+                if as_json {
+                    out::json(&operation)?;
+                } else {
+                    out::line(format!("done: {} applied, {} parked", operation.applied, operation.parked))?;
+                }
+                return Ok(exit.into());
             }
             State::Failed => {
-                out::line(format!("failed: {}", operation.error.as_deref().unwrap_or("nobody knows why")))?;
-                return Ok(ExitCode::FAILURE);
+                if as_json {
+                    out::json(&operation)?;
+                } else {
+                    out::line(format!("failed: {}", operation.error.as_deref().unwrap_or("nobody knows why")))?;
+                }
+                return Ok(Exit::Failure.into());
             }
             State::Cancelled => {
-                out::line("cancelled".to_owned())?;
-                return Ok(ExitCode::FAILURE);
+                if as_json {
+                    out::json(&operation)?;
+                } else {
+                    out::line("cancelled")?;
+                }
+                return Ok(Exit::Failure.into());
             }
             State::Waiting => {
-                out::line("built; it follows the store, and waits for you to promote it".to_owned())?;
-                return Ok(ExitCode::SUCCESS);
+                if as_json {
+                    out::json(&operation)?;
+                } else {
+                    out::line("built; it follows the store, and waits for you to promote it")?;
+                }
+                return Ok(Exit::Good.into());
             }
             State::Pending | State::Running | State::Paused => tokio::time::sleep(Duration::from_millis(300)).await,
         }
@@ -41,13 +61,10 @@ pub async fn follow(api: &client::AdminApi, mut operation: Operation) -> Result<
 ///
 /// # Errors
 /// Nobody answers any more.
-pub async fn ended(api: &client::AdminApi, operation: &mut Operation) -> Result<ExitCode> {
-    loop {
-        match operation.state {
-            State::Succeeded => return Ok(ExitCode::SUCCESS),
-            State::Failed | State::Cancelled => return Ok(ExitCode::FAILURE),
-            _ => tokio::time::sleep(Duration::from_millis(300)).await,
-        }
+pub async fn ended(api: &client::AdminApi, operation: &mut Operation) -> Result<()> {
+    while !matches!(operation.state, State::Succeeded | State::Failed | State::Cancelled) {
+        tokio::time::sleep(Duration::from_millis(300)).await;
         *operation = api.get(&format!("/admin/v1/operations/{}", operation.id), &()).await?;
     }
+    Ok(())
 }

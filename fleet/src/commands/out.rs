@@ -35,6 +35,14 @@ pub fn pretty(value: &impl Serialize) -> Result<()> {
     line(indented(&serde_json::to_string(value).context("writing JSON")?))
 }
 
+/// Writes one value: on one line for programs, and as people read it otherwise.
+///
+/// # Errors
+/// As [`line`].
+pub fn one(value: &impl Serialize, as_json: bool) -> Result<()> {
+    if as_json { json(value) } else { pretty(value) }
+}
+
 /// Writes a text at once, behind what moves the cursor to where it belongs.
 ///
 /// # Errors

@@ -40,6 +40,9 @@ pub struct Options {
     /// Only say what would be done.
     #[arg(long)]
     pub dry_run: bool,
+    /// As JSON, for programs: the plan, or what became of it.
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     by: Actor,
     #[command(flatten)]
@@ -48,12 +51,17 @@ pub struct Options {
 
 pub async fn run(options: Options) -> Result<ExitCode> {
     const REPLAYS: &str = "/admin/v1/replays";
-    let (api, by, dry_run) = (options.api.clone(), options.by.clone(), options.dry_run);
+    let (api, by, dry_run, json) = (options.api.clone(), options.by.clone(), options.dry_run, options.json);
     let (projection, selection) = (options.projection.clone(), options.selection());
     let mut request =
         Request { projection, kind: Kind::Repair, selection, dry_run, reason: by.reason.clone(), actor: String::new() };
     if dry_run {
-        let DryRun { plan, .. } = api.post(REPLAYS, &request).await?;
+        let planned: DryRun = api.post(REPLAYS, &request).await?;
+        if json {
+            out::json(&planned)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let plan = planned.plan;
         let or_more = if plan.more { " of the first million positions, and perhaps more" } else { "" };
         let (selected, unsettled) = (plan.selected, plan.unsettled);
         out::line(format!("would go through {selected} events, {unsettled} of them unsettled{or_more}"))?;
@@ -61,7 +69,7 @@ pub async fn run(options: Options) -> Result<ExitCode> {
     }
     request.actor = by.actor().await?;
     let operation: Operation = api.post(REPLAYS, &request).await?;
-    operation::follow(&api, operation).await
+    operation::follow(&api, operation, json).await
 }
 
 impl Options {

@@ -35,6 +35,9 @@ enum Command {
         /// Show how each member begins as well. That you looked, and why, is recorded.
         #[arg(long, requires = "reason")]
         payload: bool,
+        /// On one line, for programs.
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         by: Actor,
     },
@@ -43,7 +46,7 @@ enum Command {
 pub async fn run(options: Options) -> Result<ExitCode> {
     match options.command {
         Command::List { json } => list(&options.api, json).await,
-        Command::Show { event, payload, by } => show(&options.api, event, payload, &by).await,
+        Command::Show { event, payload, json, by } => show(&options.api, event, payload, json, &by).await,
     }
 }
 
@@ -96,13 +99,13 @@ fn cells(Listed { finding, topic }: &Listed) -> [String; 10] {
     ]
 }
 
-async fn show(api: &client::AdminApi, event: Which, payload: bool, by: &Actor) -> Result<ExitCode> {
+async fn show(api: &client::AdminApi, event: Which, payload: bool, as_json: bool, by: &Actor) -> Result<ExitCode> {
     let event = match event {
         Which::At(position) => position.to_string(),
         Which::Id(id) => id.to_string(),
     };
     let look = by.look(payload).await?;
     let shown: Shown = api.get(&format!("/admin/v1/unreadable/{event}"), &look).await?;
-    out::pretty(&shown)?;
+    out::one(&shown, as_json)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -10,52 +10,67 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use events::Json;
 use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::request::{Look, Parameters, idempotency_key, parse, query};
-use super::{Admin, Problem, operations};
+use super::request::{
+    IdempotencyKey, IfMatch, IfNoneMatch, Look, Parameters, idempotency_key, page, parse, query, seen, tagged,
+};
+use super::{Admin, Kind, Problem, operations};
 use crate::audit::Attribution;
 use crate::dead_letters::park::Reason;
 use crate::dead_letters::{self, Content, DeadLetter, Discard, Filter, MAX_PLANNED, Plan, Refused, Retry};
-
-/// Dead letters of a page at most, and unless the request says otherwise.
-const PAGE: i64 = 100;
+use crate::operations::Operation;
 
 /// Events a second that a retry applies, unless the request says otherwise.
 const RATE: f64 = 1000.0;
 
 /// Which are looked at; what is absent means any.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct Listing {
+    #[param(min_length = 1, max_length = 400, pattern = "^[^\\x00]*$")]
     pub projection: Option<String>,
+    #[param(min_length = 1, max_length = 400, pattern = "^[^\\x00]*$")]
     pub topic: Option<String>,
     pub reason: Option<Reason>,
     pub aggregate_id: Option<Uuid>,
+    #[param(min_length = 1, max_length = 400, pattern = "^[^\\x00]*$")]
     pub event_type: Option<String>,
     /// The `next` of the page before.
     pub after: Option<Uuid>,
     /// Of a page; at most, and if it is absent, 100.
+    #[param(minimum = 1, maximum = 100, default = 100)]
     pub limit: Option<i64>,
 }
 
 /// The oldest first.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = DeadLetterPage)]
 pub struct Page {
     pub dead_letters: Vec<DeadLetter>,
     /// `null`: this is the last page.
     pub next: Option<Uuid>,
 }
 
+/// What is parked.
+///
+/// The oldest dead letters come first, without what they carry.
+#[utoipa::path(
+    get,
+    path = "/dead-letters",
+    operation_id = "listDeadLetters",
+    tag = "dead letters",
+    params(Listing),
+    responses((status = 200, description = "A page.", body = Page))
+)]
 pub(super) async fn list(
     State(admin): State<Admin>,
     listing: Parameters<Listing>,
 ) -> Result<axum::Json<Page>, Problem> {
     let Listing { projection, topic, reason, aggregate_id, event_type, after, limit } = query(listing)?;
-    let limit = limit.unwrap_or(PAGE);
-    if !(1..=PAGE).contains(&limit) {
-        return Err(Problem::invalid("limit", format!("must be from 1 to {PAGE}")));
-    }
+    let limit = page(limit)?;
     let filter = Filter { ids: None, projection, topic, reason, aggregate_id, event_type };
     admin.check("", &filter)?;
     let dead_letters = dead_letters::list(&admin.pool, &filter, after, limit).await?;
@@ -67,11 +82,13 @@ pub(super) async fn list(
 }
 
 /// A letter. What it carries is absent unless it was asked for, and else JSON, digit for digit, if it is that.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = DeadLetterShown)]
 pub struct Shown {
     #[serde(flatten)]
     pub letter: DeadLetter,
     #[serde(default, deserialize_with = "there", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Value, required = false)]
     pub payload: Option<Json>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload_base64: Option<String>,
@@ -98,11 +115,32 @@ impl Shown {
     }
 }
 
+/// One dead letter, and perhaps what it carries.
+///
+/// With `payload` that somebody looked is recorded, with the reason.
+#[utoipa::path(
+    get,
+    path = "/dead-letters/{id}",
+    operation_id = "showDeadLetter",
+    tag = "dead letters",
+    params(("id" = Uuid, Path, description = "Of a dead letter."), Look, IfNoneMatch),
+    responses(
+        (
+            status = 200,
+            description = "The letter. Its tag is for `If-Match`; there is none with `payload`.",
+            body = Shown,
+            headers(("ETag" = Option<String>, description = "Its tag."))
+        ),
+        (status = 304, description = "It is as it was seen.")
+    ),
+    extensions(("x-problems" = json!([Kind::NotFound])))
+)]
 pub(super) async fn show(
     State(admin): State<Admin>,
     Path(id): Path<String>,
     look: Parameters<Look>,
-) -> Result<axum::Json<Shown>, Problem> {
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let id = letter_id(&id)?;
     let by = query(look)?.by()?;
     let unknown = || Problem::not_found(format!("there is no dead letter {id}"));
@@ -111,21 +149,25 @@ pub(super) async fn show(
         content = Some(dead_letters::reveal(&admin.pool, id, &by).await?.ok_or_else(unknown)?);
     }
     let letter = dead_letters::get(&admin.pool, id).await?.ok_or_else(unknown)?;
-    let shown = Shown::without_content(letter);
-    Ok(axum::Json(match content {
-        Some(content) => shown.with(content),
-        None => shown,
-    }))
+    Ok(match content {
+        // That somebody looks is recorded, so that he is shown what he looks at.
+        Some(content) => axum::Json(Shown::without_content(letter).with(content)).into_response(),
+        None => tagged(&headers, &letter),
+    })
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct RetryOne {
+    /// Events a second at most, of each worker.
     #[serde(default = "rate")]
+    #[schema(minimum = 0.1, maximum = 100000)]
     rate: f64,
     #[serde(default)]
+    #[schema(max_length = 1000, pattern = "^[^\\x00]*$")]
     actor: String,
     #[serde(default)]
+    #[schema(max_length = 1000, pattern = "^[^\\x00]*$")]
     reason: String,
 }
 
@@ -133,6 +175,24 @@ fn rate() -> f64 {
     RATE
 }
 
+/// Tries one dead letter again, and what waits behind it.
+#[utoipa::path(
+    post,
+    path = "/dead-letters/{id}/retry",
+    operation_id = "retryDeadLetter",
+    tag = "dead letters",
+    params(("id" = Uuid, Path, description = "Of a dead letter."), IdempotencyKey, IfMatch),
+    request_body = Option<RetryOne>,
+    responses(
+        (
+            status = 202,
+            description = "It is asked for.",
+            body = Operation,
+            headers(("Location" = String, description = "Where the operation is."))
+        )
+    ),
+    extensions(("x-problems" = json!([Kind::NotFound, Kind::Conflict, Kind::Changed])))
+)]
 pub(super) async fn retry(
     State(admin): State<Admin>,
     Path(id): Path<String>,
@@ -146,22 +206,46 @@ pub(super) async fn retry(
     let by = Attribution { actor: request.actor, reason: request.reason };
     by.check()?;
     let key = idempotency_key(&headers)?;
-    let operation = dead_letters::retry_one(&admin.pool, id, rate, &by, key.as_deref()).await?;
+    let operation =
+        dead_letters::retry_one(&admin.pool, id, rate, seen(&headers)?.as_ref(), &by, key.as_deref()).await?;
     Ok(operations::accepted(operations::find(&admin, operation).await?))
 }
 
 /// What is asked for, of one letter that was looked at.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DiscardOne {
     /// As it was shown; `null` where it was `null`.
     pub event_id: Option<Uuid>,
     /// As it was shown.
+    #[schema(pattern = "^[^\\x00]*$")]
     pub error: String,
+    #[schema(min_length = 1, max_length = 1000, pattern = "^[^\\x00]*$")]
     pub actor: String,
+    #[schema(min_length = 1, max_length = 1000, pattern = "^[^\\x00]*$")]
     pub reason: String,
 }
 
+/// Goes on without one dead letter.
+///
+/// The read model will lack its event.
+#[utoipa::path(
+    post,
+    path = "/dead-letters/{id}/discard",
+    operation_id = "discardDeadLetter",
+    tag = "dead letters",
+    params(("id" = Uuid, Path, description = "Of a dead letter."), IdempotencyKey, IfMatch),
+    request_body = DiscardOne,
+    responses(
+        (
+            status = 202,
+            description = "It is asked for.",
+            body = Operation,
+            headers(("Location" = String, description = "Where the operation is."))
+        )
+    ),
+    extensions(("x-problems" = json!([Kind::NotFound, Kind::Conflict, Kind::Changed])))
+)]
 pub(super) async fn discard(
     State(admin): State<Admin>,
     Path(id): Path<String>,
@@ -172,13 +256,18 @@ pub(super) async fn discard(
     let DiscardOne { event_id, error, actor, reason } = parse(&body)?;
     let by = Attribution { actor, reason };
     by.require()?;
-    let discard = Discard { id, event_id, error, by, idempotency_key: idempotency_key(&headers)? };
+    if error.contains('\0') {
+        return Err(Problem::invalid("error", "no NUL: no error has one"));
+    }
+    let discard =
+        Discard { id, event_id, error, seen: seen(&headers)?, by, idempotency_key: idempotency_key(&headers)? };
     let operation = dead_letters::discard_one(&admin.pool, &discard).await?;
     Ok(operations::accepted(operations::find(&admin, operation).await?))
 }
 
 /// What is asked for, of many letters.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = DeadLetterBatch)]
 #[serde(deny_unknown_fields)]
 pub struct Batch {
     #[serde(default)]
@@ -191,12 +280,17 @@ pub struct Batch {
     #[serde(default)]
     pub plan_token: Option<String>,
     #[serde(default = "max_items")]
+    #[schema(minimum = 1, maximum = 10000)]
     pub max_items: i64,
+    /// Events a second at most, of each worker.
     #[serde(default = "rate")]
+    #[schema(minimum = 0.1, maximum = 100000)]
     pub rate: f64,
     #[serde(default)]
+    #[schema(max_length = 1000, pattern = "^[^\\x00]*$")]
     pub actor: String,
     #[serde(default)]
+    #[schema(max_length = 1000, pattern = "^[^\\x00]*$")]
     pub reason: String,
 }
 
@@ -217,7 +311,8 @@ impl Batch {
 }
 
 /// What may be done to many at once. Discarding is not: each needs to be looked at.
-#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize, ToSchema)]
+#[schema(as = BatchAction)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     #[default]
@@ -232,8 +327,9 @@ fn max_items() -> i64 {
     MAX_PLANNED
 }
 
-/// The answer to a dry run; otherwise it is an [operation](crate::operations::Operation).
-#[derive(Debug, Serialize, Deserialize)]
+/// The answer to a dry run; otherwise it is an operation.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = BatchDryRun)]
 pub struct DryRun {
     pub dry_run: bool,
     pub action: Action,
@@ -242,6 +338,27 @@ pub struct DryRun {
     pub plan: Plan,
 }
 
+/// Tries many dead letters again, or plans it.
+///
+/// A dry run comes first; its token is that of exactly these letters.
+#[utoipa::path(
+    post,
+    path = "/dead-letter-batches",
+    operation_id = "createDeadLetterBatch",
+    tag = "dead letters",
+    params(IdempotencyKey),
+    request_body = Batch,
+    responses(
+        (status = 200, description = "Of a dry run.", body = DryRun),
+        (
+            status = 202,
+            description = "It is asked for.",
+            body = Operation,
+            headers(("Location" = String, description = "Where the operation is."))
+        )
+    ),
+    extensions(("x-problems" = json!([Kind::Conflict, Kind::StalePlan, Kind::PlanRequired])))
+)]
 pub(super) async fn batch(State(admin): State<Admin>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
     let Batch { action, filter, dry_run, plan_token, max_items, rate, actor, reason } = parse(&body)?;
     admin.check("filter.", &filter)?;
@@ -283,8 +400,8 @@ impl From<Refused> for Problem {
             Refused::Database(error) => error.into(),
             Refused::Unknown(_) => Self::not_found(detail),
             Refused::Decided { .. } | Refused::NothingLeft => Self::conflict(detail),
-            Refused::StalePlan => Self::stale("urn:fleet:stale-plan", "The plan does not fit", detail),
-            Refused::Changed { .. } => Self::stale("urn:fleet:changed", "It has changed since you looked", detail),
+            Refused::StalePlan => Self::of(Kind::StalePlan, detail),
+            Refused::Changed { .. } | Refused::Unseen(_) => Self::of(Kind::Changed, detail),
             Refused::Operation(refused) => refused.into(),
         }
     }

@@ -9,29 +9,33 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use read_model::AnyProjection;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::request::{idempotency_key, parse};
-use super::{Admin, Problem, operations};
+use super::request::{IdempotencyKey, idempotency_key, parse};
+use super::{Admin, Kind, Problem, operations};
 use crate::audit::Attribution;
 use crate::generations::promote::{self, NewPromote, Way};
 use crate::generations::rebuild::{self, NewRebuild};
 use crate::generations::retire::{self, NewRetirement};
 use crate::generations::verify::{self, Difference};
 use crate::generations::{self, Generation, MOST_PARTS, Refused};
+use crate::operations::Operation;
 
 /// Generations shown at most.
 const LISTED: i64 = 50;
 
 /// `POST /admin/v1/projections/{name}/generations`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rebuild {
     /// How many parts are built side by side, 1 to 16.
     #[serde(default = "one")]
+    #[schema(minimum = 1, maximum = 16)]
     pub parts: i32,
     /// Events a second at most, of all parts together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(exclusive_minimum = 0.0)]
     pub rate: Option<f64>,
     /// Only say what would be done; write nothing.
     #[serde(default)]
@@ -40,13 +44,15 @@ pub struct Rebuild {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan_token: Option<String>,
     #[serde(default)]
+    #[schema(max_length = 1000, pattern = "^[^\\x00]*$")]
     pub reason: String,
     #[serde(default)]
+    #[schema(max_length = 1000, pattern = "^[^\\x00]*$")]
     pub actor: String,
 }
 
 /// `POST` to `promote`, `rollback`, `retire` of a generation.
-#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Change {
     /// Only say what would be done; write nothing.
@@ -56,22 +62,43 @@ pub struct Change {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan_token: Option<String>,
     #[serde(default)]
+    #[schema(max_length = 1000, pattern = "^[^\\x00]*$")]
     pub reason: String,
     #[serde(default)]
+    #[schema(max_length = 1000, pattern = "^[^\\x00]*$")]
     pub actor: String,
 }
 
 /// `POST /admin/v1/operations/{id}/pause`, `resume`, `cancel`, and a verification.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Steering {
     #[serde(default)]
+    #[schema(max_length = 1000, pattern = "^[^\\x00]*$")]
     pub reason: String,
     #[serde(default)]
+    #[schema(max_length = 1000, pattern = "^[^\\x00]*$")]
     pub actor: String,
 }
 
-/// `POST /admin/v1/projections/{name}/verifications`.
+/// Compares the rows that are read with what the store folds to.
+#[utoipa::path(
+    post,
+    path = "/projections/{name}/verifications",
+    operation_id = "verify",
+    tag = "generations",
+    params(("name" = String, Path, description = "Of a projection."), IdempotencyKey),
+    request_body = Steering,
+    responses(
+        (
+            status = 202,
+            description = "It is asked for.",
+            body = Operation,
+            headers(("Location" = String, description = "Where the operation is."))
+        )
+    ),
+    extensions(("x-problems" = json!([Kind::NotFound, Kind::Refused, Kind::KeyReused])))
+)]
 pub(super) async fn verify(
     State(admin): State<Admin>,
     Path(name): Path<String>,
@@ -86,7 +113,18 @@ pub(super) async fn verify(
     Ok(operations::accepted(operations::find(&admin, id).await?))
 }
 
-/// `GET /admin/v1/operations/{id}/differences`: what a verification has found, by key.
+/// What a verification has found, by key; the first hundred of each table.
+#[utoipa::path(
+    get,
+    path = "/operations/{id}/differences",
+    operation_id = "listDifferences",
+    tag = "operations",
+    params(("id" = Uuid, Path, description = "Of an operation.")),
+    responses(
+        (status = 200, description = "All of them.", body = Vec<Difference>)
+    ),
+    extensions(("x-problems" = json!([Kind::NotFound])))
+)]
 pub(super) async fn differences(
     State(admin): State<Admin>,
     Path(id): Path<String>,
@@ -111,6 +149,18 @@ fn decided(change: Change) -> Result<Option<(Attribution, String)>, Problem> {
     Ok(Some((by, token)))
 }
 
+/// The generations of a projection, the newest first.
+#[utoipa::path(
+    get,
+    path = "/projections/{name}/generations",
+    operation_id = "listGenerations",
+    tag = "generations",
+    params(("name" = String, Path, description = "Of a projection.")),
+    responses(
+        (status = 200, description = "All of them.", body = Vec<Generation>)
+    ),
+    extensions(("x-problems" = json!([Kind::NotFound])))
+)]
 pub(super) async fn list(
     State(admin): State<Admin>,
     Path(name): Path<String>,
@@ -119,6 +169,25 @@ pub(super) async fn list(
     Ok(Json(generations::list(&admin.pool, projection.name(), LISTED).await?))
 }
 
+/// Builds a read model anew, beside the one that is read, or says what that would be.
+#[utoipa::path(
+    post,
+    path = "/projections/{name}/generations",
+    operation_id = "rebuild",
+    tag = "generations",
+    params(("name" = String, Path, description = "Of a projection."), IdempotencyKey),
+    request_body = Rebuild,
+    responses(
+        (status = 200, description = "Of a dry run.", body = rebuild::Plan),
+        (
+            status = 202,
+            description = "It is asked for.",
+            body = Operation,
+            headers(("Location" = String, description = "Where the operation is."))
+        )
+    ),
+    extensions(("x-problems" = json!([Kind::NotFound, Kind::Refused, Kind::StalePlan, Kind::KeyReused, Kind::PlanRequired])))
+)]
 pub(super) async fn rebuild(
     State(admin): State<Admin>,
     Path(name): Path<String>,
@@ -141,6 +210,25 @@ pub(super) async fn rebuild(
     Ok(operations::accepted(operations::find(&admin, id).await?))
 }
 
+/// Puts a generation in the place of the one that is read, or says whether it may.
+#[utoipa::path(
+    post,
+    path = "/projections/{name}/generations/{generation}/promote",
+    operation_id = "promote",
+    tag = "generations",
+    params(("name" = String, Path, description = "Of a projection."), ("generation" = i32, Path, description = "Its number."), IdempotencyKey),
+    request_body = Change,
+    responses(
+        (status = 200, description = "Of a dry run.", body = promote::Gate),
+        (
+            status = 202,
+            description = "It is asked for.",
+            body = Operation,
+            headers(("Location" = String, description = "Where the operation is."))
+        )
+    ),
+    extensions(("x-problems" = json!([Kind::NotFound, Kind::Refused, Kind::StalePlan, Kind::KeyReused, Kind::PlanRequired])))
+)]
 pub(super) async fn promote(
     admin: State<Admin>,
     path: Path<(String, i32)>,
@@ -150,6 +238,25 @@ pub(super) async fn promote(
     exchange(admin, path, headers, body, Way::Promote).await
 }
 
+/// Puts back a generation that was read before, or says whether it may.
+#[utoipa::path(
+    post,
+    path = "/projections/{name}/generations/{generation}/rollback",
+    operation_id = "rollback",
+    tag = "generations",
+    params(("name" = String, Path, description = "Of a projection."), ("generation" = i32, Path, description = "Its number."), IdempotencyKey),
+    request_body = Change,
+    responses(
+        (status = 200, description = "Of a dry run.", body = promote::Gate),
+        (
+            status = 202,
+            description = "It is asked for.",
+            body = Operation,
+            headers(("Location" = String, description = "Where the operation is."))
+        )
+    ),
+    extensions(("x-problems" = json!([Kind::NotFound, Kind::Refused, Kind::StalePlan, Kind::KeyReused, Kind::PlanRequired])))
+)]
 pub(super) async fn rollback(
     admin: State<Admin>,
     path: Path<(String, i32)>,
@@ -177,6 +284,25 @@ async fn exchange(
     Ok(operations::accepted(operations::find(&admin, id).await?))
 }
 
+/// Drops the tables of a generation that is not read, or says what that would be.
+#[utoipa::path(
+    post,
+    path = "/projections/{name}/generations/{generation}/retire",
+    operation_id = "retire",
+    tag = "generations",
+    params(("name" = String, Path, description = "Of a projection."), ("generation" = i32, Path, description = "Its number."), IdempotencyKey),
+    request_body = Change,
+    responses(
+        (status = 200, description = "Of a dry run.", body = retire::Retirement),
+        (
+            status = 202,
+            description = "It is asked for.",
+            body = Operation,
+            headers(("Location" = String, description = "Where the operation is."))
+        )
+    ),
+    extensions(("x-problems" = json!([Kind::NotFound, Kind::Refused, Kind::StalePlan, Kind::KeyReused, Kind::PlanRequired])))
+)]
 pub(super) async fn retire(
     State(admin): State<Admin>,
     Path((name, generation)): Path<(String, i32)>,
@@ -193,14 +319,53 @@ pub(super) async fn retire(
     Ok(operations::accepted(operations::find(&admin, id).await?))
 }
 
+/// Stops a rebuild or a verification until it is resumed.
+#[utoipa::path(
+    post,
+    path = "/operations/{id}/pause",
+    operation_id = "pauseOperation",
+    tag = "operations",
+    params(("id" = Uuid, Path, description = "Of an operation.")),
+    request_body = Steering,
+    responses(
+        (status = 200, description = "As it is now.", body = Operation)
+    ),
+    extensions(("x-problems" = json!([Kind::NotFound, Kind::Refused])))
+)]
 pub(super) async fn pause(admin: State<Admin>, id: Path<String>, body: Bytes) -> Result<Response, Problem> {
     steer(admin, id, &body, async |admin, id, by| rebuild::pause(&admin.pool, id, &by).await).await
 }
 
+/// Lets it go on.
+#[utoipa::path(
+    post,
+    path = "/operations/{id}/resume",
+    operation_id = "resumeOperation",
+    tag = "operations",
+    params(("id" = Uuid, Path, description = "Of an operation.")),
+    request_body = Steering,
+    responses(
+        (status = 200, description = "As it is now.", body = Operation)
+    ),
+    extensions(("x-problems" = json!([Kind::NotFound, Kind::Refused])))
+)]
 pub(super) async fn resume(admin: State<Admin>, id: Path<String>, body: Bytes) -> Result<Response, Problem> {
     steer(admin, id, &body, async |admin, id, by| rebuild::resume(&admin.pool, id, &by).await).await
 }
 
+/// Ends it, and drops what it has built.
+#[utoipa::path(
+    post,
+    path = "/operations/{id}/cancel",
+    operation_id = "cancelOperation",
+    tag = "operations",
+    params(("id" = Uuid, Path, description = "Of an operation.")),
+    request_body = Steering,
+    responses(
+        (status = 200, description = "As it is now.", body = Operation)
+    ),
+    extensions(("x-problems" = json!([Kind::NotFound, Kind::Refused])))
+)]
 pub(super) async fn cancel(admin: State<Admin>, id: Path<String>, body: Bytes) -> Result<Response, Problem> {
     steer(admin, id, &body, async |admin, id, by| rebuild::cancel(&admin.pool, id, &by).await).await
 }
@@ -230,7 +395,7 @@ impl From<Refused> for Problem {
             Refused::Database(error) => error.into(),
             Refused::Operation(refused) => refused.into(),
             Refused::Missing(_) | Refused::Unknown(..) | Refused::NoOperation(_) => Self::not_found(detail),
-            Refused::StalePlan => Self::stale("urn:fleet:stale-plan", "The plan does not fit", detail),
+            Refused::StalePlan => Self::of(Kind::StalePlan, detail),
             Refused::UnderWay(_) | Refused::Impossible(_) => Self::refused(detail),
         }
     }

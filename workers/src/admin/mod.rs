@@ -7,7 +7,8 @@ pub mod audit;
 pub mod dead_letters;
 pub mod generations;
 mod names;
-mod operations;
+pub mod openapi;
+pub mod operations;
 mod problem;
 mod projections;
 pub mod refused;
@@ -15,16 +16,21 @@ pub mod replays;
 mod request;
 pub mod unreadable;
 
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, post};
+use axum::routing::any;
+use axum::{Router, middleware};
 use read_model::Catalogue;
 use sqlx::PgPool;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-pub use problem::Problem;
+pub use problem::{Kind, Problem};
 pub use request::Look;
 
 use crate::lag::Measurer;
+
+/// Where the API is.
+const PREFIX: &str = "/admin/v1";
 
 const MAX_BODY: usize = 256 << 10;
 
@@ -36,33 +42,45 @@ pub struct Admin {
     measurer: Measurer,
 }
 
+/// Each handler says its method, its path, and everything else that the description has of it: a route that is not described
+/// cannot be made here.
+fn routes() -> OpenApiRouter<Admin> {
+    OpenApiRouter::with_openapi(openapi::about())
+        .routes(routes!(projections::list))
+        .routes(routes!(projections::show))
+        .routes(routes!(generations::list, generations::rebuild))
+        .routes(routes!(generations::promote))
+        .routes(routes!(generations::rollback))
+        .routes(routes!(generations::retire))
+        .routes(routes!(generations::verify))
+        .routes(routes!(generations::differences))
+        .routes(routes!(generations::pause))
+        .routes(routes!(generations::resume))
+        .routes(routes!(generations::cancel))
+        .routes(routes!(replays::create))
+        .routes(routes!(operations::list))
+        .routes(routes!(operations::show))
+        .routes(routes!(dead_letters::list))
+        .routes(routes!(dead_letters::show))
+        .routes(routes!(dead_letters::retry))
+        .routes(routes!(dead_letters::discard))
+        .routes(routes!(dead_letters::batch))
+        .routes(routes!(unreadable::list))
+        .routes(routes!(unreadable::show))
+        .routes(routes!(refused::list))
+        .routes(routes!(audit::list))
+        .routes(routes!(openapi::show))
+}
+
 pub fn router(admin: Admin) -> Router {
-    Router::new()
-        .route("/admin/v1/projections", get(projections::list))
-        .route("/admin/v1/projections/{name}", get(projections::show))
-        .route("/admin/v1/projections/{name}/generations", get(generations::list).post(generations::rebuild))
-        .route("/admin/v1/projections/{name}/generations/{generation}/promote", post(generations::promote))
-        .route("/admin/v1/projections/{name}/generations/{generation}/rollback", post(generations::rollback))
-        .route("/admin/v1/projections/{name}/generations/{generation}/retire", post(generations::retire))
-        .route("/admin/v1/projections/{name}/verifications", post(generations::verify))
-        .route("/admin/v1/operations/{id}/differences", get(generations::differences))
-        .route("/admin/v1/operations/{id}/pause", post(generations::pause))
-        .route("/admin/v1/operations/{id}/resume", post(generations::resume))
-        .route("/admin/v1/operations/{id}/cancel", post(generations::cancel))
-        .route("/admin/v1/replays", post(replays::create))
-        .route("/admin/v1/operations", get(operations::list))
-        .route("/admin/v1/operations/{id}", get(operations::show))
-        .route("/admin/v1/dead-letters", get(dead_letters::list))
-        .route("/admin/v1/dead-letters/{id}", get(dead_letters::show))
-        .route("/admin/v1/dead-letters/{id}/retry", post(dead_letters::retry))
-        .route("/admin/v1/dead-letters/{id}/discard", post(dead_letters::discard))
-        .route("/admin/v1/dead-letter-batches", post(dead_letters::batch))
-        .route("/admin/v1/unreadable", get(unreadable::list))
-        .route("/admin/v1/unreadable/{event}", get(unreadable::show))
-        .route("/admin/v1/refused", get(refused::list))
-        .route("/admin/v1/audit", get(audit::list))
+    let routes = Router::from(routes())
+        .route_layer(middleware::from_fn(request::json_only))
+        .fallback(problem::unknown_route)
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .with_state(admin)
+        .layer(middleware::from_fn(problem::said))
+        .with_state(admin);
+    // What is nested has no such path.
+    Router::new().nest(PREFIX, routes).route(&format!("{PREFIX}/"), any(problem::unknown_route))
 }
 
 impl Admin {

@@ -3,22 +3,44 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::request::{Parameters, query};
-use super::{Admin, Problem, names};
+use super::{Admin, Kind, Problem, names};
 use crate::lag::{Report, Status, Unmeasured};
 
+/// How late is what.
+///
+/// Measured from the store, now.
+#[utoipa::path(
+    get,
+    path = "/projections",
+    operation_id = "listProjections",
+    tag = "projections",
+    responses((status = 200, description = "All of them.", body = Report))
+)]
 pub(super) async fn list(State(admin): State<Admin>) -> Result<Json<Report>, Problem> {
     Ok(Json(admin.measurer.report().await?))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
     /// Without it: the topic of the projection on which it is latest.
     topic: Option<String>,
 }
 
+/// How late one projection is.
+#[utoipa::path(
+    get,
+    path = "/projections/{name}",
+    operation_id = "showProjection",
+    tag = "projections",
+    params(("name" = String, Path, description = "Of a projection of the program."), Wanted),
+    responses((status = 200, description = "How late it is.", body = Status)),
+    extensions(("x-problems" = json!([Kind::NotFound])))
+)]
 pub(super) async fn show(
     State(admin): State<Admin>,
     Path(name): Path<String>,

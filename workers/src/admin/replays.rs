@@ -6,14 +6,17 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use super::request::{idempotency_key, parse};
+use super::request::{IdempotencyKey, idempotency_key, parse};
 use super::{Admin, Problem, operations};
 use crate::audit::Attribution;
+use crate::operations::Operation;
 use crate::replay::{self, NewReplay, Plan, Selection};
 
 /// What is asked for.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = Replay)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
     pub projection: String,
@@ -25,12 +28,15 @@ pub struct Request {
     #[serde(default)]
     pub dry_run: bool,
     #[serde(default)]
+    #[schema(max_length = 1000, pattern = "^[^\\x00]*$")]
     pub reason: String,
     #[serde(default)]
+    #[schema(max_length = 1000, pattern = "^[^\\x00]*$")]
     pub actor: String,
 }
 
-#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize, ToSchema)]
+#[schema(as = ReplayKind)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Apply what is unsettled in the selection.
@@ -38,8 +44,9 @@ pub enum Kind {
     Repair,
 }
 
-/// The answer to a dry run; otherwise it is an [operation](crate::operations::Operation).
-#[derive(Debug, Serialize, Deserialize)]
+/// The answer to a dry run; otherwise it is an operation.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = ReplayDryRun)]
 pub struct DryRun {
     pub dry_run: bool,
     pub kind: Kind,
@@ -49,6 +56,24 @@ pub struct DryRun {
     pub plan: Plan,
 }
 
+/// Applies what is unsettled in a selection of the store, or counts what that would be.
+#[utoipa::path(
+    post,
+    path = "/replays",
+    operation_id = "createReplay",
+    tag = "operations",
+    params(IdempotencyKey),
+    request_body = Request,
+    responses(
+        (status = 200, description = "Of a dry run.", body = DryRun),
+        (
+            status = 202,
+            description = "It is asked for.",
+            body = Operation,
+            headers(("Location" = String, description = "Where the operation is."))
+        )
+    )
+)]
 pub(super) async fn create(State(admin): State<Admin>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
     let request: Request = parse(&body)?;
     let projection =

@@ -1,24 +1,66 @@
 //! What every request has: a body whose faults are named by their place, and perhaps a key.
 
-use axum::extract::Query;
+use axum::Json;
+use axum::body::HttpBody;
 use axum::extract::rejection::QueryRejection;
-use axum::http::HeaderMap;
+use axum::extract::{Query, Request};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use utoipa::IntoParams;
 
 use super::Problem;
 use super::names::with_hint;
 use crate::audit::Attribution;
+use crate::tag::{Seen, Tag};
+
+/// Of a page at most, and unless the request says otherwise.
+const PAGE: i64 = 100;
+
+/// The header of whoever may have to ask again: [`idempotency_key`].
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "it only describes")]
+pub(super) struct IdempotencyKey {
+    /// One key, one result: asked for again with the same key, it is the operation that is there.
+    #[param(rename = "Idempotency-Key", min_length = 1, max_length = 200, pattern = "^[!-~]([ -~]*[!-~])?$")]
+    key: Option<String>,
+}
+
+/// The header of whoever changes what he has looked at: [`seen`].
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "it only describes")]
+pub(super) struct IfMatch {
+    /// The `ETag` of what was seen: if it is no longer that, nothing is done.
+    #[param(rename = "If-Match", pattern = "^[ -~]*$")]
+    seen: Option<String>,
+}
+
+/// The header of whoever has a copy: [`tagged`].
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "it only describes")]
+pub(super) struct IfNoneMatch {
+    /// The `ETag` of a copy: if it is still that, it is not sent again. What is no tag is nobody's copy.
+    #[param(rename = "If-None-Match")]
+    seen: Option<String>,
+}
 
 /// How somebody looks at what may hold personal data.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct Look {
     /// Show that as well; needs `actor` and `reason`, which are recorded.
     #[serde(default)]
     pub payload: bool,
     #[serde(default)]
+    #[param(max_length = 1000, pattern = "^[^\\x00]*$")]
     pub actor: String,
     #[serde(default)]
+    #[param(max_length = 1000, pattern = "^[^\\x00]*$")]
     pub reason: String,
 }
 
@@ -64,6 +106,41 @@ pub(super) fn query<T>(asked: Parameters<T>) -> Result<T, Problem> {
         Ok(Query(query)) => Ok(query),
         Err(error) => Err(Problem::invalid("query", with_hint(error.body_text()))),
     }
+}
+
+/// How much of a page is asked for.
+pub(super) fn page(limit: Option<i64>) -> Result<i64, Problem> {
+    let limit = limit.unwrap_or(PAGE);
+    if !(1..=PAGE).contains(&limit) {
+        return Err(Problem::invalid("limit", format!("must be from 1 to {PAGE}")));
+    }
+    Ok(limit)
+}
+
+/// What comes with a body says that it is JSON, as no page of somebody else can have a browser say unasked.
+pub(super) async fn json_only(request: Request, next: Next) -> Response {
+    let said = request.headers().get(header::CONTENT_TYPE).and_then(|said| said.to_str().ok());
+    let kind = said.and_then(|said| said.split(';').next()).map(str::trim);
+    if !request.body().is_end_stream() && !kind.is_some_and(|kind| kind.eq_ignore_ascii_case("application/json")) {
+        return Problem::wrong_content_type().into_response();
+    }
+    next.run(request).await
+}
+
+/// The answer that shows a value, with its tag; without the value to whoever has it.
+pub(super) fn tagged(headers: &HeaderMap, shown: &impl Serialize) -> Response {
+    let tag = Tag::of(shown);
+    let seen = headers.get(header::IF_NONE_MATCH).and_then(|seen| seen.to_str().ok()).map(Seen::new);
+    let known = seen.is_some_and(|seen| seen.is_like(&tag));
+    let tag = [(header::ETAG, tag.to_string())];
+    if known { (StatusCode::NOT_MODIFIED, tag).into_response() } else { (tag, Json(shown)).into_response() }
+}
+
+/// What whoever wants to change something says that he has seen, in `If-Match`.
+pub(super) fn seen(headers: &HeaderMap) -> Result<Option<Seen>, Problem> {
+    let Some(seen) = headers.get(header::IF_MATCH) else { return Ok(None) };
+    let seen = seen.to_str().map_err(|_| Problem::invalid("If-Match", "must be printable ASCII"))?;
+    Ok(Some(Seen::new(seen)))
 }
 
 pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {

@@ -9,33 +9,35 @@ use read_model::Catalogue;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::Connection;
+use utoipa::{IntoParams, ToSchema};
 
-use super::request::{Look, Parameters, query};
-use super::{Admin, Problem};
+use super::request::{Look, Parameters, page, query};
+use super::{Admin, Kind, Problem};
 use crate::audit;
 
-/// Findings of a page at most, and unless the request says otherwise.
-const PAGE: i64 = 100;
-
 /// Which are looked at.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct Listing {
     /// The `next` of the page before.
     pub before: Option<i64>,
     /// Of a page; at most, and if it is absent, 100.
+    #[param(minimum = 1, maximum = 100, default = 100)]
     pub limit: Option<i64>,
 }
 
 /// `GET /admin/v1/unreadable`: the latest positions first.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = UnreadablePage)]
 pub struct Page {
     pub unreadable: Vec<Listed>,
     /// `null`: this is the last page.
     pub next: Option<i64>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = UnreadableListed)]
 pub struct Listed {
     #[serde(flatten)]
     pub finding: Finding,
@@ -44,7 +46,8 @@ pub struct Listed {
 }
 
 /// `GET /admin/v1/unreadable/{event}`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = UnreadableShown)]
 pub struct Shown {
     #[serde(flatten)]
     pub listed: Listed,
@@ -61,12 +64,20 @@ impl Listed {
     }
 }
 
+/// Events of the store that no reader can be given.
+///
+/// The latest positions come first.
+#[utoipa::path(
+    get,
+    path = "/unreadable",
+    operation_id = "listUnreadable",
+    tag = "events",
+    params(Listing),
+    responses((status = 200, description = "A page.", body = Page))
+)]
 pub(super) async fn list(State(admin): State<Admin>, listing: Parameters<Listing>) -> Result<Json<Page>, Problem> {
     let Listing { before, limit } = query(listing)?;
-    let limit = limit.unwrap_or(PAGE);
-    if !(1..=PAGE).contains(&limit) {
-        return Err(Problem::invalid("limit", format!("must be from 1 to {PAGE}")));
-    }
+    let limit = page(limit)?;
     let findings = unreadable::list(&admin.pool, before.map(Position), limit).await?;
     let next = findings.last().map(|last| last.position).filter(|_| findings.len() as i64 == limit);
     Ok(Json(Page {
@@ -75,6 +86,18 @@ pub(super) async fn list(State(admin): State<Admin>, listing: Parameters<Listing
     }))
 }
 
+/// One such event, in part.
+///
+/// With `payload` that somebody looked is recorded, with the reason.
+#[utoipa::path(
+    get,
+    path = "/unreadable/{event}",
+    operation_id = "showUnreadable",
+    tag = "events",
+    params(("event" = String, Path, description = "Its position, or its id."), Look),
+    responses((status = 200, description = "The event, in part.", body = Shown)),
+    extensions(("x-problems" = json!([Kind::NotFound])))
+)]
 pub(super) async fn show(
     State(admin): State<Admin>,
     Path(event): Path<String>,

@@ -10,6 +10,7 @@ use super::plan::upto;
 use super::{DeadLetter, Filter, MAX_PLANNED};
 use crate::audit::{self, Attribution};
 use crate::operations::{self, Accepted, New};
+use crate::tag::{Seen, Tag};
 
 #[derive(Debug, Clone)]
 pub struct Retry {
@@ -27,6 +28,8 @@ pub struct Discard {
     pub id: Uuid,
     pub event_id: Option<Uuid>,
     pub error: String,
+    /// The letter as a whole, if the person says so.
+    pub seen: Option<Seen>,
     pub by: Attribution,
     pub idempotency_key: Option<String>,
 }
@@ -46,6 +49,8 @@ pub enum Refused {
     /// What it is now.
     #[error("it is not what you have seen: event_id is {}, error is {error:?}", event_id.map_or("null".to_owned(), |id| id.to_string()))]
     Changed { event_id: Option<Uuid>, error: String },
+    #[error("it is not as you have seen it: its tag is {0}")]
+    Unseen(Tag),
     #[error(transparent)]
     Operation(#[from] operations::Refused),
 }
@@ -60,42 +65,58 @@ pub async fn retry(pool: &PgPool, retry: &Retry) -> Result<Uuid, Refused> {
     decide(pool, &new, &ids).await
 }
 
-/// Decides that one letter is tried again.
+/// Decides that one letter is tried again; if it is as it was seen, should somebody say so.
 pub async fn retry_one(
     pool: &PgPool,
     id: Uuid,
     rate: f64,
+    seen: Option<&Seen>,
     by: &Attribution,
     idempotency_key: Option<&str>,
 ) -> Result<Uuid, Refused> {
     let selection = json!({"filter": Filter::one(id)});
-    match decide(pool, &decision("retry", &selection, Some(rate), by, idempotency_key), &[id]).await {
-        Err(Refused::NothingLeft) => Err(why_not(pool, id).await?),
-        decided => decided,
-    }
+    let new = decision("retry", &selection, Some(rate), by, idempotency_key);
+    decide_one(pool, &new, id, seen, |_, _| true).await
 }
 
 /// Decides that the fleet goes on without one letter, which stays among the discarded.
 pub async fn discard_one(pool: &PgPool, discard: &Discard) -> Result<Uuid, Refused> {
     let selection = json!({"filter": Filter::one(discard.id), "event_id": discard.event_id, "error": discard.error});
     let new = decision("discard", &selection, None, &discard.by, discard.idempotency_key.as_deref());
+    let same = |event_id, error: &str| event_id == discard.event_id && error == discard.error;
+    decide_one(pool, &new, discard.id, discard.seen.as_ref(), same).await
+}
+
+/// Decides about a letter that is what was seen. It is locked before it is compared, so that nothing can come between.
+async fn decide_one(
+    pool: &PgPool,
+    new: &New<'_>,
+    id: Uuid,
+    seen: Option<&Seen>,
+    same: impl FnOnce(Option<Uuid>, &str) -> bool,
+) -> Result<Uuid, Refused> {
     let mut db = Lent::by(pool).await?;
     let mut tx = db.begin().await?;
-    let operation = match operations::ask(&mut tx, &new).await? {
+    let operation = match operations::ask(&mut tx, new).await? {
         Accepted::Before(operation) => return Ok(operation),
         Accepted::New(operation) => operation,
     };
-    let seen = sqlx::query!(
-        "select event_id, error from parked_events where id = $1 and decision is null for update",
-        discard.id
-    )
-    .fetch_optional(&mut *tx)
-    .await?;
-    let Some(seen) = seen else { return Err(why_not(pool, discard.id).await?) };
-    if seen.event_id != discard.event_id || seen.error != discard.error {
-        return Err(Refused::Changed { event_id: seen.event_id, error: seen.error });
+    let now =
+        sqlx::query!("select event_id, error from parked_events where id = $1 and decision is null for update", id)
+            .fetch_optional(&mut *tx)
+            .await?;
+    let Some(now) = now else { return Err(why_not(pool, id).await?) };
+    if !same(now.event_id, &now.error) {
+        return Err(Refused::Changed { event_id: now.event_id, error: now.error });
     }
-    write(&mut tx, operation, &new, &[discard.id]).await?;
+    if let Some(seen) = seen {
+        let letter = Filter::one(id).select(&mut *tx, None, None, true, 1).await?.pop().ok_or(Refused::Unknown(id))?;
+        let tag = Tag::of(&letter);
+        if !seen.is(&tag) {
+            return Err(Refused::Unseen(tag));
+        }
+    }
+    write(&mut tx, operation, new, &[id]).await?;
     tx.commit().await?;
     db.give_back();
     Ok(operation)

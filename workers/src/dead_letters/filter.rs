@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
-use sqlx::PgPool;
+use sqlx::PgExecutor;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::DeadLetter;
@@ -14,20 +15,25 @@ use crate::invalid::Invalid;
 const MAX_IDS: usize = 1000;
 
 /// All conditions together; an absent one means any.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = DeadLetterFilter)]
 #[serde(deny_unknown_fields)]
 pub struct Filter {
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_items = 1, max_items = 1000)]
     pub ids: Option<BTreeSet<Uuid>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 400, pattern = "^[^\\x00]*$")]
     pub projection: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 400, pattern = "^[^\\x00]*$")]
     pub topic: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aggregate_id: Option<Uuid>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 400, pattern = "^[^\\x00]*$")]
     pub event_type: Option<String>,
 }
 
@@ -60,7 +66,7 @@ impl Filter {
     /// Letters after `after` and not after `upto`, by id.
     pub(super) async fn select(
         &self,
-        pool: &PgPool,
+        db: impl PgExecutor<'_>,
         after: Option<Uuid>,
         upto: Option<Uuid>,
         undecided: bool,
@@ -86,7 +92,7 @@ impl Filter {
             undecided,
             limit
         )
-        .fetch_all(pool)
+        .fetch_all(db)
         .await
     }
 }

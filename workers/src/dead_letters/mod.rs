@@ -17,6 +17,7 @@ use database::Lent;
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 pub use decide::{Discard, Refused, Retry, discard_one, retry, retry_one};
@@ -26,13 +27,14 @@ pub use plan::{Group, MAX_PLANNED, Plan, plan};
 use crate::audit::{self, Attribution};
 
 /// A dead letter as `GET /admin/v1/dead-letters` shows it: without its payload.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct DeadLetter {
     pub id: Uuid,
     pub topic: String,
     /// Which projection failed on it; `null` for a message that is no event of the store.
     pub projection: Option<String>,
-    /// See [`Reason`](park::Reason).
+    /// The class of the reason.
+    #[schema(value_type = park::Reason)]
     pub reason: String,
     pub error: String,
     pub event_id: Option<Uuid>,

@@ -12,13 +12,15 @@ use read_model::AnyProjection;
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::fence::Fence;
 use crate::received::Received;
 
 /// Why something is parked; the database has the same list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[schema(as = ParkReason)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// Not JSON, not UTF-8, no event id.

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{DeadLetter, Filter};
@@ -14,7 +15,8 @@ use super::{DeadLetter, Filter};
 pub const MAX_PLANNED: i64 = 10_000;
 
 /// A count, and the token with which exactly this may be asked for.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = RetryPlan)]
 pub struct Plan {
     /// Dead letters that the filter names and that nobody has decided about.
     pub selected: i64,
@@ -29,7 +31,8 @@ pub struct Plan {
 }
 
 /// Dead letters of one kind.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[schema(as = DeadLetterGroup)]
 pub struct Group {
     pub topic: String,
     pub projection: Option<String>,

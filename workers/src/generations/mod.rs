@@ -20,6 +20,7 @@ use chrono::{DateTime, Utc};
 use read_model::AnyProjection;
 use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 pub use build::Generations;
@@ -38,7 +39,7 @@ pub(crate) struct Part {
 }
 
 /// What a generation is to its projection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, sqlx::Type, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "text", rename_all = "snake_case")]
 pub enum Standing {
@@ -70,7 +71,7 @@ impl Standing {
 }
 
 /// A generation as `GET /admin/v1/projections/{projection}/generations` shows it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Generation {
     pub projection: String,
     pub generation: i32,

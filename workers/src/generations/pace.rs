@@ -1,6 +1,7 @@
 //! When a generation will have caught up with a store that goes on. Pure.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The parts of a generation, each with its position, its rate in positions a second, and the slow and fast tenths of it.
 #[derive(Debug, Clone, Default)]
@@ -11,7 +12,7 @@ pub(super) struct Parts {
 }
 
 /// When it will have caught up.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum Eta {
     CaughtUp,

@@ -15,6 +15,7 @@ use read_model::AnyProjection;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::rebuild::Refused;
@@ -57,7 +58,8 @@ impl Way {
 }
 
 /// Whether a generation may become the live one, and why not.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = PromoteGate)]
 pub struct Gate {
     pub projection: String,
     pub generation: i32,

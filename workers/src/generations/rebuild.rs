@@ -7,6 +7,7 @@ use read_model::AnyProjection;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{create, schema_of};
@@ -15,7 +16,8 @@ use crate::audit::{self, Attribution};
 use crate::operations::{self, New, State};
 
 /// What a rebuild would do. It touches nothing.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = RebuildPlan)]
 pub struct Plan {
     pub projection: String,
     /// The generation that would be built, and the version of the code that would build it.
@@ -37,7 +39,8 @@ pub struct Plan {
 }
 
 /// A table of a live generation.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = RebuildTable)]
 pub struct Table {
     pub name: String,
     /// As Postgres estimates them.

@@ -7,6 +7,7 @@ use read_model::AnyProjection;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::rebuild::Refused;
@@ -18,7 +19,7 @@ use crate::operations::{self, New};
 const FORGOTTEN: i64 = 5000;
 
 /// What a retirement would do.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Retirement {
     pub projection: String,
     pub generation: i32,

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::types::Json;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Row};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::rebuild::{self, Refused};
@@ -56,9 +57,10 @@ pub struct Compared {
 }
 
 /// One row that differs, by its key.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Difference {
     pub table_name: String,
+    #[schema(value_type = Object)]
     pub key: Value,
     /// missing: the fold has it and readers do not see it; extra: the reverse; changed.
     pub kind: String,

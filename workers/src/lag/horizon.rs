@@ -8,12 +8,13 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
+use utoipa::ToSchema;
 
 /// Seconds after which it is worth a line in the log. The alert `OldSnapshotOpen` waits as long.
 const OLD: f64 = 900.0;
 
 /// The oldest snapshot that is open.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct OldSnapshot {
     pub seconds: f64,
     /// session, prepared transaction, replication slot, standby.

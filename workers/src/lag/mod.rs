@@ -17,6 +17,7 @@ use read_model::AnyProjection;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use tokio::sync::Mutex;
+use utoipa::ToSchema;
 
 use crate::Metrics;
 use backlog::{Backlog, Lag, Stand, TIME_BUDGET};
@@ -33,7 +34,8 @@ const SILENT_AFTER_SECONDS: f64 = 15.0;
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// A projection as seen from the store, on one of its topics: one that listens to two has two of these.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = ProjectionStatus)]
 pub struct Status {
     pub name: String,
     pub topic: String,
@@ -57,7 +59,8 @@ pub struct Status {
     pub version: i32,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ProjectionState)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// A worker swept it lately.
@@ -79,7 +82,7 @@ impl State {
 }
 
 /// All that `GET /admin/v1/projections` says.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Report {
     pub store: Store,
     pub projections: Vec<Status>,
@@ -89,7 +92,7 @@ pub struct Report {
     pub observed_at: chrono::DateTime<chrono::Utc>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Store {
     pub head_position: i64,
     /// The oldest snapshot open in the database; see the runbook of `OldSnapshotOpen`.
@@ -97,7 +100,7 @@ pub struct Store {
     pub oldest_snapshot: Option<OldSnapshot>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Unmeasured {
     pub name: String,
     /// Of a projection that listens to several, the others may be known.

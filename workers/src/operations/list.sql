@@ -1,6 +1,6 @@
--- Binds: the id of the one operation wanted, or null for all; most rows.
+-- Binds: the id of the one operation wanted, or null for all; the id that all are before, or null; most rows.
 -- Locks: none.
--- One statement for one and for many, so that both show the same columns.
+-- One statement for one and for many, so that both show the same columns. Ids rise with time.
 select
     id,
     kind,
@@ -24,6 +24,7 @@ select
     heartbeat_at,
     finished_at
 from operations
-where $1::uuid is null or id = $1
-order by created_at desc
-limit $2
+where ($1::uuid is null or id = $1)
+and ($2::uuid is null or id < $2)
+order by id desc
+limit $3

@@ -6,13 +6,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::apply::Tally;
 use crate::audit::Attribution;
 
 /// An operation as `GET /admin/v1/operations/{id}` shows it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Operation {
     pub id: Uuid,
     /// repair (a replay); retry, discard (of dead letters); rebuild, verify, promote, rollback, retire (of generations).
@@ -21,6 +22,7 @@ pub struct Operation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub projection: Option<String>,
     /// What was selected, as it was asked for.
+    #[schema(value_type = Object)]
     pub selection: Json<Value>,
     pub state: State,
     pub reason: String,
@@ -46,6 +48,7 @@ pub struct Operation {
     pub rate: Option<f64>,
     /// What a verification has found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub result: Option<Json<Value>>,
     pub error: Option<String>,
     pub created_at: DateTime<Utc>,
@@ -55,7 +58,8 @@ pub struct Operation {
 }
 
 /// How far an operation is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, sqlx::Type, ToSchema)]
+#[schema(as = OperationState)]
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "text", rename_all = "snake_case")]
 pub enum State {
@@ -176,12 +180,12 @@ pub(crate) async fn selects(db: &mut PgConnection, id: Uuid, selected: i64) -> s
 }
 
 pub async fn get(pool: &PgPool, id: Uuid) -> sqlx::Result<Option<Operation>> {
-    sqlx::query_file_as!(Operation, "src/operations/list.sql", Some(id), 1).fetch_optional(pool).await
+    sqlx::query_file_as!(Operation, "src/operations/list.sql", Some(id), None::<Uuid>, 1).fetch_optional(pool).await
 }
 
-/// The newest first.
-pub async fn list(pool: &PgPool, limit: i64) -> sqlx::Result<Vec<Operation>> {
-    sqlx::query_file_as!(Operation, "src/operations/list.sql", None::<Uuid>, limit).fetch_all(pool).await
+/// The newest first; `before` is the id of the last one seen.
+pub async fn list(pool: &PgPool, before: Option<Uuid>, limit: i64) -> sqlx::Result<Vec<Operation>> {
+    sqlx::query_file_as!(Operation, "src/operations/list.sql", None::<Uuid>, before, limit).fetch_all(pool).await
 }
 
 /// A step of work on dead letters, recorded in its transaction: `seen` of them are done with.

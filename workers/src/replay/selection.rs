@@ -6,6 +6,11 @@ use chrono::{DateTime, Datelike, Utc};
 use event_store::read::Filter;
 use events::{AggregateId, Position, Topic};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{
+    AdditionalProperties, KnownFormat, Object, ObjectBuilder, Schema, SchemaFormat, SchemaType, Type,
+};
 
 use crate::invalid::Invalid;
 
@@ -13,21 +18,26 @@ use crate::invalid::Invalid;
 const MAX_NAMED: usize = 1000;
 
 /// All conditions together; an absent one selects everything.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Selection {
     /// Positions in the store, both ends included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = positions)]
     pub positions: Option<Range<i64>>,
     /// Times of occurrence (`occurred_at`), from included, to excluded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = times)]
     pub times: Option<Range<DateTime<Utc>>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<BTreeSet<uuid::Uuid>>, min_items = 1, max_items = 1000)]
     pub aggregates: Option<BTreeSet<AggregateId>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_items = 1, max_items = 1000)]
     pub event_types: Option<BTreeSet<String>>,
 }
 
+/// From, to, or both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Range<T> {
@@ -35,6 +45,30 @@ pub struct Range<T> {
     pub from: Option<T>,
     #[serde(default = "none", skip_serializing_if = "Option::is_none")]
     pub to: Option<T>,
+}
+
+fn positions() -> RefOr<Schema> {
+    let position = ObjectBuilder::new().schema_type(SchemaType::from_iter([Type::Integer, Type::Null]));
+    let position = position.format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64))).minimum(Some(1)).build();
+    range("Positions in the store, both ends included.", position)
+}
+
+fn times() -> RefOr<Schema> {
+    let time = ObjectBuilder::new().schema_type(SchemaType::from_iter([Type::String, Type::Null]));
+    let time = time.format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))).build();
+    range("Times of occurrence (`occurred_at`), from included, to excluded.", time)
+}
+
+/// A [`Range`], described by hand: what is derived has no least number of members.
+fn range(what: &str, end: Object) -> RefOr<Schema> {
+    let range = ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::Object, Type::Null]))
+        .description(Some(what))
+        .property("from", end.clone())
+        .property("to", end)
+        .min_properties(Some(1))
+        .additional_properties(Some(AdditionalProperties::FreeForm(false)));
+    range.build().into()
 }
 
 fn none<T>() -> Option<T> {

@@ -8,6 +8,7 @@ use read_model::AnyProjection;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::PgPool;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::path::{FEW, Path};
@@ -24,7 +25,8 @@ const CLAIM_VOID_AFTER_SECONDS: f64 = 30.0;
 const COUNTED: i64 = 1_000_000;
 
 /// What a replay would do.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[schema(as = ReplayPlan)]
 pub struct Plan {
     /// Events of the projection's topics that the selection names.
     pub selected: i64,

@@ -1,0 +1,149 @@
+//! `fleet operations`: what was asked for, and how far it is.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use uuid::Uuid;
+use workers::admin::generations::Steering;
+use workers::admin::operations::{Listing, Page};
+use workers::operations::Operation;
+
+use super::actor::Actor;
+use super::table::{Table, numbers, or_dash, words};
+use super::{operation, out};
+use crate::client;
+
+#[derive(Debug, Args)]
+pub struct Options {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    api: client::AdminApi,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The newest first.
+    List {
+        /// So many at most.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+        /// As JSON, for programs; one operation a line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Everything about one.
+    Show {
+        id: Uuid,
+        /// On one line, for programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Stops a rebuild or a verification until it is resumed.
+    Pause(Steered),
+    /// Lets it go on.
+    Resume(Steered),
+    /// Ends a rebuild or a verification, and drops what it has built.
+    Cancel(Steered),
+    /// Waits until one has ended, and ends as it did.
+    Follow {
+        id: Uuid,
+        /// As JSON, for programs: the operation, when it has ended.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Steered {
+    id: Uuid,
+    /// On one line, for programs: the operation as it is now.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    by: Actor,
+}
+
+pub async fn run(options: Options) -> Result<ExitCode> {
+    let api = &options.api;
+    match options.command {
+        Command::List { limit, json } => list(api, limit, json).await,
+        Command::Show { id, json } => {
+            let shown: Operation = api.get(&format!("/admin/v1/operations/{id}"), &()).await?;
+            out::one(&shown, json)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Pause(steered) => steer(api, steered, "pause").await,
+        Command::Resume(steered) => steer(api, steered, "resume").await,
+        Command::Cancel(steered) => steer(api, steered, "cancel").await,
+        Command::Follow { id, json } => {
+            let found: Operation = api.get(&format!("/admin/v1/operations/{id}"), &()).await?;
+            operation::follow(api, found, json).await
+        }
+    }
+}
+
+async fn steer(api: &client::AdminApi, Steered { id, json, by }: Steered, verb: &str) -> Result<ExitCode> {
+    let steering = Steering { actor: by.actor().await?, reason: by.reason };
+    let operation: Operation = api.post(&format!("/admin/v1/operations/{id}/{verb}"), &steering).await?;
+    if json {
+        out::json(&operation)?;
+    } else {
+        out::line(format!("operation {id} is {}", operation.state.as_str()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn list(api: &client::AdminApi, limit: usize, as_json: bool) -> Result<ExitCode> {
+    let mut table = Table::new([
+        words("ID", 36),
+        words("KIND", 8),
+        words("OF", 18),
+        words("STATE", 10),
+        numbers("SEEN", 9),
+        numbers("SELECTED", 9),
+        numbers("APPLIED", 9),
+        numbers("PARKED", 6),
+        words("ASKED", 19),
+        words("BY", 12),
+        words("REASON", 0),
+    ]);
+    let (mut listing, mut left) = (Listing::default(), limit);
+    while left > 0 {
+        listing.limit = Some(left.min(100) as i64);
+        let page: Page = api.get("/admin/v1/operations", &listing).await?;
+        for operation in &page.operations {
+            if as_json {
+                out::json(operation)?;
+            } else {
+                table.row(&cells(operation))?;
+            }
+        }
+        left -= page.operations.len().min(left);
+        listing.before = page.next;
+        if listing.before.is_none() {
+            break;
+        }
+    }
+    if table.is_empty() && !as_json {
+        out::line("nobody has asked for anything")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn cells(operation: &Operation) -> [String; 11] {
+    [
+        operation.id.to_string(),
+        operation.kind.clone(),
+        or_dash(operation.projection.as_ref()),
+        operation.state.as_str().to_owned(),
+        operation.seen.to_string(),
+        operation.selected.to_string(),
+        operation.applied.to_string(),
+        operation.parked.to_string(),
+        operation.created_at.format("%FT%T").to_string(),
+        operation.actor.clone(),
+        operation.reason.clone(),
+    ]
+}
