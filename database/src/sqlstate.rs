@@ -46,6 +46,11 @@ pub fn is_timeout(error: &sqlx::Error) -> bool {
     code(error).is_some_and(|code| code == "57014")
 }
 
+/// It waited for a lock for longer than it may.
+pub fn is_lock_timeout(error: &sqlx::Error) -> bool {
+    code(error).is_some_and(|code| code == "55P03")
+}
+
 /// A row cannot be given, however often it is asked for: it is beyond a limit of Postgres (54) or broken (XX001, XX002).
 /// Which row it is, only less at a time can tell.
 pub fn is_unreadable(error: &sqlx::Error) -> bool {

@@ -42,6 +42,10 @@ enum Command {
     Healthcheck(commands::healthcheck::Options),
     /// Applies what is unsettled in a selection of the store, and follows it to the end.
     Replay(commands::replay::Options),
+    /// Has nothing applied to a projection for now: its events stay in the store until it goes on.
+    Pause(commands::pause::PauseOptions),
+    /// Ends the pause of a projection: it goes on where it was.
+    Resume(commands::pause::ResumeOptions),
     /// What is parked: look at it, try it again, go on without it.
     DeadLetters(commands::dead_letters::Options),
     /// Events of the store that no reader can be given: which, why, and as much of one as can be said.
@@ -84,6 +88,8 @@ impl Cli {
             Command::Status(options) => commands::status::run(options).await,
             Command::Healthcheck(options) => commands::healthcheck::run(options).await,
             Command::Replay(options) => commands::replay::run(options).await,
+            Command::Pause(options) => commands::pause::pause(options).await,
+            Command::Resume(options) => commands::pause::resume(options).await,
             Command::DeadLetters(options) => commands::dead_letters::run(options).await,
             Command::Unreadable(options) => commands::unreadable::run(options).await,
             Command::Refused(options) => commands::refused::run(options).await,

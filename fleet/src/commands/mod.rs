@@ -7,6 +7,7 @@ pub mod healthcheck;
 pub mod import;
 mod operation;
 pub mod out;
+pub mod pause;
 pub mod refused;
 pub mod replay;
 pub mod schema;

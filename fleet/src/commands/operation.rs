@@ -13,7 +13,15 @@ use crate::client;
 pub async fn follow(api: &client::AdminApi, mut operation: Operation) -> Result<ExitCode> {
     let id = operation.id;
     out::line(format!("operation {id}: {} {}", operation.kind, operation.selected))?;
+    let mut waits = None;
     loop {
+        if waits != operation.waits {
+            match &operation.waits {
+                Some(why) => out::line(format!("waits: {why}"))?,
+                None => out::line("goes on")?,
+            }
+            waits.clone_from(&operation.waits);
+        }
         match operation.state {
             State::Succeeded => {
                 out::line(format!("done: {} applied, {} parked", operation.applied, operation.parked))?;

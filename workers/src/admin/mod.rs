@@ -7,6 +7,7 @@ pub mod audit;
 pub mod dead_letters;
 mod names;
 mod operations;
+pub mod pauses;
 mod problem;
 mod projections;
 pub mod refused;
@@ -39,6 +40,8 @@ pub fn router(admin: Admin) -> Router {
     Router::new()
         .route("/admin/v1/projections", get(projections::list))
         .route("/admin/v1/projections/{name}", get(projections::show))
+        .route("/admin/v1/projections/{name}/pause", post(pauses::pause))
+        .route("/admin/v1/projections/{name}/resume", post(pauses::resume))
         .route("/admin/v1/replays", post(replays::create))
         .route("/admin/v1/operations", get(operations::list))
         .route("/admin/v1/operations/{id}", get(operations::show))

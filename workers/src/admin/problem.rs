@@ -56,6 +56,11 @@ impl Problem {
         Self::new("urn:fleet:operation-conflict", "It is decided already", StatusCode::CONFLICT, detail)
     }
 
+    /// It stands otherwise than whoever asks takes it to.
+    pub fn standing(kind: &'static str, title: &'static str, detail: String) -> Self {
+        Self::new(kind, title, StatusCode::CONFLICT, detail)
+    }
+
     pub fn stale(kind: &'static str, title: &'static str, detail: String) -> Self {
         Self::new(kind, title, StatusCode::PRECONDITION_FAILED, detail)
     }

@@ -15,7 +15,7 @@ use crate::audit::Attribution;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Operation {
     pub id: Uuid,
-    /// repair (a replay); retry, discard (of dead letters).
+    /// repair (a replay); retry, discard (of dead letters); pause, resume (of a projection).
     pub kind: String,
     /// The one projection of a repair; dead letters may be of several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -42,6 +42,9 @@ pub struct Operation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
     pub error: Option<String>,
+    /// Why nobody goes on with it: a projection is paused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<String>,
     pub created_at: DateTime<Utc>,
     pub started_at: Option<DateTime<Utc>>,
     pub heartbeat_at: Option<DateTime<Utc>>,
@@ -129,6 +132,19 @@ pub(crate) async fn ask(db: &mut PgConnection, new: &New<'_>) -> Result<Accepted
 /// How many dead letters were decided about, which is known when they are locked.
 pub(crate) async fn selects(db: &mut PgConnection, id: Uuid, selected: i64) -> sqlx::Result<()> {
     sqlx::query!("update operations set selected = $2 where id = $1", id, selected).execute(db).await.map(drop)
+}
+
+/// What was asked for is done in the transaction in which it was asked.
+pub(crate) async fn done(db: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update operations
+         set state = 'succeeded', started_at = created_at, finished_at = clock_timestamp()
+         where id = $1",
+        id
+    )
+    .execute(db)
+    .await
+    .map(drop)
 }
 
 pub async fn get(pool: &PgPool, id: Uuid) -> sqlx::Result<Option<Operation>> {
