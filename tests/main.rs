@@ -37,6 +37,7 @@ mod model;
 mod observability;
 mod outage;
 mod outside;
+mod pauses;
 mod plans;
 mod poolers;
 mod push;

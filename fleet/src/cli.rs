@@ -56,6 +56,10 @@ enum Command {
     Retire(commands::generations::Retire),
     /// The generations of a projection: which is read, which is built, which can be taken back to.
     Generations(commands::generations::Show),
+    /// Has nothing applied to a projection for now: its events stay in the store until it goes on.
+    Pause(commands::pause::PauseOptions),
+    /// Ends the pause of a projection: it goes on where it was.
+    Resume(commands::pause::ResumeOptions),
     /// What is parked: look at it, try it again, go on without it.
     DeadLetters(commands::dead_letters::Options),
     /// Events of the store that no reader can be given: which, why, and as much of one as can be said.
@@ -119,6 +123,8 @@ impl Cli {
             Command::Rollback(options) => commands::generations::rollback(options).await,
             Command::Retire(options) => commands::generations::retire(options).await,
             Command::Generations(options) => commands::generations::show(options).await,
+            Command::Pause(options) => commands::pause::pause(options).await,
+            Command::Resume(options) => commands::pause::resume(options).await,
             Command::DeadLetters(options) => commands::dead_letters::run(options).await,
             Command::Unreadable(options) => commands::unreadable::run(options).await,
             Command::Refused(options) => commands::refused::run(options).await,

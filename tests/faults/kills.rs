@@ -39,7 +39,7 @@ const STORE: [&str; 11] = [
 ];
 
 /// Points in whose process a worker dies.
-const WORKER: [&str; 29] = [
+const WORKER: [&str; 31] = [
     "worker.received",
     "worker.resolved",
     "worker.applied",
@@ -68,6 +68,8 @@ const WORKER: [&str; 29] = [
     "redrive.committed",
     "redrive.message_resolved",
     "redrive.message_settled",
+    "pause.recorded",
+    "pause.committed",
     "nothing",
 ];
 
@@ -185,6 +187,11 @@ async fn a_worker_killed_at_any_point_loses_and_doubles_nothing() {
             let body = json!({"projection": "user_directory", "reason": point});
             let url = format!("http://{}/admin/v1/replays", worker.http());
             // It may die before it has answered.
+            let _ = reqwest::Client::new().post(url).json(&body).send().await;
+        }
+        if point.starts_with("pause.") {
+            let body = json!({"seconds": 1, "replace": true, "actor": "a test", "reason": point});
+            let url = format!("http://{}/admin/v1/projections/user_directory/pause", worker.http());
             let _ = reqwest::Client::new().post(url).json(&body).send().await;
         }
         if point.starts_with("redrive.") {

@@ -93,7 +93,14 @@ pub const STATEMENTS: &[Statement] = &[
     few(&[Plain], "insert into projection_progress", "'spare', 1, array['vocabulary-events']"),
     whole(&[Plain], "join unnest($2::text[], $3::text[]) as carried", "'vocabulary', array['User'], array['integration-events']", "once, while migrating, when a topic is new to a read model: all that is parked of it"),
     whole(&[Plain], "update processed_event_ids as id set topic", "'vocabulary', array['integration-events']", "once, while migrating, when a topic is new to a read model: the ids of what is not settled"),
-    few(&[Applying], "topic = $3 ) as \"listens!\"", "'vocabulary', 1, 'vocabulary-events'"),
+    few(&[Applying], "from projections join projection_progress using (generation) where name = $1 and projection = name and projection_progress.topic = $2 ) as \"listens!\"", "'vocabulary', 'vocabulary-events'"),
+    few(&[Plain], "pg_advisory_xact_lock(hashtextextended($1, 1))", "'vocabulary'"),
+    // pause
+    few(&[Plain], "select set_config('lock_timeout', $1, true)", "'10s'"),
+    few(&[Plain], "as \"expired!\"", "'vocabulary'"),
+    few(&[Plain], "set paused_at = asked.created_at", "'vocabulary', '01900000-0000-7000-9000-000000000007'"),
+    few(&[Plain], "set paused_at = null", "'vocabulary'"),
+    few(&[Plain], "set state = 'succeeded', started_at = created_at", "'01900000-0000-7000-9000-000000000007'"),
     // apply
     few(&[Applying], "select aggregate_id, version, held from projected_aggregates", "'vocabulary', 1, {aggregates}"),
     few(&[Applying], "inserted as ( insert into projected_aggregates", "'vocabulary', 1, {aggregates}, {ones}, {bools}, {new_ids}, {ones}, {bools}, {new_ids}, {bigs}, 'vocabulary-events', null"),

@@ -156,6 +156,15 @@ impl Applier {
         }
     }
 
+    /// As [`apply`](Self::apply), unless the projection is paused: then the events are left where they are, in the store, from
+    /// where its sweep takes them afterwards.
+    pub(crate) async fn apply_or_leave(&self, events: &[Event], mode: Mode) -> Result<Tally, Error> {
+        match self.apply(events, mode).await {
+            Err(error) if error.is_paused() => Ok(Tally::default()),
+            applied => applied,
+        }
+    }
+
     fn shorten(&self, batch: &[Event], error: &Error) {
         self.stride.shorten(batch.len());
         tracing::warn!(

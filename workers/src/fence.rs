@@ -3,6 +3,9 @@
 //! The tables of a generation live in a schema of its own. A writer never keeps the schema's name: it reads the fence
 //! row, with a share lock, in the transaction in which it writes, so that a promote, which changes the row, comes
 //! before or after that transaction and never in the middle.
+//!
+//! Those who share a row's lock let each other in past whoever waits to change it, for ever if they are busy. So before the
+//! row they share an advisory lock, in whose queue they stand behind him.
 
 use database::Lent;
 use events::{EventId, Position, Topic};
@@ -11,6 +14,7 @@ use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::dead_letters::park;
 use crate::generations::{self, Part};
+use crate::pause::Pause;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -25,6 +29,8 @@ pub enum Error {
          the code that built it"
     )]
     Version { projection: &'static str, live: i32, ours: i32 },
+    #[error("projection {0} is paused {1}")]
+    Paused(&'static str, Box<Pause>),
 }
 
 impl From<sqlx::Error> for Error {
@@ -76,13 +82,17 @@ impl Fence {
         Ok(Self { generation })
     }
 
-    /// Enters the live generation: unqualified table names mean its tables to the end of the transaction.
+    /// Enters the live generation: unqualified table names mean its tables to the end of the transaction. What is paused is
+    /// not entered.
     pub async fn enter(db: &mut PgConnection, projection: &dyn AnyProjection) -> Result<Self, Error> {
         let row = sqlx::query!(
             r#"select
                    generation,
                    version,
-                   set_config('search_path', quote_ident(schema_name) || ', public', true) as "search_path!"
+                   set_config('search_path', quote_ident(schema_name) || ', public', true) as "search_path!",
+                   pg_advisory_xact_lock_shared(hashtextextended(name, 1)) as "shared!",
+                   coalesce(paused_until > clock_timestamp(), false) as "paused!",
+                   pause_reason, paused_by, paused_at, nullif(paused_until, 'infinity') as until
                from projections
                where name = $1
                for share"#,
@@ -95,8 +105,18 @@ impl Fence {
         if row.version != ours {
             return Err(Error::Version { projection: projection.name(), live: row.version, ours });
         }
+        let pause = Pause::of(row.pause_reason, row.paused_by, row.paused_at, row.until);
+        if let Some(pause) = pause.filter(|_| row.paused) {
+            return Err(Error::Paused(projection.name(), Box::new(pause)));
+        }
         Ok(Self { generation: row.generation })
     }
+}
+
+/// Waits for the writers that are in, and keeps all others out to the end of the transaction. Before the fence row is changed
+/// so that they must see it.
+pub async fn close(db: &mut PgConnection, projection: &str) -> sqlx::Result<()> {
+    sqlx::query!("select pg_advisory_xact_lock(hashtextextended($1, 1))", projection).execute(db).await.map(drop)
 }
 
 /// Whether this code may write to the live generation: the inner error is [`Error::Version`], the outer one may pass. A topic
@@ -114,17 +134,17 @@ async fn check_on(
     topic: &Topic,
 ) -> Result<Result<(), Error>, Error> {
     let mut tx = db.begin().await?;
-    let fence = match Fence::enter(&mut tx, projection).await {
-        Ok(fence) => fence,
+    match Fence::enter(&mut tx, projection).await {
+        Ok(_) | Err(Error::Paused(..)) => {}
         Err(version @ Error::Version { .. }) => return Ok(Err(version)),
         Err(other) => return Err(other),
-    };
+    }
     let listens = sqlx::query_scalar!(
         r#"select exists (
-               select from projection_progress where projection = $1 and generation = $2 and topic = $3
+               select from projections join projection_progress using (generation)
+               where name = $1 and projection = name and projection_progress.topic = $2
            ) as "listens!""#,
         projection.name(),
-        fence.generation,
         topic.name
     );
     if listens.fetch_one(&mut *tx).await? {

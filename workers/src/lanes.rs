@@ -2,7 +2,8 @@
 //!
 //! What comes is applied by all of them side by side. One that fails or is slow while a sibling is done is left behind: it
 //! goes on with what it has, the others go on without it, and what it misses meanwhile its sweep takes from the store, as
-//! it takes whatever the bus loses. If none of them gets on, nothing is left behind: then it is Postgres that is away.
+//! it takes whatever the bus loses. If none of them gets on, nothing is left behind: then it is Postgres that is away. One
+//! that is paused is done at once: what came stays in the store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -129,7 +130,7 @@ async fn run(lane: usize, applier: Applier, events: Arc<[Event]>, stop: Cancella
         let (applier, first, ids) = (applier.clone(), first.take(), ids.clone());
         async move {
             let applied = match first {
-                Some(events) => applier.apply(&events, Mode::Live).await,
+                Some(events) => applier.apply_or_leave(&events, Mode::Live).await,
                 None => again(&applier, &ids).await,
             };
             match applied {
@@ -148,7 +149,7 @@ async fn again(applier: &Applier, ids: &[EventId]) -> Result<Tally, apply::Error
     let mut rest = ids.to_vec();
     while !rest.is_empty() {
         let (events, more) = applier.read(&rest).await?;
-        tally += applier.apply(&events, Mode::Live).await?;
+        tally += applier.apply_or_leave(&events, Mode::Live).await?;
         rest = more;
     }
     Ok(tally)

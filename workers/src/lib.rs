@@ -5,6 +5,7 @@
 //! one transaction. Then it acknowledges. What the bus loses, a [sweep] finds in the store. What cannot be
 //! applied is [parked](dead_letters::park): a [dead letter](dead_letters), about which a person decides and which is
 //! [redriven](redrive). A [replay] sends a selection of the store the same way.
+//! While a projection is [paused](pause), nothing is applied to it by any of them.
 //!
 //! The bus says *that* something happened, the store says *what*: correctness never rests on the bus.
 
@@ -20,6 +21,7 @@ pub mod invalid;
 pub mod lag;
 pub mod operations;
 pub mod part;
+pub mod pause;
 pub mod push;
 pub mod received;
 pub mod redrive;

@@ -35,6 +35,7 @@ pub(crate) struct LagGauges {
     pub parked: IntGaugeVec,
     pub parked_oldest_seconds: GaugeVec,
     pub held_aggregates: IntGaugeVec,
+    pub paused: IntGaugeVec,
     pub oldest_snapshot_seconds: Gauge,
     pub observed: Gauge,
     pub head: Gauge,
@@ -123,6 +124,10 @@ impl Metrics {
                     Opts::new("projection_held_aggregates", "Aggregates that wait behind a parked event."),
                     per_projection,
                 )?,
+                paused: IntGaugeVec::new(
+                    Opts::new("projection_paused", "1 while a person has paused the projection; else 0."),
+                    per_projection,
+                )?,
                 oldest_snapshot_seconds: Gauge::new(
                     "database_oldest_snapshot_seconds",
                     "Age of the oldest snapshot or transaction that keeps dead rows from being removed; 0 if there is none.",
@@ -155,6 +160,7 @@ impl Metrics {
         registry.register(Box::new(self.lag.parked.clone()))?;
         registry.register(Box::new(self.lag.parked_oldest_seconds.clone()))?;
         registry.register(Box::new(self.lag.held_aggregates.clone()))?;
+        registry.register(Box::new(self.lag.paused.clone()))?;
         registry.register(Box::new(self.lag.oldest_snapshot_seconds.clone()))?;
         registry.register(Box::new(self.lag.observed.clone()))?;
         registry.register(Box::new(self.lag.head.clone()))

@@ -90,6 +90,21 @@ pub fn base(address: &str) -> String {
     base.trim_end_matches('/').to_owned()
 }
 
+/// The path of these names, in which whatever else could mean something is escaped.
+pub fn path<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let mut path = String::new();
+    for name in names {
+        path.push('/');
+        for byte in name.bytes() {
+            match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => path.push(byte.into()),
+                byte => path.push_str(&format!("%{byte:02X}")),
+            }
+        }
+    }
+    path
+}
+
 /// The path with its query, escaped.
 fn with_query(path: &str, query: &impl Serialize) -> Result<String> {
     let query = serde_urlencoded::to_string(query).context("building the query")?;
@@ -136,6 +151,11 @@ fn beginning(body: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_stays_one_name_of_its_path() {
+        assert_eq!(path(["admin", "some_orders", "../a b?"]), "/admin/some_orders/%2E%2E%2Fa%20b%3F");
+    }
 
     #[test]
     fn what_a_query_cannot_hold_is_escaped_and_what_is_absent_is_left_out() {

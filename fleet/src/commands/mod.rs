@@ -12,6 +12,7 @@ pub mod openapi;
 mod operation;
 pub mod operations;
 pub mod out;
+pub mod pause;
 pub mod refused;
 pub mod replay;
 pub mod schema;

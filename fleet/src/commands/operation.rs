@@ -16,7 +16,16 @@ pub async fn follow(api: &client::AdminApi, mut operation: Operation, as_json: b
     if !as_json {
         out::line(format!("operation {id}: {} {}", operation.kind, operation.selected))?;
     }
+    let mut waits = None;
     loop {
+        if waits != operation.waits {
+            match &operation.waits {
+                Some(why) if !as_json => out::line(format!("waits: {why}"))?,
+                None if !as_json => out::line("goes on")?,
+                _ => {}
+            }
+            waits.clone_from(&operation.waits);
+        }
         match operation.state {
             State::Succeeded => {
                 let exit = if operation.parked == 0 { Exit::Good } else { Exit::Failure };

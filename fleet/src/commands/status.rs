@@ -61,6 +61,13 @@ fn table(report: &Report) -> String {
             projection.held_aggregates,
         ));
     }
+    let mut said = Vec::new();
+    for projection in &report.projections {
+        if let Some(pause) = projection.paused.as_ref().filter(|_| !said.contains(&&projection.name)) {
+            text.push_str(&format!("{} is paused {pause}\n", projection.name));
+            said.push(&projection.name);
+        }
+    }
     for unmeasured in &report.unmeasured {
         let on = unmeasured.topic.as_ref().map_or(String::new(), |topic| format!(" on {topic}"));
         text.push_str(&format!("{}{on} could not be measured: {}\n", unmeasured.name, unmeasured.problem));
@@ -113,7 +120,8 @@ mod tests {
             "projections": [{"name": "orders", "topic": "order-events", "state": "running",
                 "lag_events": 2, "lag_seconds": 1.5, "lag_at_most": false, "settled_position": 5,
                 "parked": 0, "parked_oldest_seconds": 0.0, "held_aggregates": 0, "processed_event_ids": 0,
-                "generation": 1, "version": 1}],
+                "generation": 1, "version": 1,
+                "paused": {"reason": "a new index", "actor": "ada", "since": "2026-01-31T07:00:00Z", "until": null}}],
             "unmeasured": [{"name": "payments", "problem": "it takes too long"}],
             "observed_at": "2026-01-31T08:00:00Z",
         });
@@ -122,6 +130,9 @@ mod tests {
         assert!(table.contains("store head 7"));
         assert!(table.contains(r#"open for 20 min: session "psql", pid 42"#), "{table}");
         assert!(table.lines().any(|line| line.starts_with("orders ") && line.contains("1.5 s")));
+        assert!(
+            table.contains("\norders is paused by ada since 2026-01-31T07:00:00Z until it is resumed: a new index\n")
+        );
         assert!(table.ends_with("payments could not be measured: it takes too long\n"), "{table}");
     }
 }

@@ -67,5 +67,8 @@ fn line(head: i64, status: &Status, several: bool, rate: f64) -> String {
     if status.parked > 0 {
         line.push_str(&format!("  parked {}", status.parked));
     }
+    if status.paused.is_some() {
+        line.push_str("  paused");
+    }
     line
 }

@@ -9,6 +9,7 @@ pub mod generations;
 mod names;
 pub mod openapi;
 pub mod operations;
+pub mod pauses;
 mod problem;
 mod projections;
 pub mod refused;
@@ -57,6 +58,8 @@ fn routes() -> OpenApiRouter<Admin> {
         .routes(routes!(generations::pause))
         .routes(routes!(generations::resume))
         .routes(routes!(generations::cancel))
+        .routes(routes!(pauses::pause))
+        .routes(routes!(pauses::resume))
         .routes(routes!(replays::create))
         .routes(routes!(operations::list))
         .routes(routes!(operations::show))

@@ -93,6 +93,10 @@ kinds! {
         "Somebody else has asked for something that excludes this.";
     Refused = "urn:fleet:refused", CONFLICT, "It cannot be done now",
         "As things are, this is not possible; the detail says why.";
+    PausedAlready = "urn:fleet:paused-already", CONFLICT, "It is paused already",
+        "A projection is to be paused that is paused; `replace` puts the new pause in its place.";
+    NotPaused = "urn:fleet:not-paused", CONFLICT, "It is not paused",
+        "A projection is to go on that is not paused.";
     StalePlan = "urn:fleet:stale-plan", PRECONDITION_FAILED, "The plan does not fit",
         "The plan token is of another selection: plan again.";
     Changed = "urn:fleet:changed", PRECONDITION_FAILED, "It has changed since you looked",

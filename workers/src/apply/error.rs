@@ -64,6 +64,11 @@ impl Error {
         }
     }
 
+    /// Nothing is written until somebody resumes the projection, or its pause has come to its end.
+    pub fn is_paused(&self) -> bool {
+        matches!(self, Self::NotWritable(fence::Error::Paused(..)))
+    }
+
     /// Whether a retry can succeed; if not, an operator must act.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Raced) || self.database().is_some_and(database::is_transient)

@@ -20,6 +20,7 @@ use tokio::sync::Mutex;
 use utoipa::ToSchema;
 
 use crate::Metrics;
+use crate::pause::Pause;
 use backlog::{Backlog, Lag, Stand, TIME_BUDGET};
 use horizon::Horizon;
 pub use horizon::OldSnapshot;
@@ -57,6 +58,9 @@ pub struct Status {
     pub processed_event_ids: i64,
     pub generation: i32,
     pub version: i32,
+    /// Nothing is applied to it until then, whatever its state is; absent: it is not paused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Pause>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -65,6 +69,8 @@ pub struct Status {
 pub enum State {
     /// A worker swept it lately.
     Running,
+    /// A worker looked at it lately, and applies nothing, because a person said so.
+    Paused,
     /// No worker did.
     Stopped,
     /// It was built by another version of its code; workers refuse to write to it.
@@ -75,6 +81,7 @@ impl State {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
+            Self::Paused => "paused",
             Self::Stopped => "stopped",
             Self::Outdated => "outdated",
         }
@@ -223,11 +230,12 @@ async fn status(
         head,
     };
     let Lag { events, seconds, at_most } = backlog.measure(pool, &stand, patience).await?;
+    let paused = Pause::of(row.pause_reason, row.paused_by, row.paused_at, row.until).filter(|_| row.paused);
     let state = if row.version != projection.version() as i32 {
         State::Outdated
     } else if row.silence.is_some_and(|silence| (0.0..SILENT_AFTER_SECONDS).contains(&silence)) {
         // A sweep of the future is from before the clock went back: a worker that lives would have written another.
-        State::Running
+        if paused.is_some() { State::Paused } else { State::Running }
     } else {
         State::Stopped
     };
@@ -245,6 +253,7 @@ async fn status(
         processed_event_ids: row.ids,
         generation: row.generation,
         version: row.version,
+        paused,
     }))
 }
 
@@ -259,6 +268,7 @@ impl Metrics {
         lag.parked.reset();
         lag.parked_oldest_seconds.reset();
         lag.held_aggregates.reset();
+        lag.paused.reset();
         let Some(report) = report else { return };
         for status in &report.projections {
             let labels = &[status.topic.as_str(), &status.name];
@@ -268,6 +278,7 @@ impl Metrics {
             lag.parked.with_label_values(labels).set(status.parked);
             lag.parked_oldest_seconds.with_label_values(labels).set(status.parked_oldest_seconds);
             lag.held_aggregates.with_label_values(labels).set(status.held_aggregates);
+            lag.paused.with_label_values(labels).set(status.paused.is_some().into());
         }
         lag.head.set(report.store.head_position as f64);
         let oldest = report.store.oldest_snapshot.as_ref().map_or(0.0, |oldest| oldest.seconds);

@@ -6,6 +6,11 @@
 select
     live.generation,
     live.version,
+    coalesce(live.paused_until > clock_timestamp(), false) as "paused!",
+    live.pause_reason,
+    live.paused_by,
+    live.paused_at,
+    nullif(live.paused_until, 'infinity') as until,
     progress.settled_position,
     progress.releases,
     extract(epoch from clock_timestamp() - progress.swept_at)::float8 as silence,

@@ -16,7 +16,8 @@ use crate::audit::Attribution;
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Operation {
     pub id: Uuid,
-    /// repair (a replay); retry, discard (of dead letters); rebuild, verify, promote, rollback, retire (of generations).
+    /// repair (a replay); retry, discard (of dead letters); pause, resume (of a projection); rebuild, verify, promote, rollback,
+    /// retire (of generations).
     pub kind: String,
     /// The one projection of a repair; dead letters may be of several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -51,6 +52,9 @@ pub struct Operation {
     #[schema(value_type = Option<Object>)]
     pub result: Option<Json<Value>>,
     pub error: Option<String>,
+    /// Why nobody goes on with it: a projection is paused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<String>,
     pub created_at: DateTime<Utc>,
     pub started_at: Option<DateTime<Utc>>,
     pub heartbeat_at: Option<DateTime<Utc>>,
@@ -177,6 +181,19 @@ pub(crate) async fn of_generation(db: &mut PgConnection, id: Uuid, generation: i
 /// How many dead letters were decided about, which is known when they are locked.
 pub(crate) async fn selects(db: &mut PgConnection, id: Uuid, selected: i64) -> sqlx::Result<()> {
     sqlx::query!("update operations set selected = $2 where id = $1", id, selected).execute(db).await.map(drop)
+}
+
+/// What was asked for is done in the transaction in which it was asked.
+pub(crate) async fn done(db: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update operations
+         set state = 'succeeded', started_at = created_at, finished_at = clock_timestamp()
+         where id = $1",
+        id
+    )
+    .execute(db)
+    .await
+    .map(drop)
 }
 
 pub async fn get(pool: &PgPool, id: Uuid) -> sqlx::Result<Option<Operation>> {

@@ -51,7 +51,7 @@ impl RedriveMessages {
         kill_point!("redrive.message_resolved");
         loop {
             for applier in &self.appliers {
-                applier.apply(&resolved.events, Mode::Redrive).await?;
+                applier.apply_or_leave(&resolved.events, Mode::Redrive).await?;
             }
             if resolved.rest.is_empty() {
                 return Ok(());

@@ -87,10 +87,13 @@ impl Queue for Redrive {
         for Sequence { aggregate_id, rate } in sequences {
             // Until nothing waits in the aggregate, or something is parked again.
             loop {
-                let (events, over) = match self.step(aggregate_id).await? {
-                    Resumed::More(tally) => (tally.applied, false),
-                    Resumed::Released(tally) | Resumed::Parked(tally) => (tally.applied.max(1), true),
-                    Resumed::Nothing => (0, true),
+                let (events, over) = match self.step(aggregate_id).await {
+                    Ok(Resumed::More(tally)) => (tally.applied, false),
+                    Ok(Resumed::Released(tally) | Resumed::Parked(tally)) => (tally.applied.max(1), true),
+                    Ok(Resumed::Nothing) => (0, true),
+                    // It is not open any more, until it is resumed.
+                    Err(error) if error.is_paused() => return Ok(POLL),
+                    Err(error) => return Err(error),
                 };
                 if pace.is_over(events, rate) || stop.is_cancelled() {
                     return Ok(pace.rest());

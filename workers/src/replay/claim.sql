@@ -1,7 +1,7 @@
 -- Binds: runner, projections it can run, seconds of silence after which a running operation is taken over.
 -- Locks: the row that is claimed; rows that others are claiming are passed by.
 -- One statement, because finding and taking must not be two. Whoever was served least recently is next. A sign of life in
--- the future is from before the clock went back.
+-- the future is from before the clock went back. What is to be applied to a projection that is paused waits.
 update operations
 set
     state = 'running',
@@ -17,6 +17,10 @@ where id = (
         state = 'pending'
         or (state = 'running' and heartbeat_at < clock_timestamp() - make_interval(secs => $3))
         or (state = 'running' and heartbeat_at > clock_timestamp() + make_interval(secs => $3))
+    )
+    and not exists (
+        select from projections as paused
+        where paused.name = operations.projection and paused.paused_until > clock_timestamp()
     )
     order by heartbeat_at nulls first, created_at
     limit 1

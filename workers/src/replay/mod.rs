@@ -56,6 +56,11 @@ impl Error {
 }
 
 impl Error {
+    /// It is claimed again when the projection is not paused any more.
+    fn is_paused(&self) -> bool {
+        matches!(self, Self::Apply(error) if error.is_paused())
+    }
+
     /// Fewer positions may go through.
     fn is_too_much(&self) -> bool {
         match self {
@@ -161,6 +166,10 @@ impl Replays {
                     window /= 2;
                     tracing::warn!(operation = %claim.id, %error, window, "replay: fewer positions at a time");
                     continue;
+                }
+                Err(error) if error.is_paused() => {
+                    tracing::info!(operation = %claim.id, %error, "replay: waits");
+                    return Ok(store::release(&applier.pool, claim.id, claim.runner).await?);
                 }
                 Err(error) if !error.is_transient() => {
                     tracing::error!(operation = %claim.id, projection = claim.projection, %error, "replay: failed");

@@ -15,7 +15,7 @@ use sqlx::{Connection, PgConnection};
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::{self, Applier, Mode};
-use crate::retry;
+use crate::{pause, retry};
 use marks::Marks;
 
 /// Positions looked at in one statement.
@@ -42,6 +42,7 @@ struct Progress {
     settled: Position,
     /// How many holds had ended.
     releases: i64,
+    paused: bool,
 }
 
 /// An unsettled event of the window.
@@ -60,6 +61,14 @@ struct Look {
     unsettled: Vec<Unsettled>,
 }
 
+/// What a pass has come to.
+enum Swept {
+    /// So far everything is settled, and there is nothing more to do for now.
+    To(Position),
+    /// What is left is for when the projection is not paused any more.
+    Paused,
+}
+
 impl Look {
     /// Everything up to here is settled.
     fn reached(&self) -> Position {
@@ -72,10 +81,21 @@ impl Sweep {
     /// Sweeps until stopped.
     pub async fn run(self, stop: CancellationToken) {
         let marks = Mutex::new(Marks::default());
-        while let Some(settled) = retry::until_done("sweeping", &stop, || self.pass(&marks, &stop)).await {
+        let mut paused = false;
+        while let Some(swept) = retry::until_done("sweeping", &stop, || self.pass(&marks, &stop)).await {
+            if paused != matches!(swept, Swept::Paused) {
+                paused = !paused;
+                let (projection, topic) = (self.applier.projection.name(), self.applier.topic.name);
+                tracing::info!(projection, topic, paused, "whether events are left in the store has changed");
+            }
             let wait = async {
-                tokio::time::sleep(PAUSE).await;
-                self.head.past(settled).await;
+                match swept {
+                    Swept::To(settled) => {
+                        tokio::time::sleep(PAUSE).await;
+                        self.head.past(settled).await;
+                    }
+                    Swept::Paused => tokio::time::sleep(pause::LOOK).await,
+                }
             };
             if stop.run_until_cancelled(wait).await.is_none() {
                 break;
@@ -84,16 +104,16 @@ impl Sweep {
     }
 
     /// Sweeps up to the head of the store, or to the first event for which the bus still has time.
-    async fn pass(&self, marks: &Mutex<Marks>, stop: &CancellationToken) -> Result<Position, apply::Error> {
+    async fn pass(&self, marks: &Mutex<Marks>, stop: &CancellationToken) -> Result<Swept, apply::Error> {
         loop {
-            if let Some(settled) = database::with_deadline("sweeping", self.step(marks, stop)).await? {
-                return Ok(settled);
+            if let Some(swept) = database::with_deadline("sweeping", self.step(marks, stop)).await? {
+                return Ok(swept);
             }
         }
     }
 
-    /// Sweeps a window; how far it is settled, if there is nothing more to do for now.
-    async fn step(&self, marks: &Mutex<Marks>, stop: &CancellationToken) -> Result<Option<Position>, apply::Error> {
+    /// Sweeps a window; `None`: there is more to do.
+    async fn step(&self, marks: &Mutex<Marks>, stop: &CancellationToken) -> Result<Option<Swept>, apply::Error> {
         let look = self.look_and_settle().await?;
         let (head, upto, reached) = (look.head, look.upto, look.reached());
         let seen = marks.lock().expect("nothing panics while it holds this lock").see(head, Instant::now(), self.grace);
@@ -104,11 +124,17 @@ impl Sweep {
             .map(|event| event.event_id)
             .collect();
         if stop.is_cancelled() || overdue.is_empty() && (reached == head || reached < upto) {
-            return Ok(Some(reached));
+            return Ok(Some(Swept::To(reached)));
+        }
+        if look.before.paused {
+            return Ok(Some(Swept::Paused));
         }
         // What is not good for one batch is still unsettled, and found by the next step.
         let (events, _) = self.applier.read(&overdue).await?;
-        self.applier.apply(&events, Mode::Sweep).await?;
+        match self.applier.apply(&events, Mode::Sweep).await {
+            Err(error) if error.is_paused() => return Ok(Some(Swept::Paused)),
+            applied => applied?,
+        };
         kill_point!("sweep.applied");
         Ok(None)
     }
@@ -153,22 +179,34 @@ impl Sweep {
 
     async fn progress(&self, db: &mut PgConnection) -> sqlx::Result<Progress> {
         let row = sqlx::query!(
-            "select generation, settled_position, releases
-             from projections join projection_progress using (generation)
-             where name = $1 and projection = name and projection_progress.topic = $2",
+            r#"select
+                   generation, settled_position, releases,
+                   coalesce(paused_until > clock_timestamp(), false) as "paused!"
+               from projections join projection_progress using (generation)
+               where name = $1 and projection = name and projection_progress.topic = $2"#,
             self.applier.projection.name(),
             self.applier.topic.name
         )
         .fetch_one(db)
         .await?;
-        Ok(Progress { generation: row.generation, settled: Position(row.settled_position), releases: row.releases })
+        Ok(Progress {
+            generation: row.generation,
+            settled: Position(row.settled_position),
+            releases: row.releases,
+            paused: row.paused,
+        })
     }
 
     async fn progress_locked(&self, db: &mut PgConnection) -> sqlx::Result<Progress> {
         let row = sqlx::query_file!("src/sweep/progress.sql", self.applier.projection.name(), self.applier.topic.name)
             .fetch_one(db)
             .await?;
-        Ok(Progress { generation: row.generation, settled: Position(row.settled_position), releases: row.releases })
+        Ok(Progress {
+            generation: row.generation,
+            settled: Position(row.settled_position),
+            releases: row.releases,
+            paused: row.paused,
+        })
     }
 
     async fn unsettled(
@@ -199,7 +237,7 @@ impl Sweep {
 
     /// Whether the settled position moved; the heartbeat is written in any case.
     async fn settle(&self, db: &mut PgConnection, look: &Look) -> sqlx::Result<bool> {
-        let Progress { generation, settled, releases } = look.before;
+        let Progress { generation, settled, releases, .. } = look.before;
         let (name, topic, reached) = (self.applier.projection.name(), self.applier.topic.name, look.reached());
         let undisturbed =
             sqlx::query_file_scalar!("src/sweep/settle.sql", name, generation, reached.0, releases, settled.0, topic);
