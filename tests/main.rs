@@ -20,6 +20,7 @@ mod corpus;
 mod dead_letters;
 mod deploy;
 mod dev;
+mod doctor;
 mod engine;
 // Kill points are in debug builds only.
 #[cfg(debug_assertions)]

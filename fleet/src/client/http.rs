@@ -30,6 +30,16 @@ pub struct AdminApi {
     wait: Wait,
 }
 
+/// Why there is no answer that says anything.
+#[derive(Debug, thiserror::Error)]
+pub enum Silence {
+    #[error("no fleet answers at {address} ({failed}); start one, or set FLEET_HTTP")]
+    Nobody { address: String, failed: String },
+    /// A fleet is there, and says what it lacks.
+    #[error("the fleet at {address} cannot answer now: {problem}")]
+    Unavailable { address: String, problem: String },
+}
+
 impl AdminApi {
     /// # Errors
     /// Nobody answers, the fleet refuses, or the answer is not a `T`.
@@ -64,7 +74,8 @@ impl AdminApi {
                         if patience.wait().await {
                             continue;
                         }
-                        bail!("the fleet at {} cannot answer now: {}", self.http, problem.detail());
+                        let (address, problem) = (self.http.clone(), problem.detail().to_owned());
+                        return Err(Silence::Unavailable { address, problem }.into());
                     }
                     beginning(&body)
                 }
@@ -75,7 +86,7 @@ impl AdminApi {
                 Err(error) => error.to_string(),
             };
             if !patience.wait().await {
-                bail!("no fleet answers at {} ({failed}); start one, or set FLEET_HTTP", self.http);
+                return Err(Silence::Nobody { address: self.http.clone(), failed }.into());
             }
         }
     }

@@ -5,4 +5,4 @@ mod http;
 mod wait;
 
 pub use grpc::{EventStore, GRPC, endpoint, unavailable};
-pub use http::{AdminApi, HTTP, base, body};
+pub use http::{AdminApi, HTTP, Silence, base, body};

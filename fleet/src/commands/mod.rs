@@ -2,6 +2,7 @@
 
 mod actor;
 pub mod dead_letters;
+pub mod doctor;
 pub mod export;
 pub mod healthcheck;
 pub mod import;

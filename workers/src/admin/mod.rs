@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod dead_letters;
+pub mod doctor;
 mod names;
 mod operations;
 mod problem;
@@ -40,6 +41,8 @@ pub fn router(admin: Admin) -> Router {
         .route("/admin/v1/projections", get(projections::list))
         .route("/admin/v1/projections/{name}", get(projections::show))
         .route("/admin/v1/replays", post(replays::create))
+        .route("/admin/v1/doctor", get(doctor::diagnose))
+        .route("/admin/v1/losses", get(doctor::count))
         .route("/admin/v1/operations", get(operations::list))
         .route("/admin/v1/operations/{id}", get(operations::show))
         .route("/admin/v1/dead-letters", get(dead_letters::list))
