@@ -50,3 +50,4 @@ mod sweep;
 mod terraform;
 mod unreadable;
 mod writers;
+mod until_settled;

@@ -71,7 +71,7 @@ impl Cli {
             }
             Command::Worker(options) => {
                 telemetry::init(&options.log)?;
-                roles::worker::run(catalogue, options, shutdown::signal()?).await.map(done)
+                roles::worker::run(catalogue, options, shutdown::signal()?).await
             }
             Command::Admin(options) => {
                 telemetry::init(&options.log)?;

@@ -15,6 +15,7 @@ pub mod awaited;
 pub mod dead_letters;
 pub mod doctor;
 pub mod fence;
+pub mod goal;
 pub mod http;
 pub mod invalid;
 pub mod lag;
