@@ -21,6 +21,7 @@ mod corpus;
 mod dead_letters;
 mod deploy;
 mod dev;
+mod doctor;
 mod engine;
 // Kill points are in debug builds only.
 #[cfg(debug_assertions)]
@@ -51,4 +52,5 @@ mod soak;
 mod sweep;
 mod terraform;
 mod unreadable;
+mod until_settled;
 mod writers;

@@ -38,6 +38,8 @@ enum Command {
     Import(commands::import::Options),
     /// Writes the whole store in the format that import reads.
     Export(commands::export::Options),
+    /// Asks what whoever is on call asks, in order, and says which runbook to open; exit code 0 healthy, 3 not, 5 nobody answers.
+    Doctor(commands::doctor::Options),
     /// Shows how far each projection is.
     Status(commands::status::Options),
     /// Asks a role whether it is ready, for container health checks; exit code 0, 3 or 5.
@@ -102,7 +104,7 @@ impl Cli {
             }
             Command::Worker(options) => {
                 telemetry::init(&options.log)?;
-                roles::worker::run(catalogue, options, shutdown::signal()?).await.map(done)
+                roles::worker::run(catalogue, options, shutdown::signal()?).await
             }
             Command::Admin(options) => {
                 telemetry::init(&options.log)?;
@@ -116,6 +118,7 @@ impl Cli {
             Command::Export(options) => commands::export::run(options).await,
             Command::Status(options) => commands::status::run(options).await,
             Command::Healthcheck(options) => commands::healthcheck::run(options).await,
+            Command::Doctor(options) => commands::doctor::run(options).await,
             Command::Replay(options) => commands::replay::run(options).await,
             Command::Rebuild(options) => commands::generations::rebuild(options).await,
             Command::Verify(options) => commands::generations::verify(options).await,

@@ -211,6 +211,16 @@ impl Fleet {
             .env("FLEET_SWEEP_GRACE", "2")
     }
 
+    /// Waits until every read model has settled one topic so far.
+    pub async fn settled(&self, topic: &str, position: i64) {
+        eventually("the topic is settled", Duration::from_secs(60), async || {
+            let settled = sqlx::query_scalar("select min(settled_position) from projection_progress where topic = $1");
+            let settled: i64 = settled.bind(topic).fetch_one(&self.database.pool).await.unwrap();
+            if settled >= position { Ok(()) } else { Err(format!("{settled} of {position}")) }
+        })
+        .await;
+    }
+
     pub async fn workers(&self, store: &Process) -> Vec<Process> {
         let mut workers = Vec::new();
         for &topic in catalogue().topics() {

@@ -18,6 +18,7 @@ use sqlx::{PgPool, Row};
 use tokio_util::sync::CancellationToken;
 use workers::Metrics;
 use workers::apply::{self, Applier, Mode, Tally};
+use workers::losses;
 use workers::sweep::Sweep;
 use workers::verdict::Event;
 
@@ -132,6 +133,11 @@ impl Parts {
         self.sweep().await;
         oracle::assert_equal_but(&self.database.pool, held).await;
         consistent(&self.database.pool).await;
+        for applier in &self.appliers {
+            let whole =
+                losses::count(&self.database.pool, applier.projection, applier.topic, None, LIMIT).await.unwrap();
+            assert!(whole.is_whole() && whole.next.is_none(), "{whole:?}");
+        }
         assert_eq!(self.database.count("select count(*) from processed_event_ids").await, 0);
     }
 }

@@ -212,6 +212,14 @@ pub const STATEMENTS: &[Statement] = &[
     few(&[Plain], "from operations where idempotency_key = $1", "'operation-7'"),
     few(&[Plain], "insert into operations (", "gen_random_uuid(), 'repair', 'vocabulary', '{}', '', '', 'new', 0, 1, 1, null"),
     few(&[Plain], "update operations set selected = $2", "'01900000-0000-7000-9000-000000000007', 1"),
+    // doctor
+    few(&[Plain], "select position, coalesce(leased_until > clock_timestamp(), false)", "'vocabulary-events'"),
+    window(&[Plain], "where position > $1 and position <= $2 and aggregate_type = any($3) order by position limit 1", "0, 20000, array['User']", 20_000, "a window of positions, in which the first of a rare topic may be the last"),
+    few(&[Plain], "select progress.generation, progress.settled_position, clock_timestamp() as \"now!\"", "'vocabulary', 'vocabulary-events'"),
+    window(&[Plain], "as \"ahead!\"", "'vocabulary', 1, 'vocabulary-events', 10000, 20000, array['VocabularyItem', 'LearningSession'], 10", 60_000, "10,000 positions, and of each aggregate how far it is applied, its event of that version, its letter"),
+    // until settled
+    few(&[Plain], "where live.name = any($1) and progress.topic = $2", "array['vocabulary', 'user_directory'], 'vocabulary-events'"),
+    window(&[Plain], "as \"open!\"", "'vocabulary-events', array['vocabulary'], now()", 20_000, "the operations that are open, and the letters of each until one is ours: a batch has 10,000 at most"),
     // what people look at
     few(&[Plain], "from unreadable_events as finding", "20000, null, 100"),
     few(&[Plain], "select position from events where position = $1 or event_id = $2", "null, '01900000-0000-7000-8000-00000000000a'"),

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use events::Topic;
+use prometheus::core::Collector;
 use prometheus::{
     Gauge, GaugeVec, HistogramOpts, HistogramTimer, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts,
     Registry,
@@ -178,6 +179,21 @@ impl Metrics {
                 self.events.with_label_values(&[topic.name, projection, mode.as_str(), result]).inc_by(count);
             }
         }
+    }
+
+    /// What this process has parked of a topic: events, in any of its read models, and messages.
+    pub fn parked(&self, topic: &Topic) -> u64 {
+        let of_topic = |labels: &[prometheus::proto::LabelPair], result: Option<&str>| {
+            let has = |name: &str, value: &str| labels.iter().any(|it| it.name() == name && it.value() == value);
+            has("topic", topic.name) && result.is_none_or(|result| has("result", result))
+        };
+        let sum = |counters: &IntCounterVec, result| {
+            let families = counters.collect();
+            let metrics = families.iter().flat_map(|family| family.get_metric());
+            let counted = metrics.filter(|metric| of_topic(metric.get_label(), result));
+            counted.map(|metric| metric.get_counter().get_value() as u64).sum::<u64>()
+        };
+        sum(&self.events, Some("parked")) + sum(&self.parked_messages, None)
     }
 
     pub(crate) fn apply_timer(&self, topic: &Topic, projection: &str, mode: Mode) -> HistogramTimer {

@@ -4,6 +4,7 @@
 //! do no harm, because consumers deduplicate, and because the cursor only moves past what the bus has confirmed, or has
 //! refused for good, which is recorded.
 
+pub mod behind;
 mod cursor;
 mod load;
 mod publish;

@@ -4,6 +4,7 @@ mod actor;
 pub mod audit;
 pub mod completion;
 pub mod dead_letters;
+pub mod doctor;
 pub mod export;
 pub mod generations;
 pub mod healthcheck;

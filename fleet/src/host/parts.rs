@@ -196,7 +196,7 @@ impl Parts {
     }
 
     /// Registered once, however many workers there are.
-    pub(super) fn metrics(&mut self) -> Result<Metrics, Error> {
+    pub(crate) fn metrics(&mut self) -> Result<Metrics, Error> {
         if let Some(metrics) = &self.metrics {
             return Ok(metrics.clone());
         }

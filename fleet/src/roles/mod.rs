@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod event_store;
 pub mod migrate;
+mod until_settled;
 pub mod worker;
 
 use anyhow::{Context, Result};

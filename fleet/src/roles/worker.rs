@@ -1,6 +1,7 @@
 //! `fleet worker --topic T`: applies one topic's events to its projections.
 
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -10,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use workers::push::{OidcConfig, Verifier};
 use workers::worker::MAX_OUTSTANDING_BYTES;
 
-use super::Database;
+use super::{Database, until_settled};
 use crate::bus_choice::PubSub;
 pub use crate::host::worker::TopicWorker;
 use crate::host::{Parts, Worker};
@@ -50,6 +51,13 @@ pub struct Options {
     pub max_outstanding_bytes: usize,
     #[command(flatten)]
     grace: Grace,
+    /// Works until everything that is in the store now is settled, and what people have asked for is done; then ends, with exit
+    /// code 1 if it parked something. For jobs.
+    #[arg(long, env = "FLEET_UNTIL_SETTLED")]
+    pub until_settled: bool,
+    /// Seconds after which a worker that is to end does so in any case, with exit code 1.
+    #[arg(long = "for", env = "FLEET_FOR", value_name = "SECONDS", value_parser = parse_limit, requires = "until_settled")]
+    pub limit: Option<f64>,
     /// The audience that pushed tokens must have: the URL of this service as the subscription knows it.
     #[arg(long, env = "FLEET_PUSH_AUDIENCE")]
     pub push_audience: Option<String>,
@@ -91,6 +99,13 @@ fn parse_seconds(text: &str) -> Result<f64, String> {
     }
 }
 
+fn parse_limit(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (1.0..=604_800.0).contains(&seconds) => Ok(seconds),
+        _ => Err("must be seconds, from 1 to 604800".to_owned()),
+    }
+}
+
 /// From a megabyte, below which hardly a message fits, to what no instance has.
 fn parse_bytes(text: &str) -> Result<usize, String> {
     match text.parse::<usize>() {
@@ -99,7 +114,7 @@ fn parse_bytes(text: &str) -> Result<usize, String> {
     }
 }
 
-pub async fn run(catalogue: &Catalogue, options: Options, stop: CancellationToken) -> Result<()> {
+pub async fn run(catalogue: &Catalogue, options: Options, stop: CancellationToken) -> Result<ExitCode> {
     let topic = catalogue.topic(&options.topic).with_context(|| format!("there is no topic {:?}", options.topic))?;
     let database = database::options(&options.database.url.database_url).context(super::NO_URL)?;
     let registry = super::registry("worker")?;
@@ -125,9 +140,14 @@ pub async fn run(catalogue: &Catalogue, options: Options, stop: CancellationToke
     }
     let stop = parts.stop().clone();
     parts.spawn("HTTP", serve::http(listener, router, stop));
+    let settled = options
+        .until_settled
+        .then(|| until_settled::begin(&mut parts, &catalogue, topic, options.limit))
+        .transpose()?;
 
     tracing::info!(topic = topic.name, http = %address, delivery = ?options.delivery, "worker: working");
-    Ok(parts.run().await?)
+    parts.run().await?;
+    Ok(settled.map_or(ExitCode::SUCCESS, |settled| settled.exit_code()))
 }
 
 fn verifier(options: &Options, address: SocketAddr) -> Result<Option<Verifier>> {

@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod dead_letters;
+pub mod doctor;
 pub mod generations;
 mod names;
 pub mod openapi;
@@ -60,6 +61,8 @@ fn routes() -> OpenApiRouter<Admin> {
         .routes(routes!(generations::cancel))
         .routes(routes!(pauses::pause))
         .routes(routes!(pauses::resume))
+        .routes(routes!(doctor::diagnose))
+        .routes(routes!(doctor::count))
         .routes(routes!(replays::create))
         .routes(routes!(operations::list))
         .routes(routes!(operations::show))

@@ -1,0 +1,222 @@
+//! The answers for somebody who is tired: one line each, and more only where something is wrong.
+
+use std::fmt::Write;
+
+use chrono::{DateTime, Utc};
+use workers::doctor::{Changes, Diagnosis, Lateness, Relays, Standing, Trend, Unit};
+use workers::lag::State;
+use workers::losses::{Counted, Example};
+use workers::operations::Operation;
+
+use super::Said;
+use crate::commands::status::duration;
+
+/// Changes that are shown at most, of each kind.
+const SHOWN: usize = 5;
+
+/// Where the questions end and the answers begin.
+const ANSWERS: usize = 18;
+
+pub(super) fn text(said: &Said) -> String {
+    let mut text = String::new();
+    if let Some(diagnosis) = &said.diagnosis {
+        answers(&mut text, diagnosis, &said.losses);
+    }
+    for unknown in &said.unknown {
+        line(&mut text, "Not found out", &format!("{}: {}", unknown.what, unknown.problem));
+    }
+    text.push('\n');
+    if said.healthy {
+        text.push_str("Healthy.\n");
+        return text;
+    }
+    for symptom in &said.symptoms {
+        let _ = writeln!(text, "{}.", symptom.what);
+    }
+    match &said.runbook {
+        Some(runbook) => {
+            let _ = writeln!(text, "\nUnhealthy. Open docs/runbooks/{runbook}.md");
+            let mut more: Vec<_> = said.symptoms.iter().map(|symptom| &symptom.runbook).collect();
+            more.sort_unstable();
+            more.dedup();
+            for runbook in more.into_iter().filter(|more| *more != runbook) {
+                let _ = writeln!(text, "           then docs/runbooks/{runbook}.md");
+            }
+        }
+        None => text.push_str("Not known to be healthy: see what was not found out.\n"),
+    }
+    text
+}
+
+fn answers(text: &mut String, diagnosis: &Diagnosis, losses: &[Counted]) {
+    match &diagnosis.lateness {
+        Some(lateness) => of_lateness(text, lateness, diagnosis.late_after_seconds),
+        None => line(text, "Is data late?", "not known"),
+    }
+    if let Some(relays) = &diagnosis.relays {
+        line(text, "Is all published?", &published(relays));
+    }
+    match &diagnosis.changes {
+        Some(changes) => of_changes(text, changes),
+        None => line(text, "What changed?", "not known"),
+    }
+    of_losses(text, losses);
+    if let Some(lateness) = &diagnosis.lateness {
+        let parked: Vec<_> = lateness.projections.iter().filter(|it| it.status.parked > 0).collect();
+        for it in &parked {
+            let (status, oldest) = (&it.status, duration(it.status.parked_oldest_seconds));
+            let parked =
+                format!("{} on {}: {} parked, the oldest for {oldest}", status.name, status.topic, status.parked);
+            line(text, "Waits for you?", &format!("yes, {parked}; {} aggregates wait", status.held_aggregates));
+        }
+        if parked.is_empty() {
+            line(text, "Waits for you?", &format!("nothing is parked{}", at(lateness.observed_at)));
+        }
+    }
+}
+
+/// Late, which stage, since when, better or worse, done when.
+fn of_lateness(text: &mut String, lateness: &Lateness, late_after: f64) {
+    let late: Vec<_> = lateness.projections.iter().filter(|it| it.late || it.status.state == State::Outdated).collect();
+    if late.is_empty() {
+        let oldest = lateness.projections.iter().map(|it| it.status.lag_seconds).fold(0.0, f64::max);
+        let (oldest, limit, at) = (duration(oldest), duration(late_after), at(lateness.observed_at));
+        line(text, "Is data late?", &format!("no: the oldest unsettled event is {oldest} old, {limit} is late{at}"));
+    }
+    for it in late {
+        let (status, at) = (&it.status, at(lateness.observed_at));
+        let at_most = if status.lag_at_most { "at most " } else { "" };
+        let (lag, events) = (duration(status.lag_seconds), status.lag_events);
+        line(
+            text,
+            "Is data late?",
+            &format!("YES: {} on {} by {at_most}{lag}, {at_most}{events} events{at}", status.name, status.topic),
+        );
+        if let Some(stage) = it.stage {
+            line(text, "  Which stage?", &format!("{}: {}", stage.as_str(), stage.says()));
+        }
+        if let Some(since) = it.since {
+            line(text, "  Since when?", &since.format("%F %T UTC, when its oldest event was appended").to_string());
+        }
+        let (direction, done) = it.trend.as_ref().map_or(("not known".to_owned(), "not known".to_owned()), trend);
+        line(text, "  Better or worse?", &direction);
+        line(text, "  Done when?", &done_when(it, done));
+    }
+}
+
+fn done_when(standing: &Standing, done: String) -> String {
+    match standing.status.state {
+        State::Outdated => "it waits for you: see the runbook".to_owned(),
+        State::Paused => "it waits until it is resumed".to_owned(),
+        State::Stopped => "it waits for a worker".to_owned(),
+        State::Running => done,
+    }
+}
+
+fn trend(trend: &Trend) -> (String, String) {
+    let unit = match trend.counted {
+        Unit::Events => "events",
+        Unit::Positions => "positions",
+    };
+    let (before, now, seconds) = (trend.before, trend.now, trend.seconds);
+    let direction = format!("{}: from {before} to {now} {unit} in {seconds:.1} s", trend.direction.as_str());
+    let done = match trend.done_in_seconds {
+        Some(seconds) => format!("in about {}, if it goes on like this", duration(seconds)),
+        None => "never, if it goes on like this".to_owned(),
+    };
+    (direction, done)
+}
+
+fn published(relays: &Relays) -> String {
+    let late =
+        |seconds: f64| if seconds >= 1.0 { format!(", the oldest for {}", duration(seconds)) } else { String::new() };
+    let behind: Vec<_> = relays
+        .topics
+        .iter()
+        .filter(|it| it.seconds > 0.0)
+        .map(|it| format!("{}{}{}", it.topic, if it.led { " waits" } else { " has no relay" }, late(it.seconds)))
+        .collect();
+    if behind.is_empty() {
+        return format!("yes{}", at(relays.observed_at));
+    }
+    format!("no: {}{}", behind.join("; "), at(relays.observed_at))
+}
+
+fn of_changes(text: &mut String, changes: &Changes) {
+    if changes.operations.is_empty() && changes.audit.is_empty() {
+        line(text, "What changed?", &format!("nobody did anything in 24 h{}", at(changes.observed_at)));
+    }
+    for entry in changes.audit.iter().take(SHOWN) {
+        let (actor, reason) = (or(&entry.actor, "somebody"), or(&entry.reason, "no reason given"));
+        line(text, "What changed?", &format!("{} {} by {actor}: {reason}", entry.at.format("%T"), entry.action));
+    }
+    for operation in changes.operations.iter().take(SHOWN) {
+        line(text, "What runs?", &of_operation(operation));
+    }
+    let more = (changes.audit.len().saturating_sub(SHOWN), changes.operations.len().saturating_sub(SHOWN));
+    if more != (0, 0) {
+        line(text, "", &format!("and at least {} entries and {} operations more", more.0, more.1));
+    }
+}
+
+fn of_operation(operation: &Operation) -> String {
+    let Operation { id, kind, state, seen, selected, .. } = operation;
+    let of = operation.projection.as_ref().map_or(String::new(), |projection| format!(" of {projection}"));
+    let error = operation.error.as_ref().map_or(String::new(), |error| format!(": {error}"));
+    let state = format!("{state:?}").to_lowercase();
+    format!("{} {kind}{of} {state}, {seen} of {selected}{error} ({id})", operation.created_at.format("%T"))
+}
+
+fn of_losses(text: &mut String, losses: &[Counted]) {
+    let whole = losses.iter().all(Counted::is_whole);
+    let events: i64 = losses.iter().map(|it| it.events).sum();
+    let sum = |part: fn(&Counted) -> i64| losses.iter().map(part).sum::<i64>();
+    let answer = match (whole, events) {
+        (_, 0) => "not known: no event was compared".to_owned(),
+        (true, _) => format!(
+            "no: of {events} settled events {} are applied ({} of them discarded), {} parked, {} wait behind those",
+            sum(|it| it.applied),
+            sum(|it| it.discarded),
+            sum(|it| it.parked),
+            sum(|it| it.waiting)
+        ),
+        (false, _) => format!("YES: {} events of {events}, {} aggregates ahead", sum(|it| it.lost), sum(|it| it.ahead)),
+    };
+    line(text, "Is anything lost?", &answer);
+    for it in losses {
+        if it.upto == 0 {
+            line(text, "", &format!("{} on {}: nothing is settled, nothing was compared", it.projection, it.topic));
+            continue;
+        }
+        let part = if it.next.is_some() { "; --whole compares the rest" } else { ", which is all" };
+        let (events, after, upto) = (it.events, it.after, it.upto);
+        let compared =
+            format!("{} on {}: {events} events from {} to {upto} compared{part}", it.projection, it.topic, after + 1);
+        line(text, "", &format!("{compared}{}", at(it.observed_at)));
+        for example in &it.examples {
+            line(text, "", &format!("  {}", of_example(example)));
+        }
+    }
+}
+
+fn of_example(example: &Example) -> String {
+    let Example { aggregate_id, applied_version, .. } = example;
+    match (&example.event_type, example.event_version, example.position) {
+        (Some(event_type), Some(version), Some(position)) => format!(
+            "lost: {event_type} at {position}, version {version} of {aggregate_id}, which is applied to {applied_version}"
+        ),
+        _ => format!("ahead: {aggregate_id} is applied to {applied_version}, which the store does not have"),
+    }
+}
+
+fn line(text: &mut String, question: &str, answer: &str) {
+    let _ = writeln!(text, "{question:<ANSWERS$} {answer}");
+}
+
+fn at(time: DateTime<Utc>) -> String {
+    format!("  [{}]", time.format("%T"))
+}
+
+fn or<'a>(text: &'a str, otherwise: &'a str) -> &'a str {
+    if text.trim().is_empty() { otherwise } else { text }
+}

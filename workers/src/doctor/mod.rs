@@ -1,0 +1,256 @@
+//! The questions of whoever is on call, in their order: is data late, which stage holds it up, since when, is it getting better,
+//! when is it done, what was changed lately, is anything set aside. Whether anything is lost takes counting, which is
+//! [`losses`](crate::losses).
+//!
+//! It ends within 3 s whatever becomes of the database. What could not be found out by then is named, and is not good.
+
+mod stage;
+mod symptoms;
+mod trend;
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use event_store::relay::behind::{self, Behind};
+use event_store::relay::refused;
+use event_store::unreadable;
+use events::Position;
+use futures::future::join_all;
+use read_model::Catalogue;
+use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
+use tokio::time::{Instant, sleep_until, timeout};
+use utoipa::ToSchema;
+
+pub use stage::Stage;
+pub use symptoms::{Symptom, of_losses};
+pub use trend::{Direction, Trend, Unit};
+
+use crate::audit::{self, Entry};
+use crate::lag::{Measurer, Report, Status};
+use crate::operations::{self, Operation, State};
+use trend::Point;
+
+/// How long each of the two measurements may take, and whatever goes on beside them.
+const LIMIT: Duration = Duration::from_millis(900);
+
+/// From one measurement to the other.
+const BETWEEN: Duration = Duration::from_secs(1);
+
+/// How long ago "lately" begins.
+const LATELY: TimeDelta = TimeDelta::hours(24);
+
+/// Operations and entries of the audit log that are looked at.
+const LISTED: i64 = 20;
+
+/// Refused messages and unreadable events that are looked at.
+const COUNTED: i64 = 100;
+
+/// All answers; each with the time of its measurement.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Diagnosis {
+    /// A read model whose oldest unsettled event is older is late.
+    pub late_after_seconds: f64,
+    pub lateness: Option<Lateness>,
+    pub relays: Option<Relays>,
+    pub changes: Option<Changes>,
+    pub set_aside: Option<SetAside>,
+    /// What could not be found out, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unknown: Vec<Unknown>,
+    /// What is wrong, what to do something about first.
+    pub symptoms: Vec<Symptom>,
+}
+
+/// What could not be found out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Unknown {
+    pub what: String,
+    pub problem: String,
+}
+
+/// Is data late, which stage, since when, better or worse, done when.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Lateness {
+    pub observed_at: DateTime<Utc>,
+    pub head_position: i64,
+    /// Each projection, with each topic that it listens to.
+    pub projections: Vec<Standing>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Standing {
+    #[serde(flatten)]
+    pub status: Status,
+    pub late: bool,
+    /// What holds up its oldest unsettled event; `null`: there is none.
+    pub stage: Option<Stage>,
+    /// When that event was appended.
+    pub since: Option<DateTime<Utc>>,
+    /// `null`: it was measured once only.
+    pub trend: Option<Trend>,
+}
+
+/// Is everything published.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Relays {
+    pub observed_at: DateTime<Utc>,
+    pub topics: Vec<Behind>,
+}
+
+/// What was changed lately. The newest first.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Changes {
+    pub observed_at: DateTime<Utc>,
+    /// Since when, but for operations that are not over: those are shown however old they are.
+    pub since: DateTime<Utc>,
+    pub operations: Vec<Operation>,
+    pub audit: Vec<Entry>,
+}
+
+/// What the fleet went on without, lately; what is parked stands with its projection. 100: or more.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct SetAside {
+    pub observed_at: DateTime<Utc>,
+    pub since: DateTime<Utc>,
+    /// Messages that the bus never took: other consumers do not get them.
+    pub refused_messages: i64,
+    /// Events that no reader can be given.
+    pub unreadable_events: i64,
+}
+
+/// Asks all of it. Data is late if an unsettled event is older than `late_after` seconds.
+pub async fn diagnose(pool: &PgPool, catalogue: &Catalogue, late_after: f64) -> Diagnosis {
+    let (measured, relays, changes, set_aside) = tokio::join!(
+        measure(pool, catalogue),
+        in_time(relays(pool, catalogue)),
+        in_time(changes(pool)),
+        in_time(set_aside(pool)),
+    );
+    let mut unknown = Vec::new();
+    let mut known = |what: &str, problem: String| unknown.push(Unknown { what: what.to_owned(), problem });
+    let relays = relays.map_err(|problem| known("the relays", problem)).ok();
+    let changes = changes.map_err(|problem| known("what was changed lately", problem)).ok();
+    let set_aside = set_aside.map_err(|problem| known("what was set aside", problem)).ok();
+    let lateness = match measured {
+        Ok((before, now)) => {
+            if let Err(problem) = &before {
+                known("whether it gets better", problem.clone());
+            }
+            for it in &now.unmeasured {
+                let on = it.topic.as_ref().map_or(String::new(), |topic| format!(" on {topic}"));
+                known(&format!("{}{on}", it.name), it.problem.clone());
+            }
+            for projection in catalogue.projections() {
+                let name = projection.name();
+                let measured = now.projections.iter().any(|status| status.name == name);
+                if !measured && !now.unmeasured.iter().any(|it| it.name == name) {
+                    known(name, "it is not in the database yet: run fleet migrate".to_owned());
+                }
+            }
+            Some(Lateness::of(before.ok(), &now, relays.as_ref(), late_after))
+        }
+        Err(problem) => {
+            known("whether data is late", problem);
+            None
+        }
+    };
+    let mut diagnosis = Diagnosis {
+        late_after_seconds: late_after,
+        lateness,
+        relays,
+        changes,
+        set_aside,
+        unknown,
+        symptoms: Vec::new(),
+    };
+    diagnosis.symptoms = symptoms::of(&diagnosis);
+    diagnosis
+}
+
+async fn in_time<T>(asking: impl Future<Output = sqlx::Result<T>>) -> Result<T, String> {
+    match timeout(LIMIT, asking).await {
+        Ok(asked) => asked.map_err(|error| database::describe(&error)),
+        Err(_) => Err(format!("not within {} s", LIMIT.as_secs_f32())),
+    }
+}
+
+/// Two measurements, of which the first may fail. Who asks brings a memory of his own: nobody waits for another's.
+async fn measure(pool: &PgPool, catalogue: &Catalogue) -> Result<(Result<Report, String>, Report), String> {
+    let measurer = Measurer::new(pool.clone(), catalogue.projections().to_vec()).within(LIMIT.mul_f64(0.9));
+    let once = async || match timeout(LIMIT, measurer.report()).await {
+        Ok(report) => report.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("not within {} s", LIMIT.as_secs_f32())),
+    };
+    let again = Instant::now() + BETWEEN;
+    let before = once().await;
+    sleep_until(again).await;
+    Ok((before, once().await?))
+}
+
+async fn relays(pool: &PgPool, catalogue: &Catalogue) -> sqlx::Result<Relays> {
+    let observed_at = now(pool).await?;
+    let head = event_store::read::head(pool).await?;
+    let topics = join_all(catalogue.topics().iter().map(|topic| behind::behind(pool, topic, head))).await;
+    Ok(Relays { observed_at, topics: topics.into_iter().collect::<sqlx::Result<_>>()? })
+}
+
+async fn changes(pool: &PgPool) -> sqlx::Result<Changes> {
+    let observed_at = now(pool).await?;
+    let since = observed_at - LATELY;
+    let mut operations = operations::list(pool, None, LISTED).await?;
+    let over = |operation: &Operation| matches!(operation.state, State::Succeeded | State::Failed);
+    operations.retain(|operation| !over(operation) || operation.finished_at.is_some_and(|at| at >= since));
+    let mut audit = audit::list(pool, None, LISTED).await?;
+    audit.retain(|entry| entry.at >= since);
+    Ok(Changes { observed_at, since, operations, audit })
+}
+
+async fn set_aside(pool: &PgPool) -> sqlx::Result<SetAside> {
+    let observed_at = now(pool).await?;
+    let since = observed_at - LATELY;
+    let refused = refused::list(pool, None, None::<Position>, COUNTED).await?;
+    let unreadable = unreadable::list(pool, None, COUNTED).await?;
+    Ok(SetAside {
+        observed_at,
+        since,
+        refused_messages: refused.iter().filter(|message| message.refused_at >= since).count() as i64,
+        unreadable_events: unreadable.iter().filter(|finding| finding.found_at >= since).count() as i64,
+    })
+}
+
+async fn now(pool: &PgPool) -> sqlx::Result<DateTime<Utc>> {
+    sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(pool).await
+}
+
+impl Lateness {
+    fn of(before: Option<Report>, now: &Report, relays: Option<&Relays>, late_after: f64) -> Self {
+        let standing = |status: &Status| {
+            let behind = relays.and_then(|relays| relays.topics.iter().find(|it| it.topic == status.topic));
+            let unpublished = behind.filter(|behind| !behind.unknown).map(|behind| behind.seconds);
+            let waits = status.lag_events > 0;
+            let oldest = TimeDelta::milliseconds((status.lag_seconds * 1000.0) as i64);
+            let earlier = before.as_ref().and_then(|report| {
+                let of_one = |it: &&Status| (&it.name, &it.topic) == (&status.name, &status.topic);
+                let status = report.projections.iter().find(of_one)?;
+                Some((report, Point { status, head: report.store.head_position }))
+            });
+            let point = Point { status, head: now.store.head_position };
+            Standing {
+                late: waits && status.lag_seconds > late_after,
+                stage: waits.then(|| Stage::of(status.state, status.lag_seconds, unpublished)),
+                since: waits.then(|| now.observed_at - oldest),
+                trend: earlier.map(|(report, earlier)| {
+                    let between = (now.observed_at - report.observed_at).as_seconds_f64();
+                    Trend::of(earlier, point, between.max(0.001))
+                }),
+                status: status.clone(),
+            }
+        };
+        Self {
+            observed_at: now.observed_at,
+            head_position: now.store.head_position,
+            projections: now.projections.iter().map(standing).collect(),
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! What is wrong, and which runbook to open. Pure.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{Diagnosis, Stage, Standing};
+use crate::losses::Counted;
+
+/// Seconds after which what is parked counts as forgotten. The alert `ParkedEventsOld` waits as long.
+const OLD: f64 = 86_400.0;
+
+/// Seconds that an event may wait for the relay: the lease of a dead one ends after 10.
+const UNPUBLISHED: f64 = 30.0;
+
+/// Something that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Symptom {
+    /// In a sentence.
+    pub what: String,
+    /// A file of `docs/runbooks`, without its ending.
+    pub runbook: String,
+}
+
+impl Symptom {
+    pub fn new(runbook: &str, what: impl Into<String>) -> Self {
+        Self { what: what.into(), runbook: runbook.to_owned() }
+    }
+}
+
+/// What is late first, then what is parked, then what does no harm to the read models.
+pub(super) fn of(diagnosis: &Diagnosis) -> Vec<Symptom> {
+    let standings = || diagnosis.lateness.iter().flat_map(|lateness| &lateness.projections);
+    let mut symptoms: Vec<_> = standings().filter_map(late).collect();
+    symptoms.sort_by_key(|symptom| symptom.runbook != "ProjectionStalled");
+    for behind in diagnosis.relays.iter().flat_map(|relays| &relays.topics).filter(|it| it.seconds > UNPUBLISHED) {
+        let topic = &behind.topic;
+        symptoms.push(if behind.led {
+            Symptom::new("RelayFailing", format!("the relay of {topic} leads and does not publish"))
+        } else {
+            Symptom::new("RelayLeadership", format!("no relay publishes {topic}"))
+        });
+    }
+    symptoms.extend(standings().filter_map(parked));
+    if let Some(set_aside) = &diagnosis.set_aside {
+        let (refused, unreadable) = (set_aside.refused_messages, set_aside.unreadable_events);
+        if unreadable > 0 {
+            let what = format!("{unreadable} events were found lately that no reader can be given");
+            symptoms.push(Symptom::new("EventsUnreadable", what));
+        }
+        if refused > 0 {
+            symptoms.push(Symptom::new(
+                "RelayMessagesRefused",
+                format!("the bus refused {refused} messages for good lately"),
+            ));
+        }
+    }
+    symptoms
+}
+
+fn late(standing: &Standing) -> Option<Symptom> {
+    let (name, topic) = (&standing.status.name, &standing.status.topic);
+    let stage = standing.stage.filter(|stage| standing.late || *stage == Stage::Version)?;
+    let runbook = match stage {
+        Stage::Version | Stage::Paused | Stage::Worker => "ProjectionStalled",
+        Stage::Relay | Stage::Bus => "HighLag",
+        // Whether anything gets through at all.
+        Stage::Apply => {
+            let stands = |trend: &super::Trend| trend.direction != super::Direction::Better;
+            if standing.trend.as_ref().is_some_and(stands) { "ProjectionStalled" } else { "HighLag" }
+        }
+    };
+    Some(Symptom::new(runbook, format!("{name} is late on {topic}: {}", stage.says())))
+}
+
+fn parked(standing: &Standing) -> Option<Symptom> {
+    let status = &standing.status;
+    if status.parked == 0 {
+        return None;
+    }
+    let runbook = if status.parked_oldest_seconds > OLD { "ParkedEventsOld" } else { "ParkedEvents" };
+    Some(Symptom::new(
+        runbook,
+        format!(
+            "{} parked of {}, of {}; {} aggregates wait behind them",
+            status.parked, status.topic, status.name, status.held_aggregates
+        ),
+    ))
+}
+
+/// What the counting has found to be lost. It goes before everything else.
+pub fn of_losses(counted: &[Counted]) -> Vec<Symptom> {
+    let mut symptoms = Vec::new();
+    for it in counted {
+        let (name, topic) = (&it.projection, &it.topic);
+        if it.lost > 0 {
+            let what =
+                format!("{name} has lost {} events of {topic}: settled, and neither applied nor parked", it.lost);
+            symptoms.push(Symptom::new("EventsLost", what));
+        }
+        if it.ahead > 0 {
+            let what = format!("{name} has applied more of {} aggregates of {topic} than the store has", it.ahead);
+            symptoms.push(Symptom::new("EventsLost", what));
+        }
+    }
+    symptoms
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+
+    use super::super::{Direction, Lateness, Relays, Trend, Unit};
+    use super::*;
+    use crate::lag::{State, Status};
+    use event_store::relay::behind::Behind;
+
+    fn standing(stage: Option<Stage>, late: bool, direction: Direction, parked: i64) -> Standing {
+        let status = Status {
+            name: "orders".to_owned(),
+            topic: "order-events".to_owned(),
+            state: State::Running,
+            lag_events: stage.is_some().into(),
+            lag_seconds: 0.0,
+            lag_at_most: false,
+            settled_position: 0,
+            parked,
+            parked_oldest_seconds: 100_000.0 * f64::from(u8::from(parked > 5)),
+            held_aggregates: parked,
+            processed_event_ids: 0,
+            generation: 1,
+            version: 1,
+        };
+        let trend = Trend { seconds: 1.0, counted: Unit::Events, before: 1, now: 1, direction, done_in_seconds: None };
+        Standing { status, late, stage, since: None, trend: Some(trend) }
+    }
+
+    fn runbooks(standings: Vec<Standing>, unpublished: f64, led: bool) -> Vec<String> {
+        let observed_at = DateTime::UNIX_EPOCH;
+        let topic = "order-events".to_owned();
+        let diagnosis = Diagnosis {
+            late_after_seconds: 30.0,
+            lateness: Some(Lateness { observed_at, head_position: 9, projections: standings }),
+            relays: Some(Relays {
+                observed_at,
+                topics: vec![Behind { topic, position: 1, led, seconds: unpublished, unknown: false }],
+            }),
+            changes: None,
+            set_aside: None,
+            unknown: Vec::new(),
+            symptoms: Vec::new(),
+        };
+        of(&diagnosis).into_iter().map(|symptom| symptom.runbook).collect()
+    }
+
+    #[test]
+    fn each_finding_ends_in_its_runbook_and_what_stands_still_comes_first() {
+        use Direction::{Better, Same};
+        let none = Vec::<String>::new();
+        assert_eq!(runbooks(vec![standing(None, false, Same, 0)], 0.0, true), none);
+        assert_eq!(runbooks(vec![standing(Some(Stage::Bus), false, Same, 0)], 0.0, true), none);
+        assert_eq!(runbooks(vec![standing(Some(Stage::Version), false, Same, 0)], 0.0, true), ["ProjectionStalled"]);
+        assert_eq!(runbooks(vec![standing(Some(Stage::Apply), true, Better, 0)], 0.0, true), ["HighLag"]);
+        assert_eq!(runbooks(vec![standing(Some(Stage::Apply), true, Same, 0)], 0.0, true), ["ProjectionStalled"]);
+        let all = vec![standing(Some(Stage::Relay), true, Same, 9), standing(Some(Stage::Worker), true, Same, 1)];
+        let expected = ["ProjectionStalled", "HighLag", "RelayLeadership", "ParkedEventsOld", "ParkedEvents"];
+        assert_eq!(runbooks(all.clone(), 40.0, false), expected);
+        assert_eq!(runbooks(all, 40.0, true)[2], "RelayFailing");
+    }
+}
