@@ -129,6 +129,7 @@ mod tests {
             processed_event_ids: 0,
             generation: 1,
             version: 1,
+            paused: None,
         };
         let trend = Trend { seconds: 1.0, counted: Unit::Events, before: 1, now: 1, direction, done_in_seconds: None };
         Standing { status, late, stage, since: None, trend: Some(trend) }
