@@ -50,6 +50,8 @@ enum Command {
     Unreadable(commands::unreadable::Options),
     /// Messages that the bus never took: which, and why.
     Refused(commands::refused::Options),
+    /// Forgets bookkeeping that is old: idempotency keys, operations, discarded events, the audit log. An event store does it each hour.
+    Prune(commands::prune::Options),
     /// The topics that this program needs, with their subscriptions and dead letters.
     Topics(commands::topics::Options),
     /// A database with all tables of the fleet and of this program, for `cargo sqlx prepare` and the like.
@@ -83,13 +85,14 @@ impl Cli {
             }
             Command::Import(options) => commands::import::run(options).await,
             Command::Export(options) => commands::export::run(options).await,
+            Command::Doctor(options) => commands::doctor::run(options).await,
             Command::Status(options) => commands::status::run(options).await,
             Command::Healthcheck(options) => commands::healthcheck::run(options).await,
-            Command::Doctor(options) => commands::doctor::run(options).await,
             Command::Replay(options) => commands::replay::run(options).await,
             Command::DeadLetters(options) => commands::dead_letters::run(options).await,
             Command::Unreadable(options) => commands::unreadable::run(options).await,
             Command::Refused(options) => commands::refused::run(options).await,
+            Command::Prune(options) => commands::prune::run(options).await,
             Command::Topics(options) => commands::topics::run(catalogue, &options),
             Command::Schema(options) => commands::schema::run(catalogue, options, shutdown::signal()?).await,
         }

@@ -21,6 +21,7 @@ pub mod client;
 pub mod commands;
 #[doc(hidden)]
 pub mod dev;
+mod keep;
 #[doc(hidden)]
 pub mod roles;
 #[doc(hidden)]

@@ -8,6 +8,7 @@ pub mod healthcheck;
 pub mod import;
 mod operation;
 pub mod out;
+pub mod prune;
 pub mod refused;
 pub mod replay;
 pub mod schema;

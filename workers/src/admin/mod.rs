@@ -10,6 +10,7 @@ mod names;
 mod operations;
 mod problem;
 mod projections;
+pub mod prunes;
 pub mod refused;
 pub mod replays;
 mod request;
@@ -40,9 +41,9 @@ pub fn router(admin: Admin) -> Router {
     Router::new()
         .route("/admin/v1/projections", get(projections::list))
         .route("/admin/v1/projections/{name}", get(projections::show))
-        .route("/admin/v1/replays", post(replays::create))
         .route("/admin/v1/doctor", get(doctor::diagnose))
         .route("/admin/v1/losses", get(doctor::count))
+        .route("/admin/v1/replays", post(replays::create))
         .route("/admin/v1/operations", get(operations::list))
         .route("/admin/v1/operations/{id}", get(operations::show))
         .route("/admin/v1/dead-letters", get(dead_letters::list))
@@ -53,6 +54,7 @@ pub fn router(admin: Admin) -> Router {
         .route("/admin/v1/unreadable", get(unreadable::list))
         .route("/admin/v1/unreadable/{event}", get(unreadable::show))
         .route("/admin/v1/refused", get(refused::list))
+        .route("/admin/v1/prunes", post(prunes::create))
         .route("/admin/v1/audit", get(audit::list))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(admin)
