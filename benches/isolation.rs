@@ -144,6 +144,7 @@ async fn start(
         head: head.clone(),
         registry: registry.clone(),
         grpc,
+        retention: workers::retention::Retention::default(),
         relays: Some((bus.clone(), vec![&INTEGRATION])),
     }
     .spawn(parts, stop)?;

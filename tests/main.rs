@@ -46,6 +46,7 @@ mod reading;
 mod redrives;
 mod replays;
 mod restore;
+mod retention;
 mod sample;
 mod schema;
 mod soak;

@@ -72,6 +72,8 @@ enum Command {
     Operations(commands::operations::Options),
     /// Who did what, and why.
     Audit(commands::audit::Options),
+    /// Forgets bookkeeping that is old: idempotency keys, operations, discarded events, the audit log. An event store does it each hour.
+    Prune(commands::prune::Options),
     /// The topics that this program needs, with their subscriptions and dead letters.
     Topics(commands::topics::Options),
     /// A database with all tables of the fleet and of this program, for `cargo sqlx prepare` and the like.
@@ -116,9 +118,9 @@ impl Cli {
             }
             Command::Import(options) => commands::import::run(options).await,
             Command::Export(options) => commands::export::run(options).await,
+            Command::Doctor(options) => commands::doctor::run(options).await,
             Command::Status(options) => commands::status::run(options).await,
             Command::Healthcheck(options) => commands::healthcheck::run(options).await,
-            Command::Doctor(options) => commands::doctor::run(options).await,
             Command::Replay(options) => commands::replay::run(options).await,
             Command::Rebuild(options) => commands::generations::rebuild(options).await,
             Command::Verify(options) => commands::generations::verify(options).await,
@@ -133,6 +135,7 @@ impl Cli {
             Command::Refused(options) => commands::refused::run(options).await,
             Command::Operations(options) => commands::operations::run(options).await,
             Command::Audit(options) => commands::audit::run(options).await,
+            Command::Prune(options) => commands::prune::run(options).await,
             Command::Topics(options) => commands::topics::run(catalogue, &options),
             Command::Schema(options) => commands::schema::run(catalogue, options, shutdown::signal()?).await,
             Command::Openapi => commands::openapi::run(),

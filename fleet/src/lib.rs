@@ -23,6 +23,7 @@ pub mod commands;
 pub mod dev;
 #[doc(hidden)]
 pub mod exit;
+mod keep;
 #[doc(hidden)]
 pub mod roles;
 #[doc(hidden)]

@@ -22,8 +22,10 @@ update event_store_head set position = :events;
 
 insert into projections (name, topic, version, schema_name) values ('spare', 'vocabulary-events', 1, 'spare');
 
-insert into idempotency_keys (key, digest, first_position, event_count)
-select 'key-' || number, sha256(number::text::bytea), number * 3 - 2, 3
+insert into idempotency_keys (key, digest, first_position, event_count, created_at)
+select
+    'key-' || number, sha256(number::text::bytea), number * 3 - 2, 3,
+    now() - interval '100 days' + number * interval '6 seconds'
 from generate_series(1, :events::bigint / 3) as number;
 
 insert into snapshots (aggregate_id, aggregate_type, snapshot_data, event_version)
@@ -43,10 +45,11 @@ from events
 cross join unnest(array['vocabulary', 'user_directory']) as projection
 where position > :events::bigint - :events::bigint / 10;
 
-insert into operations (id, kind, projection, selection, state, idempotency_key, position, upto, selected)
+insert into operations (id, kind, projection, selection, state, idempotency_key, position, upto, selected, finished_at)
 select
     ('01900000-0000-7000-9000-' || lpad(to_hex(number), 12, '0'))::uuid, 'repair', 'vocabulary', '{}',
-    case when number % 500 = 0 then 'pending' else 'succeeded' end, 'operation-' || number, 0, 1, 1
+    case when number % 500 = 0 then 'pending' else 'succeeded' end, 'operation-' || number, 0, 1, 1,
+    case when number % 500 <> 0 then now() - interval '100 days' + number * interval '1 minute' end
 from generate_series(1, 2000 + :events::bigint / 100) as number;
 
 insert into generations (projection, generation, version, schema_name, built_at)

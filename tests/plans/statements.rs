@@ -220,6 +220,17 @@ pub const STATEMENTS: &[Statement] = &[
     // until settled
     few(&[Plain], "where live.name = any($1) and progress.topic = $2", "array['vocabulary', 'user_directory'], 'vocabulary-events'"),
     window(&[Plain], "as \"open!\"", "'vocabulary-events', array['vocabulary'], now()", 20_000, "the operations that are open, and the letters of each until one is ours: a batch has 10,000 at most"),
+    // retention
+    window(&[Plain, Applying], "delete from idempotency_keys", "now(), 1000, 31", 12_000, "a thousand rows, and each looked up to go"),
+    window(&[Plain, Applying], "delete from operations where id in", "now(), 1000", 12_000, "a thousand rows, each with the letters that may point to it"),
+    window(&[Plain, Applying], "update discarded_events set payload", "now(), 1000", 12_000, "a thousand rows, and each looked up to be emptied or to go"),
+    window(&[Plain, Applying], "delete from audit_log where id in", "now(), 1000", 12_000, "a thousand rows, and each looked up to go"),
+    window(&[Plain, Applying], "select from idempotency_keys where created_at < least(", "now(), 1000, 31", 2000, "the count ends at its most"),
+    window(&[Plain, Applying], "select from operations where finished_at < $1 order by finished_at limit $2", "now(), 1000", 2000, "the count ends at its most"),
+    window(&[Plain, Applying], "where discarded_at < $1 and pruned_at is null order by discarded_at limit $2", "now(), 1000", 2000, "the count ends at its most"),
+    window(&[Plain, Applying], "select from audit_log where at < $1 order by at limit $2", "now(), 1000", 2000, "the count ends at its most"),
+    few(&[Plain], "where action = 'retention.prune' and target = $1", "'key'"),
+    few(&[Plain], "values ($1, $2, 'retention.prune'", "gen_random_uuid(), 'ada', 'key', 'old', '{}'"),
     // what people look at
     few(&[Plain], "from unreadable_events as finding", "20000, null, 100"),
     few(&[Plain], "select position from events where position = $1 or event_id = $2", "null, '01900000-0000-7000-8000-00000000000a'"),
@@ -233,5 +244,5 @@ pub const STATEMENTS: &[Statement] = &[
     window(&[Plain], "extract(epoch from clock_timestamp() - min(event.created_at))::float8 as seconds", "'vocabulary', 1, 0, 20000, array['VocabularyItem']", 40_000, "lag looks at 20,000 positions, and at how far their aggregates are"),
     few(&[Plain], "from events where position > $1 order by position limit 1", "20000"),
     few(&[Plain], "from pg_prepared_xacts", ""),
-    few(&[Plain], "select clock_timestamp() as \"now!\"", ""),
+    few(&[Plain, Applying], "select clock_timestamp() as \"now!\"", ""),
 ];

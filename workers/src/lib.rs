@@ -30,6 +30,7 @@ pub mod received;
 pub mod redrive;
 pub mod replay;
 pub mod resolve;
+pub mod retention;
 pub mod retry;
 pub mod sweep;
 pub mod tag;

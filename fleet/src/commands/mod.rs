@@ -14,6 +14,7 @@ mod operation;
 pub mod operations;
 pub mod out;
 pub mod pause;
+pub mod prune;
 pub mod refused;
 pub mod replay;
 pub mod schema;

@@ -14,6 +14,7 @@ use prometheus::Registry;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use workers::retention::{Gauges, Pruner, Retention};
 
 use super::error::Error;
 use super::running::{Running, spawn};
@@ -32,6 +33,8 @@ pub struct EventStore {
     pub registry: Registry,
     /// Where gRPC is served.
     pub grpc: TcpListener,
+    /// How long its bookkeeping and that of the workers is kept: it prunes both.
+    pub retention: Retention,
     /// The topics that are relayed, and to where; `None`: no relay.
     pub relays: Option<(Bus, Vec<&'static Topic>)>,
 }
@@ -42,7 +45,7 @@ impl EventStore {
     /// # Errors
     /// The registry has metrics of these names already.
     pub fn spawn(self, parts: &mut Running, stop: &CancellationToken) -> Result<(), Error> {
-        let Self { endpoint, pool, head, registry, grpc, relays } = self;
+        let Self { endpoint, pool, head, registry, grpc, retention, relays } = self;
         let metrics = Metrics::register(&registry)?;
         let Endpoint { options, primary } = endpoint;
         let config = append::Config { primary: primary.clone(), ..append::Config::new(options) };
@@ -61,6 +64,8 @@ impl EventStore {
 
         let announcing = head.clone().announce(pool.clone(), stop.clone());
         spawn(parts, "announcing appends", stop, announcing.map(Ok::<_, Infallible>));
+        let pruner = Pruner { pool: pool.clone(), retention, gauges: Gauges::register(&registry)? };
+        spawn(parts, "pruning", stop, pruner.run(stop.clone()).map(Ok::<_, Infallible>));
         let Some((bus, topics)) = relays else { return Ok(()) };
         for topic in topics {
             let relay = Relay {

@@ -22,6 +22,7 @@ use workers::admin::{self, Admin};
 use workers::http::{self, Health};
 use workers::part::Ended;
 use workers::push::{self, Push, Verifier};
+use workers::retention::Retention;
 use workers::worker::BATCH;
 
 use super::builder::Builder;
@@ -155,6 +156,7 @@ impl Parts {
 
     /// Begins an event store: gRPC append and read on `listener`, and a relay of each topic to `bus`, if there is one. It opens
     /// so many connections to the database, and one for writing.
+    /// It also forgets bookkeeping that is old, after the days that `fleet event-store` has by default.
     ///
     /// # Errors
     /// The registry has metrics of these names already.
@@ -165,6 +167,7 @@ impl Parts {
             head: self.head.clone(),
             registry: self.registry.clone(),
             grpc: listener,
+            retention: Retention::default(),
             relays: bus.map(|bus| (bus, self.catalogue.topics().to_vec())),
         };
         part.spawn(&mut self.running, &self.stop)

@@ -13,6 +13,7 @@ use workers::http::{self, Health};
 use super::{Database, Running, migrate, spawn};
 use crate::bus_choice::PubSub;
 pub use crate::host::event_store::EventStore;
+use crate::keep::Keep;
 use crate::serve::{self, Http};
 use crate::telemetry::Log;
 
@@ -29,6 +30,8 @@ pub struct Options {
     /// host:port of the gRPC service.
     #[arg(long, env = "FLEET_GRPC_LISTEN", default_value = "0.0.0.0:50051")]
     pub grpc: String,
+    #[command(flatten)]
+    keep: Keep,
     /// Do not relay: another process does.
     #[arg(long, env = "FLEET_NO_RELAY")]
     pub no_relay: bool,
@@ -39,6 +42,7 @@ pub async fn run(catalogue: &Catalogue, options: Options, stop: CancellationToke
     let connections = options.database.max_connections;
     // One is the listener's.
     let pool = endpoint.serving(connections - 1);
+    let retention = options.keep.retention()?;
     let registry = super::registry("event-store")?;
     let (grpc, grpc_address) = serve::bind(&options.grpc, "--grpc").await?;
     let (listener, http_address) = serve::bind(&options.http.listen, "--http").await?;
@@ -52,7 +56,7 @@ pub async fn run(catalogue: &Catalogue, options: Options, stop: CancellationToke
     let head = Head::default();
     let listening = head.clone().listen(pool.clone(), stop.clone());
     spawn(&mut parts, "listening to appends", &stop, listening.map(Ok::<_, Infallible>));
-    EventStore { endpoint, pool, head, registry, grpc, relays }.spawn(&mut parts, &stop)?;
+    EventStore { endpoint, pool, head, registry, grpc, retention, relays }.spawn(&mut parts, &stop)?;
 
     tracing::info!(grpc = %grpc_address, http = %http_address, relay = !options.no_relay, "event store: serving");
     Ok(super::wait(parts, stop).await?)

@@ -13,6 +13,7 @@ pub mod operations;
 pub mod pauses;
 mod problem;
 mod projections;
+pub mod prunes;
 pub mod refused;
 pub mod replays;
 mod request;
@@ -63,6 +64,7 @@ fn routes() -> OpenApiRouter<Admin> {
         .routes(routes!(pauses::resume))
         .routes(routes!(doctor::diagnose))
         .routes(routes!(doctor::count))
+        .routes(routes!(prunes::create))
         .routes(routes!(replays::create))
         .routes(routes!(operations::list))
         .routes(routes!(operations::show))
