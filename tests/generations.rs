@@ -205,8 +205,9 @@ async fn converged(parts: &Parts) {
     crate::oracle::assert_equal_but(&parts.database.pool, &Held::default()).await;
 }
 
-const STEPS: [&str; 8] = [
+const STEPS: [&str; 10] = [
     "rebuild.created",
+    "rebuild.begun",
     "rebuild.read",
     "rebuild.entered",
     "rebuild.written",
@@ -214,9 +215,17 @@ const STEPS: [&str; 8] = [
     "rebuild.advanced",
     "rebuild.committed",
     "rebuild.indexed",
+    "rebuild.built",
 ];
 const EXCHANGE: [&str; 6] =
     ["promote.locked", "promote.near", "promote.fenced", "promote.caught_up", "promote.exchanged", "promote.committed"];
+const RETIRE: [&str; 2] = ["retire.dropped", "retire.committed"];
+const VERIFY: [&str; 3] = ["verify.caught_up", "verify.compared", "verify.committed"];
+
+/// At each of these somebody is killed here.
+pub fn points() -> impl Iterator<Item = &'static str> {
+    STEPS.into_iter().chain(EXCHANGE).chain(RETIRE).chain(VERIFY)
+}
 
 /// Whoever keeps the generations ends at a point, and another goes on.
 #[cfg(debug_assertions)]
@@ -248,6 +257,14 @@ async fn a_rebuild_a_promote_and_a_rollback_survive_a_kill_at_each_step() {
         is(&parts, operation, State::Succeeded).await;
         converged(&parts).await;
     }
+    let projection = catalogue().projection(PROGRESS).unwrap();
+    let plan = retire::plan(&parts.database.pool, projection, 2).await.unwrap();
+    let new = NewRetirement { generation: 2, plan_token: plan.plan_token, by: by(), idempotency_key: None };
+    let operation = retire::ask(&parts.database.pool, projection, &new).await.unwrap();
+    for point in RETIRE {
+        dies(&parts, point).await;
+    }
+    is(&parts, operation, State::Succeeded).await;
     parts.converge(&Held::default()).await;
 }
 
@@ -602,7 +619,7 @@ async fn a_verification_that_dies_goes_on_where_it_was() {
     parts.sweep().await;
     let projection = catalogue().projection(PROGRESS).unwrap();
     let operation = verify::ask(&parts.database.pool, projection, &by(), None).await.unwrap();
-    for point in ["rebuild.created", "rebuild.committed", "verify.caught_up", "verify.compared", "verify.committed"] {
+    for point in ["rebuild.created", "rebuild.committed"].into_iter().chain(VERIFY) {
         dies(&parts, point).await;
     }
     is(&parts, operation, State::Succeeded).await;

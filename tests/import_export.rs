@@ -93,7 +93,7 @@ async fn a_command_that_finds_no_fleet_says_where_it_looked() {
     for (command, variable) in [("status", "FLEET_HTTP"), ("export", "FLEET_GRPC")] {
         let builder = Process::builder(command).arg("--wait").arg("0").env(variable, "127.0.0.1:1");
         let (status, _, error) = builder.output().await;
-        assert_eq!(status.code(), Some(1));
+        assert_eq!(status.code(), Some(5));
         assert_eq!(error.lines().count(), 1, "{error}");
         assert!(error.contains("127.0.0.1:1") && error.contains(variable), "{error}");
     }

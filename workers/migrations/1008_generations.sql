@@ -1,7 +1,7 @@
 -- Generations of a projection: the live one, those that are built beside it, and those that were live before and are kept
 -- current for the way back. Which one is live stands here and in the fence, `projections`; both change in one transaction.
 create table generations (
-    projection text not null references projections (name),
+    projection text not null references projections (name) on delete cascade,
     generation integer not null,
     -- Projection::VERSION of the code that builds it and keeps it current.
     version integer not null,
@@ -52,7 +52,7 @@ create table generation_parts (
     pace text not null default '',
     advanced_at timestamptz not null default clock_timestamp(),
     primary key (projection, generation, part),
-    foreign key (projection, generation) references generations (projection, generation)
+    foreign key (projection, generation) references generations (projection, generation) on delete cascade
 ) with (fillfactor = 10);
 
 alter table operations

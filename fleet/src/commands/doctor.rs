@@ -148,7 +148,8 @@ impl Said {
 
     /// The fleet is there, and its database is not.
     fn without_database(problem: &str) -> Self {
-        let symptom = Symptom::new("DatabaseAway", problem.to_owned());
+        let symptom =
+            Symptom::new("DatabaseAway", format!("the fleet answers, and cannot work with its database: {problem}"));
         let nothing = Unknown { what: "everything else".to_owned(), problem: problem.to_owned() };
         Self {
             healthy: false,

@@ -349,7 +349,6 @@ impl Builder {
                 self.size = self.size.halved(events);
             }
             Err(error) if error.is_poison() || error.is_too_slow() && self.too_slow >= TOO_SLOW_IN_A_ROW => {
-                kill_point!("park.refused");
                 let alone = now.events.iter().map(|event| (event.event_id, (Reason::WriteFailed, error.to_string())));
                 self.condemned.extend(alone);
             }
