@@ -154,6 +154,7 @@ async fn whatever_is_refused_is_a_problem_of_the_closed_set() {
     let id = Uuid::now_v7();
     let (replay, large) = (r#"{"projection":"vocabulary","dry_run":true}"#, " ".repeat(300_000));
     let discard = r#"{"event_id":null,"error":"\u0000","actor":"ada","reason":"a test"}"#;
+    let retrying = format!("/dead-letters/{id}/retry");
     let discarding = format!("/dead-letters/{id}/discard");
     for (method, path, headers, body, kind) in [
         (Method::GET, "", HeaderMap::new(), "", Kind::UnknownRoute),
@@ -168,7 +169,12 @@ async fn whatever_is_refused_is_a_problem_of_the_closed_set() {
         (Method::POST, "/replays", json(), "", Kind::Invalid),
         (Method::POST, "/replays", json(), "\u{1}", Kind::Invalid),
         (Method::POST, "/replays", key(b"k\xe9y"), r#"{"projection":"vocabulary"}"#, Kind::Invalid),
+        (Method::POST, "/replays", key(b"k\ty"), replay, Kind::Invalid),
+        (Method::POST, "/replays", json(), r#"["vocabulary"]"#, Kind::Invalid),
+        (Method::POST, &retrying, json(), "[]", Kind::Invalid),
+        (Method::POST, "/dead-letter-batches", json(), r#"{"filter":[]}"#, Kind::Invalid),
         (Method::POST, &discarding, json(), discard, Kind::Invalid),
+        (Method::GET, "/unreadable/1?reason=%00", HeaderMap::new(), "", Kind::Invalid),
         (Method::GET, "/operations/%ff", HeaderMap::new(), "", Kind::Invalid),
         (Method::GET, "/operations/x", HeaderMap::new(), "", Kind::NotFound),
         (Method::GET, "/operations?limit=0", HeaderMap::new(), "", Kind::Invalid),

@@ -22,6 +22,7 @@ pub mod http;
 pub mod invalid;
 pub mod lag;
 pub mod losses;
+pub mod object;
 pub mod operations;
 pub mod part;
 pub mod pause;

@@ -20,6 +20,7 @@ use super::{Admin, Kind, Problem, operations};
 use crate::audit::Attribution;
 use crate::dead_letters::park::Reason;
 use crate::dead_letters::{self, Content, DeadLetter, Discard, Filter, MAX_PLANNED, Plan, Refused, Retry};
+use crate::object::object;
 use crate::operations::Operation;
 
 /// Events a second that a retry applies, unless the request says otherwise.
@@ -273,6 +274,7 @@ pub struct Batch {
     #[serde(default)]
     pub action: Action,
     /// An empty one means all dead letters.
+    #[serde(deserialize_with = "object")]
     pub filter: Filter,
     /// Only count, and say with which token to go on; write nothing.
     #[serde(default = "yes")]
@@ -368,6 +370,7 @@ pub(super) async fn batch(State(admin): State<Admin>, headers: HeaderMap, body: 
     let rate = checked(rate)?;
     let by = Attribution { actor, reason };
     by.check()?;
+    let idempotency_key = idempotency_key(&headers)?;
     if dry_run {
         let plan = dead_letters::plan(&admin.pool, &filter, max_items).await?;
         if plan.selected == 0 {
@@ -376,7 +379,7 @@ pub(super) async fn batch(State(admin): State<Admin>, headers: HeaderMap, body: 
         return Ok(axum::Json(DryRun { dry_run, action, filter, plan }).into_response());
     }
     let plan_token = plan_token.ok_or_else(Problem::plan_required)?;
-    let retry = Retry { filter, plan_token, rate, by, idempotency_key: idempotency_key(&headers)? };
+    let retry = Retry { filter, plan_token, rate, by, idempotency_key };
     let operation = dead_letters::retry(&admin.pool, &retry).await?;
     Ok(operations::accepted(operations::find(&admin, operation).await?))
 }

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use super::request::{IdempotencyKey, idempotency_key, parse};
 use super::{Admin, Problem, operations};
 use crate::audit::Attribution;
+use crate::object::object;
 use crate::operations::Operation;
 use crate::replay::{self, NewReplay, Plan, Selection};
 
@@ -22,7 +23,7 @@ pub struct Request {
     pub projection: String,
     #[serde(default)]
     pub kind: Kind,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object")]
     pub selection: Selection,
     /// Only count; write nothing.
     #[serde(default)]
@@ -82,12 +83,13 @@ pub(super) async fn create(State(admin): State<Admin>, headers: HeaderMap, body:
     admin.check_types(projection, request.selection.event_types.iter().flatten()).await?;
     let by = Attribution { actor: request.actor, reason: request.reason };
     by.check()?;
+    let idempotency_key = idempotency_key(&headers)?;
     let plan = replay::plan(&admin.pool, projection, &request.selection).await?;
     if request.dry_run {
         let (kind, selection, projection) = (request.kind, request.selection, projection.name().to_owned());
         return Ok(Json(DryRun { dry_run: true, kind, projection, selection, plan }).into_response());
     }
-    let new = NewReplay { selection: request.selection, by, idempotency_key: idempotency_key(&headers)? };
+    let new = NewReplay { selection: request.selection, by, idempotency_key };
     let id = replay::create(&admin.pool, projection, plan, &new).await?;
     Ok(operations::accepted(operations::find(&admin, id).await?))
 }
@@ -101,6 +103,9 @@ mod tests {
         for (body, field) in [
             ("", "body"),
             ("[]", "body"),
+            (r#"["p"]"#, "body"),
+            (r#"{"projection":"p","selection":[]}"#, "selection"),
+            (r#"{"projection":"p","selection":{"positions":[1]}}"#, "selection.positions"),
             ("{}", "projection"),
             (r#"{"projection":1}"#, "projection"),
             (r#"{"projection":"p","kind":"reset"}"#, "kind"),

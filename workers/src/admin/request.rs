@@ -13,6 +13,7 @@ use utoipa::IntoParams;
 use super::Problem;
 use super::names::with_hint;
 use crate::audit::Attribution;
+use crate::object::Object;
 use crate::tag::{Seen, Tag};
 
 /// Of a page at most, and unless the request says otherwise.
@@ -34,7 +35,7 @@ pub(super) struct IdempotencyKey {
 #[expect(dead_code, reason = "it only describes")]
 pub(super) struct IfMatch {
     /// The `ETag` of what was seen: if it is no longer that, nothing is done.
-    #[param(rename = "If-Match", pattern = "^[ -~]*$")]
+    #[param(rename = "If-Match", pattern = "^[\\t -~]*$")]
     seen: Option<String>,
 }
 
@@ -68,12 +69,10 @@ impl Look {
     /// Who looks at personal data; `None`: nobody wants to.
     ///
     /// # Errors
-    /// Somebody wants to, and does not say who, or why.
+    /// Somebody wants to, and does not say who, or why; or what is said can be nobody's.
     pub(super) fn by(self) -> Result<Option<Attribution>, Problem> {
         let by = Attribution { actor: self.actor, reason: self.reason };
-        if self.payload {
-            by.require()?;
-        }
+        if self.payload { by.require() } else { by.check() }?;
         Ok(self.payload.then_some(by))
     }
 }
@@ -81,7 +80,7 @@ impl Look {
 /// Reads the body; what is wrong is named by its path.
 pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+    let Object(value) = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
         let problem = error.into_inner().to_string();
         // For a missing or unknown field the path ends at the object; the message has the name.
@@ -145,7 +144,8 @@ pub(super) fn seen(headers: &HeaderMap) -> Result<Option<Seen>, Problem> {
 
 pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
-    let key = key.to_str().map_err(|_| Problem::invalid("Idempotency-Key", "must be printable ASCII"))?;
+    let printable = key.to_str().ok().filter(|key| !key.contains('\t'));
+    let key = printable.ok_or_else(|| Problem::invalid("Idempotency-Key", "must be printable ASCII"))?;
     if key.is_empty() || key.len() > 200 {
         return Err(Problem::invalid("Idempotency-Key", "must have 1 to 200 characters"));
     }

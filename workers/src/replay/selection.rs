@@ -13,6 +13,7 @@ use utoipa::openapi::schema::{
 };
 
 use crate::invalid::Invalid;
+use crate::object::optional;
 
 /// The most aggregates and event types that one selection may name.
 const MAX_NAMED: usize = 1000;
@@ -22,11 +23,11 @@ const MAX_NAMED: usize = 1000;
 #[serde(deny_unknown_fields)]
 pub struct Selection {
     /// Positions in the store, both ends included.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "optional", skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = positions)]
     pub positions: Option<Range<i64>>,
     /// Times of occurrence (`occurred_at`), from included, to excluded.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "optional", skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = times)]
     pub times: Option<Range<DateTime<Utc>>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
