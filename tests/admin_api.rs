@@ -106,6 +106,38 @@ fn the_description_refers_to_nothing_that_it_lacks_and_names_every_problem() {
     }
 }
 
+#[test]
+fn no_two_types_are_described_under_one_name() {
+    // The one would be described as the other, and nobody would say so.
+    let mut folders = vec![root().join("workers/src"), root().join("event-store/src")];
+    let mut names = BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let Ok(text) = std::fs::read_to_string(&path) else { continue };
+            for described in text.split("#[derive(").filter(|it| it.split(')').next().unwrap().contains("ToSchema")) {
+                let (attributes, rest) = described.split_once("struct ").unwrap_or((described, ""));
+                let (attributes, rest) = attributes.split_once("enum ").unwrap_or((attributes, rest));
+                let name = attributes.split_once("#[schema(as = ").map_or(rest, |(_, name)| name);
+                let name: String = name.chars().take_while(|letter| letter.is_alphanumeric()).collect();
+                assert!(!name.is_empty(), "{}: {described}", path.display());
+                assert!(
+                    names.insert(name.clone()),
+                    "{}: {name} is another type already: schema(as = …)",
+                    path.display()
+                );
+            }
+        }
+    }
+    let described = description();
+    for name in described["components"]["schemas"].as_object().unwrap().keys() {
+        assert!(names.contains(name), "{name} is described by nobody");
+    }
+}
+
 /// The lines of a document between two marks, which a program writes.
 fn generated(document: &str, mark: &str) -> String {
     let text = std::fs::read_to_string(root().join(document)).unwrap();

@@ -370,7 +370,6 @@ pub(super) async fn batch(State(admin): State<Admin>, headers: HeaderMap, body: 
     let rate = checked(rate)?;
     let by = Attribution { actor, reason };
     by.check()?;
-    let idempotency_key = idempotency_key(&headers)?;
     if dry_run {
         let plan = dead_letters::plan(&admin.pool, &filter, max_items).await?;
         if plan.selected == 0 {
@@ -379,7 +378,7 @@ pub(super) async fn batch(State(admin): State<Admin>, headers: HeaderMap, body: 
         return Ok(axum::Json(DryRun { dry_run, action, filter, plan }).into_response());
     }
     let plan_token = plan_token.ok_or_else(Problem::plan_required)?;
-    let retry = Retry { filter, plan_token, rate, by, idempotency_key };
+    let retry = Retry { filter, plan_token, rate, by, idempotency_key: idempotency_key(&headers)? };
     let operation = dead_letters::retry(&admin.pool, &retry).await?;
     Ok(operations::accepted(operations::find(&admin, operation).await?))
 }

@@ -13,6 +13,7 @@ use super::request::{IdempotencyKey, idempotency_key, parse};
 use super::{Admin, Kind, Problem};
 use crate::audit::Attribution;
 use crate::invalid::Invalid;
+use crate::object::object;
 use crate::retention::{self, Old, Pruned, Refused, Retention};
 
 /// What is asked for.
@@ -21,7 +22,7 @@ use crate::retention::{self, Old, Pruned, Refused, Retention};
 #[serde(deny_unknown_fields)]
 pub struct Request {
     /// Days for which each table is kept, 0 for ever; what is absent is the default, not what an event store is set to.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object")]
     pub keep: Retention,
     /// Only count, and say with which token to go on; write nothing.
     #[serde(default = "yes")]

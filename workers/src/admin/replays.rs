@@ -83,13 +83,12 @@ pub(super) async fn create(State(admin): State<Admin>, headers: HeaderMap, body:
     admin.check_types(projection, request.selection.event_types.iter().flatten()).await?;
     let by = Attribution { actor: request.actor, reason: request.reason };
     by.check()?;
-    let idempotency_key = idempotency_key(&headers)?;
     let plan = replay::plan(&admin.pool, projection, &request.selection).await?;
     if request.dry_run {
         let (kind, selection, projection) = (request.kind, request.selection, projection.name().to_owned());
         return Ok(Json(DryRun { dry_run: true, kind, projection, selection, plan }).into_response());
     }
-    let new = NewReplay { selection: request.selection, by, idempotency_key };
+    let new = NewReplay { selection: request.selection, by, idempotency_key: idempotency_key(&headers)? };
     let id = replay::create(&admin.pool, projection, plan, &new).await?;
     Ok(operations::accepted(operations::find(&admin, id).await?))
 }

@@ -116,12 +116,16 @@ pub(super) fn page(limit: Option<i64>) -> Result<i64, Problem> {
     Ok(limit)
 }
 
-/// What comes with a body says that it is JSON, as no page of somebody else can have a browser say unasked.
-pub(super) async fn json_only(request: Request, next: Next) -> Response {
+/// What comes with a body says that it is JSON, as no page of somebody else can have a browser say unasked. A key that cannot
+/// be one is refused also where nothing is done that it could name.
+pub(super) async fn sound(request: Request, next: Next) -> Response {
     let said = request.headers().get(header::CONTENT_TYPE).and_then(|said| said.to_str().ok());
     let kind = said.and_then(|said| said.split(';').next()).map(str::trim);
     if !request.body().is_end_stream() && !kind.is_some_and(|kind| kind.eq_ignore_ascii_case("application/json")) {
         return Problem::wrong_content_type().into_response();
+    }
+    if let (false, Err(problem)) = (request.method().is_safe(), idempotency_key(request.headers())) {
+        return problem.into_response();
     }
     next.run(request).await
 }
