@@ -1,7 +1,7 @@
 //! Generations: a read model built anew beside the one that is read, put in its place, and taken back.
 //!
 //! Every generation has a schema and a ledger of its own. The live one is written from the bus, by
-//! [`apply`](mod@crate::apply); all others by their [builders](build) from the store. A process keeps the generations that
+//! [`apply`](mod@crate::apply); all others by their [builders](Generations) from the store. A process keeps the generations that
 //! its version of the code built, so that a new one is fresh before anybody reads it, and the one before stays current for
 //! the way back. [Promoting](promote) is one transaction in which the store is caught up with, the schemas change their
 //! names, and the fence moves. See docs/adr/0027.
