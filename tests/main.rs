@@ -49,4 +49,5 @@ mod soak;
 mod sweep;
 mod terraform;
 mod unreadable;
+mod wait_for;
 mod writers;

@@ -38,8 +38,12 @@ enum Command {
     Export(commands::export::Options),
     /// Shows how far each projection is.
     Status(commands::status::Options),
+    /// Looks at one aggregate: its events, and how far each projection is with it.
+    Inspect(commands::inspect::Options),
     /// Asks a role whether it is ready, for container health checks; exit code 0 or 1.
     Healthcheck(commands::healthcheck::Options),
+    /// Waits until a read model has what was appended: read your writes.
+    WaitFor(commands::wait_for::Options),
     /// Applies what is unsettled in a selection of the store, and follows it to the end.
     Replay(commands::replay::Options),
     /// Has nothing applied to a projection for now: its events stay in the store until it goes on.
@@ -86,7 +90,9 @@ impl Cli {
             Command::Import(options) => commands::import::run(options).await,
             Command::Export(options) => commands::export::run(options).await,
             Command::Status(options) => commands::status::run(options).await,
+            Command::Inspect(options) => commands::inspect::run(options).await,
             Command::Healthcheck(options) => commands::healthcheck::run(options).await,
+            Command::WaitFor(options) => commands::wait_for::run(options).await,
             Command::Replay(options) => commands::replay::run(options).await,
             Command::Pause(options) => commands::pause::pause(options).await,
             Command::Resume(options) => commands::pause::resume(options).await,

@@ -13,3 +13,7 @@ alter table projections
 alter table operations
     drop constraint operations_kind,
     add constraint operations_kind check (kind in ('repair', 'retry', 'discard', 'pause', 'resume'));
+
+-- What was discarded of one aggregate.
+create index discarded_events_of_aggregate on discarded_events (aggregate_id, projection, generation, event_version)
+where projection is not null;

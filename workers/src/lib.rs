@@ -16,6 +16,7 @@ pub mod awaited;
 pub mod dead_letters;
 pub mod fence;
 pub mod http;
+pub mod inspect;
 pub mod invalid;
 pub mod lag;
 pub mod operations;
@@ -29,6 +30,7 @@ pub mod resolve;
 pub mod retry;
 pub mod sweep;
 pub mod verdict;
+pub mod wait_for;
 pub mod worker;
 
 mod fold;

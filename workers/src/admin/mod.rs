@@ -3,6 +3,7 @@
 //! What is asked and answered is public and can be read as well as written, so that a client in Rust, as the command line
 //! is, needs no names of fields of its own.
 
+pub mod aggregates;
 pub mod audit;
 pub mod dead_letters;
 mod names;
@@ -14,17 +15,20 @@ pub mod refused;
 pub mod replays;
 mod request;
 pub mod unreadable;
+pub mod wait_for;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use read_model::Catalogue;
 use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
 
 pub use problem::Problem;
 pub use request::Look;
 
 use crate::lag::Measurer;
+use crate::wait_for::Waits;
 
 const MAX_BODY: usize = 256 << 10;
 
@@ -34,6 +38,7 @@ pub struct Admin {
     pool: PgPool,
     catalogue: Catalogue,
     measurer: Measurer,
+    waits: Waits,
 }
 
 pub fn router(admin: Admin) -> Router {
@@ -42,6 +47,7 @@ pub fn router(admin: Admin) -> Router {
         .route("/admin/v1/projections/{name}", get(projections::show))
         .route("/admin/v1/projections/{name}/pause", post(pauses::pause))
         .route("/admin/v1/projections/{name}/resume", post(pauses::resume))
+        .route("/admin/v1/projections/{name}/wait-for", get(wait_for::wait))
         .route("/admin/v1/replays", post(replays::create))
         .route("/admin/v1/operations", get(operations::list))
         .route("/admin/v1/operations/{id}", get(operations::show))
@@ -53,14 +59,17 @@ pub fn router(admin: Admin) -> Router {
         .route("/admin/v1/unreadable", get(unreadable::list))
         .route("/admin/v1/unreadable/{event}", get(unreadable::show))
         .route("/admin/v1/refused", get(refused::list))
+        .route("/admin/v1/aggregates/{id}", get(aggregates::show))
         .route("/admin/v1/audit", get(audit::list))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(admin)
 }
 
 impl Admin {
-    pub fn new(pool: PgPool, catalogue: Catalogue) -> Self {
+    /// Whoever waits for something is answered when `stop` is cancelled.
+    pub fn new(pool: PgPool, catalogue: Catalogue, stop: CancellationToken) -> Self {
         let measurer = Measurer::new(pool.clone(), catalogue.projections().to_vec());
-        Self { pool, catalogue, measurer }
+        let waits = Waits::new(pool.clone(), stop);
+        Self { pool, catalogue, measurer, waits }
     }
 }
