@@ -54,4 +54,5 @@ mod sweep;
 mod terraform;
 mod unreadable;
 mod until_settled;
+mod wait_for;
 mod writers;

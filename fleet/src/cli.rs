@@ -42,8 +42,12 @@ enum Command {
     Doctor(commands::doctor::Options),
     /// Shows how far each projection is.
     Status(commands::status::Options),
+    /// Looks at one aggregate: its events, and how far each projection is with it.
+    Inspect(commands::inspect::Options),
     /// Asks a role whether it is ready, for container health checks; exit code 0, 3 or 5.
     Healthcheck(commands::healthcheck::Options),
+    /// Waits until a read model has what was appended: read your writes; exit code 0 reached, 3 not, 1 never.
+    WaitFor(commands::wait_for::Options),
     /// Applies what is unsettled in a selection of the store, and follows it to the end.
     Replay(commands::replay::Options),
     /// Builds a read model anew from the store, beside the one that is read.
@@ -120,7 +124,9 @@ impl Cli {
             Command::Export(options) => commands::export::run(options).await,
             Command::Doctor(options) => commands::doctor::run(options).await,
             Command::Status(options) => commands::status::run(options).await,
+            Command::Inspect(options) => commands::inspect::run(options).await,
             Command::Healthcheck(options) => commands::healthcheck::run(options).await,
+            Command::WaitFor(options) => commands::wait_for::run(options).await,
             Command::Replay(options) => commands::replay::run(options).await,
             Command::Rebuild(options) => commands::generations::rebuild(options).await,
             Command::Verify(options) => commands::generations::verify(options).await,

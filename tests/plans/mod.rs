@@ -100,6 +100,8 @@ impl Binds {
             ("{new_ids}", array(quoted(column("select gen_random_uuid()::text from generate_series(1, $1)").await), "uuid")),
             ("{texts}", array(quoted(column("select 'new-' || number from generate_series(1, $1) as number").await), "text")),
             ("{ones}", many("1", "integer")),
+            ("{projections}", many("'vocabulary'", "text")),
+            ("{no_topics}", many("null", "text")),
             ("{bigs}", array(numbers, "bigint")),
             ("{bools}", many("false", "boolean")),
             ("{objects}", many("'{}'", "text")),

@@ -232,6 +232,11 @@ pub const STATEMENTS: &[Statement] = &[
     few(&[Plain], "where action = 'retention.prune' and target = $1", "'key'"),
     few(&[Plain], "values ($1, $2, 'retention.prune'", "gen_random_uuid(), 'ada', 'key', 'old', '{}'"),
     // what people look at
+    few(&[Plain], "select event_version, position, aggregate_type from events", "md5('7')::uuid, 1"),
+    few(&[Plain], "select event_version, aggregate_type from events where aggregate_id = $1 order by event_version desc", "md5('7')::uuid"),
+    few(&[Plain], "unnest($1::integer[], $2::text[], $3::uuid[], $4::text[]) as wanted", "{ones}, {projections}, {aggregates}, {no_topics}"),
+    few(&[Plain], "event.metadata ->> 'traceparent'", "md5('7')::uuid, 0, 100, true, 65536"),
+    few(&[Plain], "with ordinality as wanted (name, place)", "md5('9')::uuid, array['vocabulary', 'user_directory'], 101"),
     few(&[Plain], "from unreadable_events as finding", "20000, null, 100"),
     few(&[Plain], "select position from events where position = $1 or event_id = $2", "null, '01900000-0000-7000-8000-00000000000a'"),
     few(&[Plain], "jsonb_path_query_first(event_data, '$')", "100, 200, 2000000, 1000"),

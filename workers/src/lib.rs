@@ -19,6 +19,7 @@ pub mod fence;
 pub mod generations;
 pub mod goal;
 pub mod http;
+pub mod inspect;
 pub mod invalid;
 pub mod lag;
 pub mod losses;
@@ -36,6 +37,7 @@ pub mod retry;
 pub mod sweep;
 pub mod tag;
 pub mod verdict;
+pub mod wait_for;
 pub mod worker;
 
 mod fold;

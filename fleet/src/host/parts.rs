@@ -186,7 +186,7 @@ impl Parts {
             metrics.register_lag(&self.registry)?;
             health = health.with_lag(metrics, self.catalogue.projections().to_vec());
         }
-        let admin = admin::router(Admin::new(self.pool.clone(), self.catalogue.clone()));
+        let admin = admin::router(Admin::new(self.pool.clone(), self.catalogue.clone(), self.stop.clone()));
         Ok(http::router(health).merge(http::guarded(admin, self.endpoint.primary.clone())))
     }
 

@@ -33,7 +33,8 @@ pub async fn run(catalogue: &Catalogue, options: Options, stop: CancellationToke
 
     let health = Health::new(pool.clone(), endpoint.primary.clone(), migrate::migrations(), registry);
     let health = health.with_lag(metrics, catalogue.projections().to_vec());
-    let admin = http::guarded(admin::router(Admin::new(pool, catalogue.clone())), endpoint.primary.clone());
+    let admin = admin::router(Admin::new(pool, catalogue.clone(), stop.clone()));
+    let admin = http::guarded(admin, endpoint.primary.clone());
     let router = http::router(health).merge(admin);
     let mut parts = super::Running::new();
     super::refuse_pooler(&endpoint, connections + 1, &mut parts, &stop).await?;

@@ -97,7 +97,7 @@ pub struct Steering {
             headers(("Location" = String, description = "Where the operation is."))
         )
     ),
-    extensions(("x-problems" = json!([Kind::NotFound, Kind::Refused, Kind::KeyReused])))
+    extensions(("x-problems" = json!([Kind::NotFound, Kind::Refused])))
 )]
 pub(super) async fn verify(
     State(admin): State<Admin>,
@@ -186,7 +186,7 @@ pub(super) async fn list(
             headers(("Location" = String, description = "Where the operation is."))
         )
     ),
-    extensions(("x-problems" = json!([Kind::NotFound, Kind::Refused, Kind::StalePlan, Kind::KeyReused, Kind::PlanRequired])))
+    extensions(("x-problems" = json!([Kind::NotFound, Kind::Refused, Kind::StalePlan, Kind::PlanRequired])))
 )]
 pub(super) async fn rebuild(
     State(admin): State<Admin>,
@@ -227,7 +227,7 @@ pub(super) async fn rebuild(
             headers(("Location" = String, description = "Where the operation is."))
         )
     ),
-    extensions(("x-problems" = json!([Kind::NotFound, Kind::Refused, Kind::StalePlan, Kind::KeyReused, Kind::PlanRequired])))
+    extensions(("x-problems" = json!([Kind::NotFound, Kind::Refused, Kind::StalePlan, Kind::PlanRequired])))
 )]
 pub(super) async fn promote(
     admin: State<Admin>,
@@ -255,7 +255,7 @@ pub(super) async fn promote(
             headers(("Location" = String, description = "Where the operation is."))
         )
     ),
-    extensions(("x-problems" = json!([Kind::NotFound, Kind::Refused, Kind::StalePlan, Kind::KeyReused, Kind::PlanRequired])))
+    extensions(("x-problems" = json!([Kind::NotFound, Kind::Refused, Kind::StalePlan, Kind::PlanRequired])))
 )]
 pub(super) async fn rollback(
     admin: State<Admin>,
@@ -301,7 +301,7 @@ async fn exchange(
             headers(("Location" = String, description = "Where the operation is."))
         )
     ),
-    extensions(("x-problems" = json!([Kind::NotFound, Kind::Refused, Kind::StalePlan, Kind::KeyReused, Kind::PlanRequired])))
+    extensions(("x-problems" = json!([Kind::NotFound, Kind::Refused, Kind::StalePlan, Kind::PlanRequired])))
 )]
 pub(super) async fn retire(
     State(admin): State<Admin>,

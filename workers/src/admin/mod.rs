@@ -3,6 +3,7 @@
 //! What is asked and answered is public and can be read as well as written, so that a client in Rust, as the command line
 //! is, needs no names of fields of its own.
 
+pub mod aggregates;
 pub mod audit;
 pub mod dead_letters;
 pub mod doctor;
@@ -18,12 +19,14 @@ pub mod refused;
 pub mod replays;
 mod request;
 pub mod unreadable;
+pub mod wait_for;
 
 use axum::extract::DefaultBodyLimit;
 use axum::routing::any;
 use axum::{Router, middleware};
 use read_model::Catalogue;
 use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -31,6 +34,7 @@ pub use problem::{Kind, Problem};
 pub use request::Look;
 
 use crate::lag::Measurer;
+use crate::wait_for::Waits;
 
 /// Where the API is.
 const PREFIX: &str = "/admin/v1";
@@ -43,6 +47,7 @@ pub struct Admin {
     pool: PgPool,
     catalogue: Catalogue,
     measurer: Measurer,
+    waits: Waits,
 }
 
 /// Each handler says its method, its path, and everything else that the description has of it: a route that is not described
@@ -62,6 +67,7 @@ fn routes() -> OpenApiRouter<Admin> {
         .routes(routes!(generations::cancel))
         .routes(routes!(pauses::pause))
         .routes(routes!(pauses::resume))
+        .routes(routes!(wait_for::wait))
         .routes(routes!(doctor::diagnose))
         .routes(routes!(doctor::count))
         .routes(routes!(prunes::create))
@@ -76,6 +82,7 @@ fn routes() -> OpenApiRouter<Admin> {
         .routes(routes!(unreadable::list))
         .routes(routes!(unreadable::show))
         .routes(routes!(refused::list))
+        .routes(routes!(aggregates::show))
         .routes(routes!(audit::list))
         .routes(routes!(openapi::show))
 }
@@ -92,8 +99,10 @@ pub fn router(admin: Admin) -> Router {
 }
 
 impl Admin {
-    pub fn new(pool: PgPool, catalogue: Catalogue) -> Self {
+    /// Whoever waits for something is answered when `stop` is cancelled.
+    pub fn new(pool: PgPool, catalogue: Catalogue, stop: CancellationToken) -> Self {
         let measurer = Measurer::new(pool.clone(), catalogue.projections().to_vec());
-        Self { pool, catalogue, measurer }
+        let waits = Waits::new(pool.clone(), stop);
+        Self { pool, catalogue, measurer, waits }
     }
 }

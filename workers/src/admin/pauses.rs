@@ -50,7 +50,7 @@ pub struct Resume {
     params(("name" = String, Path, description = "Of a projection."), IdempotencyKey),
     request_body = Pause,
     responses((status = 200, description = "As it is now.", body = Switched)),
-    extensions(("x-problems" = json!([Kind::NotFound, Kind::PausedAlready, Kind::KeyReused])))
+    extensions(("x-problems" = json!([Kind::NotFound, Kind::PausedAlready])))
 )]
 pub(super) async fn pause(
     State(admin): State<Admin>,
@@ -78,7 +78,7 @@ pub(super) async fn pause(
     params(("name" = String, Path, description = "Of a projection."), IdempotencyKey),
     request_body = Resume,
     responses((status = 200, description = "As it is now.", body = Switched)),
-    extensions(("x-problems" = json!([Kind::NotFound, Kind::NotPaused, Kind::KeyReused])))
+    extensions(("x-problems" = json!([Kind::NotFound, Kind::NotPaused])))
 )]
 pub(super) async fn resume(
     State(admin): State<Admin>,

@@ -71,7 +71,7 @@ pub struct DryRun {
     params(IdempotencyKey),
     request_body = Request,
     responses((status = 200, description = "Of a dry run, what is old; else what was pruned.", body = inline(Answer))),
-    extensions(("x-problems" = json!([Kind::StalePlan, Kind::KeyReused, Kind::PlanRequired])))
+    extensions(("x-problems" = json!([Kind::StalePlan, Kind::PlanRequired])))
 )]
 pub(super) async fn create(State(admin): State<Admin>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
     let Request { keep, dry_run, plan_token, actor, reason } = parse(&body)?;
