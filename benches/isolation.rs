@@ -40,9 +40,11 @@ const RATE: f64 = 500.0;
 /// Of so many users one is poisoned.
 const POISONED: usize = 100;
 
-/// What a projection that is broken for some events would refuse, and a record of when each event was applied.
-const PREPARE: &str = "
-    alter table user_directory.users add constraint broken_handler check (email not like 'poison%');
+/// What a projection that is broken for some events would refuse.
+const BREAK: &str = "alter table user_directory.users add constraint broken_handler check (email not like 'poison%')";
+
+/// A record of when each event was applied.
+pub const NOTE: &str = "
     create table applied (event_id uuid primary key, at timestamptz not null);
     create function note() returns trigger language plpgsql as $$
     begin
@@ -86,10 +88,11 @@ pub async fn measure(server: &Server, options: Options) -> Result<Vec<Gate>> {
 async fn cell(server: &Server, poison: bool) -> Result<Cell> {
     let database = server.empty().await?;
     let pool = database.pool()?;
-    sqlx::raw_sql(PREPARE).execute(&pool).await?;
+    sqlx::raw_sql(BREAK).execute(&pool).await?;
+    sqlx::raw_sql(NOTE).execute(&pool).await?;
     let stop = CancellationToken::new();
     let mut parts = JoinSet::new();
-    let mut store = start(&database, &pool, &stop, &mut parts).await?;
+    let mut store = start(&database, &pool, true, &stop, &mut parts).await?;
 
     let users: Vec<Uuid> = (0..USERS).map(|_| Uuid::now_v7()).collect();
     for user in &users {
@@ -125,9 +128,11 @@ async fn cell(server: &Server, poison: bool) -> Result<Cell> {
     Ok(Cell(lags.into_iter().map(|lag| Duration::from_secs_f64(lag.max(0.0))).collect()))
 }
 
-async fn start(
+/// An event store, its relay, and the worker of the users' topic.
+pub async fn start(
     database: &Database,
     pool: &PgPool,
+    throttled: bool,
     stop: &CancellationToken,
     parts: &mut roles::Running,
 ) -> Result<EventStoreClient<Channel>> {
@@ -162,6 +167,7 @@ async fn start(
         building: roles::applying_pool(url, 2)?,
         reading: roles::pool(url, 2)?,
         automatic: false,
+        throttled,
     }
     .spawn(
         vec![bus.subscription(topic, Pull { streams: 1, max_outstanding: 1000, room: bus::Room::new(48 << 20) })],
@@ -201,7 +207,7 @@ async fn drive(store: &EventStoreClient<Channel>, users: &[Uuid], poison: bool) 
 }
 
 /// Waits until the projection has settled the store; returns its head.
-async fn settled(pool: &PgPool) -> Result<i64> {
+pub async fn settled(pool: &PgPool) -> Result<i64> {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let (head, settled): (i64, i64) = sqlx::query_as(
@@ -219,7 +225,7 @@ async fn settled(pool: &PgPool) -> Result<i64> {
     }
 }
 
-fn request(user: Uuid, event: NewEvent) -> AppendEventsRequest {
+pub fn request(user: Uuid, event: NewEvent) -> AppendEventsRequest {
     AppendEventsRequest {
         aggregate_id: user.to_string(),
         aggregate_type: "User".to_owned(),
@@ -229,12 +235,12 @@ fn request(user: Uuid, event: NewEvent) -> AppendEventsRequest {
     }
 }
 
-fn signed_up(user: Uuid) -> NewEvent {
+pub fn signed_up(user: Uuid) -> NewEvent {
     let data = json!({"user_id": user, "email": "user@example.org", "first_name": "Ada", "last_name": "L"});
     NewEvent { metadata: r#"{"schema_version":2}"#.to_owned(), ..event("UserSignedUp", &data) }
 }
 
-fn email_updated(user: Uuid, email: &str) -> NewEvent {
+pub fn email_updated(user: Uuid, email: &str) -> NewEvent {
     event("UserEmailUpdated", &json!({"user_id": user, "email": email}))
 }
 

@@ -1,4 +1,4 @@
-//! `cargo bench -p projections`: what append and apply reach, beside the same work done one piece at a time.
+//! `cargo bench -p projections`: what append, apply and rebuild reach, beside the same work done one piece at a time.
 //!
 //! A benchmark, not a test: targets that are missed are said, not failed. How it measures and how to read it:
 //! docs/performance.md.
@@ -6,9 +6,11 @@
 mod append;
 mod apply;
 mod cpu;
+mod freshness;
 mod isolation;
 mod machine;
 mod numbers;
+mod rebuild;
 mod server;
 
 use std::str::FromStr;
@@ -34,6 +36,8 @@ enum Part {
     Append,
     Apply,
     Isolation,
+    Rebuild,
+    Freshness,
 }
 
 #[tokio::main]
@@ -51,6 +55,8 @@ async fn main() -> Result<()> {
             "append" => Some(Part::Append),
             "apply" => Some(Part::Apply),
             "isolation" => Some(Part::Isolation),
+            "rebuild" => Some(Part::Rebuild),
+            "freshness" => Some(Part::Freshness),
             _ => None,
         }),
     };
@@ -82,6 +88,16 @@ async fn measure(options: Options) -> Result<()> {
     if options.part.is_none_or(|part| part == Part::Isolation) {
         println!("## Isolation\n");
         gates.extend(isolation::measure(&server, options).await?);
+    }
+
+    if options.part.is_none_or(|part| part == Part::Rebuild) {
+        println!("## Rebuild\n");
+        gates.extend(rebuild::measure(&server, options).await?);
+    }
+
+    if options.part.is_none_or(|part| part == Part::Freshness) {
+        println!("## Freshness while a read model is rebuilt\n");
+        gates.extend(freshness::measure(&server, options).await?);
     }
 
     println!("## Targets\n");

@@ -46,7 +46,7 @@ fn one_of_each(parts: &Parts) -> Vec<Applier> {
 
 fn keeper(parts: &Parts) -> Generations {
     let (appliers, reading) = (one_of_each(parts), parts.database.pool.clone());
-    Generations { appliers, head: Default::default(), reading, automatic: false }
+    Generations { appliers, head: Default::default(), reading, automatic: false, throttled: true }
 }
 
 struct Keeping {
@@ -403,7 +403,8 @@ async fn a_raised_version_is_built_and_promoted_by_itself_and_the_old_code_keeps
     let next: &'static dyn AnyProjection = Box::leak(Box::new(Next(catalogue().projection(PROGRESS).unwrap())));
     let applier = Applier { projection: next, ..parts.applier(PROGRESS).clone() };
     let reading = parts.database.pool.clone();
-    let keeper = Generations { appliers: vec![applier], head: Default::default(), reading, automatic: true };
+    let keeper =
+        Generations { appliers: vec![applier], head: Default::default(), reading, automatic: true, throttled: true };
     let stop = CancellationToken::new();
     let new = tokio::spawn(keeper.run(stop.clone()));
     eventually("the next version is live", LIMIT, async || {

@@ -149,6 +149,7 @@ impl Parts {
             event_store: &worker.event_store,
             sweep_grace: worker.sweep_grace,
             automatic: worker.automatic_rebuilds,
+            throttled: true,
         };
         part.spawn(subscriptions, sender, deliveries, &mut self.running, &self.stop)?;
         Ok(router)

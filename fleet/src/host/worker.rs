@@ -83,6 +83,8 @@ pub struct TopicWorker<'a> {
     pub sweep_grace: Duration,
     /// Whether a read model whose version was raised is rebuilt and promoted by itself.
     pub automatic: bool,
+    /// Whether building a read model anew rests for live work.
+    pub throttled: bool,
 }
 
 impl TopicWorker<'_> {
@@ -98,8 +100,19 @@ impl TopicWorker<'_> {
         parts: &mut Running,
         stop: &CancellationToken,
     ) -> Result<(), Error> {
-        let Self { topic, projections, pool, building, reading, head, metrics, event_store, sweep_grace, automatic } =
-            self;
+        let Self {
+            topic,
+            projections,
+            pool,
+            building,
+            reading,
+            head,
+            metrics,
+            event_store,
+            sweep_grace,
+            automatic,
+            throttled,
+        } = self;
         let channel = endpoint(event_store)?.connect_lazy();
         let resolver = Resolver {
             topic,
@@ -134,6 +147,7 @@ impl TopicWorker<'_> {
                 head: head.clone(),
                 reading,
                 automatic,
+                throttled,
             };
             let worker = worker::Worker { resolver, appliers, head, sweep_grace, generations };
             worker.run(subscriptions, deliveries, sender, stop).await

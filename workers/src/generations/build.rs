@@ -45,12 +45,14 @@ pub struct Generations {
     pub reading: PgPool,
     /// Whether a projection whose code has another version than its live generation is rebuilt and promoted by itself.
     pub automatic: bool,
+    /// Whether building rests for live work. It always does but where one wants to see what that is good for.
+    pub throttled: bool,
 }
 
 impl Generations {
     pub async fn run(self, stop: CancellationToken) {
         let projections = self.appliers.iter().map(|applier| applier.projection).collect();
-        let (throttle, measuring) = throttle::measuring(self.reading.clone(), projections);
+        let (throttle, measuring) = throttle::measuring(self.reading.clone(), projections, self.throttled);
         let mut measuring = std::pin::pin!(measuring);
         let mut kept = BTreeSet::new();
         let mut building: JoinSet<(usize, Part)> = JoinSet::new();

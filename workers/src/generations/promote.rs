@@ -22,7 +22,7 @@ use super::rebuild::Refused;
 use super::schema_of;
 use crate::apply::{Applier, Condemned, Error};
 use crate::audit::{self, Attribution};
-use crate::fence::Fence;
+use crate::fence::{self, Fence};
 use crate::operations::{self, New};
 use crate::verdict::Event;
 
@@ -327,6 +327,7 @@ async fn promote(db: &mut PgConnection, applier: &Applier, wanted: &Wanted) -> R
     catch_up(&mut tx, applier, generation, &mut parts, before).await?;
     kill_point!("promote.near");
 
+    locked(fence::close(&mut tx, name).await)?;
     let live = sqlx::query!("select generation, schema_name from projections where name = $1 for update", name);
     let live = locked(live.fetch_one(&mut *tx).await)?;
     let began = Instant::now();

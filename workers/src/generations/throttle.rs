@@ -25,7 +25,11 @@ const MEASURE: Duration = Duration::from_secs(1);
 
 /// The live lag as it was measured last. Shared by the builders of a process.
 #[derive(Debug, Clone)]
-pub(super) struct Throttle(watch::Receiver<Seen>);
+pub(super) struct Throttle {
+    seen: watch::Receiver<Seen>,
+    /// It heeds nothing but the rate that a person sets.
+    off: bool,
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Seen {
@@ -68,18 +72,19 @@ impl Seen {
 pub(super) fn measuring(
     pool: PgPool,
     projections: Vec<&'static dyn AnyProjection>,
+    throttled: bool,
 ) -> (Throttle, impl Future<Output = ()>) {
-    let (seen, throttle) = watch::channel(Seen::first());
+    let (sender, seen) = watch::channel(Seen::first());
     let measurer = Measurer::new(pool, projections).within(Duration::from_secs(5));
     let measuring = async move {
         loop {
             if let Ok(report) = measurer.report().await {
-                seen.send_modify(|seen| *seen = seen.then(lag(&report)));
+                sender.send_modify(|seen| *seen = seen.then(lag(&report)));
             }
             tokio::time::sleep(MEASURE).await;
         }
     };
-    (Throttle(throttle), measuring)
+    (Throttle { seen, off: !throttled }, measuring)
 }
 
 /// The lag of what is being kept. What nobody keeps is late for another reason, and resting does not help it.
@@ -92,14 +97,14 @@ fn lag(report: &Report) -> Duration {
 impl Throttle {
     /// Why nothing is to be built now.
     pub fn stopped(&self) -> Option<String> {
-        self.0.borrow().stop(Instant::now())
+        if self.off { None } else { self.seen.borrow().stop(Instant::now()) }
     }
 
     /// How long to rest after a transaction of so many events that took so long, and why. `rate` is in events a second, of
     /// all `parts` together.
     pub fn rest(&self, events: usize, took: Duration, rate: Option<f64>, parts: i32) -> (Duration, String) {
-        let seen = *self.0.borrow();
-        let for_live = took.mul_f64(seen.rest());
+        let seen = *self.seen.borrow();
+        let for_live = if self.off { Duration::ZERO } else { took.mul_f64(seen.rest()) };
         let for_rate = rate.map_or(Duration::ZERO, |rate| {
             let due = events as f64 * f64::from(parts.max(1)) / rate.max(0.001);
             Duration::try_from_secs_f64(due).unwrap_or(Duration::MAX).saturating_sub(took)
@@ -144,7 +149,7 @@ mod tests {
     #[test]
     fn a_rate_is_that_of_all_parts_together() {
         let (_sender, receiver) = watch::channel(seen(0.0));
-        let throttle = Throttle(receiver);
+        let throttle = Throttle { seen: receiver, off: false };
         let (rest, reason) = throttle.rest(100, Duration::from_millis(500), Some(100.0), 2);
         assert_eq!(
             (rest, &*reason),
