@@ -49,18 +49,18 @@ fn keeper(parts: &Parts) -> Generations {
     Generations { appliers, head: Default::default(), reading, automatic: false }
 }
 
-struct Keeping {
+pub struct Keeping {
     stop: CancellationToken,
     running: JoinHandle<()>,
 }
 
 impl Keeping {
-    fn of(parts: &Parts) -> Self {
+    pub fn of(parts: &Parts) -> Self {
         let stop = CancellationToken::new();
         Self { running: tokio::spawn(keeper(parts).run(stop.clone())), stop }
     }
 
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.stop.cancel();
         self.running.await.unwrap();
     }
@@ -90,7 +90,7 @@ async fn is(parts: &Parts, operation: Uuid, state: State) {
 }
 
 /// When the gate lets it through, which is when it has caught up.
-async fn exchanged(parts: &Parts, projection: &str, way: Way) {
+pub async fn exchanged(parts: &Parts, projection: &str, way: Way) {
     let operation = eventually("the gate is open", LIMIT, async || {
         ask(parts, projection, way).await.map_err(|refused| refused.to_string())
     })

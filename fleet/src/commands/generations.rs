@@ -14,6 +14,7 @@ use workers::generations::{Eta, Generation, Standing};
 use workers::operations::Operation;
 
 use super::actor::Actor;
+use super::pause::seconds;
 use super::table::{Table, numbers, words};
 use super::{operation, out};
 use crate::client;
@@ -40,6 +41,9 @@ pub struct RebuildOptions {
     /// Events per second at most, of all parts together.
     #[arg(long)]
     rate: Option<f64>,
+    /// For how long the rate holds, such as 90s, 30m, 2h or 3d, at most 7d. Without it: 1h.
+    #[arg(long, value_name = "TIME", value_parser = seconds, requires = "rate")]
+    rate_for: Option<u32>,
     #[command(flatten)]
     changing: Changing,
 }
@@ -155,11 +159,11 @@ fn remarks(generation: &Generation) -> String {
 }
 
 pub async fn rebuild(options: RebuildOptions) -> Result<ExitCode> {
-    let RebuildOptions { projection, parts, rate, changing } = options;
+    let RebuildOptions { projection, parts, rate, rate_for, changing } = options;
     let (api, path) = (&changing.api, path(&projection));
     let request = |change: Change| {
         let Change { dry_run, plan_token, reason, actor } = change;
-        Rebuild { parts, rate, dry_run, plan_token, reason, actor }
+        Rebuild { parts, rate, rate_seconds: rate_for, dry_run, plan_token, reason, actor }
     };
     let plan: Plan = api.post(&path, &request(changing.planning())).await?;
     if changing.json && changing.dry_run {

@@ -20,7 +20,7 @@ use crate::generations::rebuild::{self, NewRebuild};
 use crate::generations::retire::{self, NewRetirement};
 use crate::generations::verify::{self, Difference};
 use crate::generations::{self, Generation, MOST_PARTS, Refused};
-use crate::operations::Operation;
+use crate::operations::{Operation, Rate};
 
 /// Generations shown at most.
 const LISTED: i64 = 50;
@@ -35,8 +35,12 @@ pub struct Rebuild {
     pub parts: i32,
     /// Events a second at most, of all parts together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(exclusive_minimum = 0.0)]
+    #[schema(minimum = 0.1, maximum = 1_000_000)]
     pub rate: Option<f64>,
+    /// How long the rate holds, by the database's clock, at most 7 days; without it an hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 604_800)]
+    pub rate_seconds: Option<u32>,
     /// Only say what would be done; write nothing.
     #[serde(default)]
     pub dry_run: bool,
@@ -194,14 +198,12 @@ pub(super) async fn rebuild(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let Rebuild { parts, rate, dry_run, plan_token, reason, actor } = parse(&body)?;
+    let Rebuild { parts, rate, rate_seconds, dry_run, plan_token, reason, actor } = parse(&body)?;
     let projection = projection(&admin, &name)?;
     if !(1..=MOST_PARTS).contains(&parts) {
         return Err(Problem::invalid("parts", format!("must be 1 to {MOST_PARTS}")));
     }
-    if rate.is_some_and(|rate| !(rate.is_finite() && rate > 0.0)) {
-        return Err(Problem::invalid("rate", "must be a number above 0"));
-    }
+    let rate = Rate::of(rate, rate_seconds, "rate_seconds")?;
     let Some((by, plan_token)) = decided(Change { dry_run, plan_token, reason, actor })? else {
         return Ok(Json(rebuild::plan(&admin.pool, projection).await?).into_response());
     };

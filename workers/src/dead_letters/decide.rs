@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::plan::upto;
 use super::{DeadLetter, Filter, MAX_PLANNED};
 use crate::audit::{self, Attribution};
-use crate::operations::{self, Accepted, New};
+use crate::operations::{self, Accepted, New, Rate};
 use crate::tag::{Seen, Tag};
 
 #[derive(Debug, Clone)]
@@ -130,6 +130,7 @@ fn decision<'a>(
     by: &'a Attribution,
     idempotency_key: Option<&'a str>,
 ) -> New<'a> {
+    let rate = rate.map(|events| Rate { events, seconds: None });
     New { kind, projection: None, selection, by, idempotency_key, positions: None, selected: 0, rate }
 }
 

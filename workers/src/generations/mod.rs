@@ -166,6 +166,19 @@ pub(crate) async fn first(db: &mut PgConnection, projection: &dyn AnyProjection)
     create(db, name, &[projection.tables(), projection.indexes()].join(";\n")).await
 }
 
+/// Says what one long step of a generation is doing, outside of the transaction in which it does it.
+async fn busy(pool: &PgPool, projection: &str, generation: i32, with: &str) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update generation_parts set pace = $3 where projection = $1 and generation = $2",
+        projection,
+        generation,
+        with
+    )
+    .execute(pool)
+    .await
+    .map(drop)
+}
+
 /// A schema, and in it what the statements make. They come from the catalogue, which is code, never from outside.
 async fn create(db: &mut PgConnection, schema: &str, statements: &str) -> sqlx::Result<()> {
     let create = format!("create schema {schema}; set local search_path to {schema}, public; {statements}");

@@ -10,10 +10,11 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{create, schema_of};
+use super::{busy, create, schema_of};
 use crate::apply::Applier;
 use crate::audit::{self, Attribution};
-use crate::operations::{self, New, State};
+use crate::operations::stalled::INDEXING;
+use crate::operations::{self, New, Rate, State};
 
 /// What a rebuild would do. It touches nothing.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -52,8 +53,8 @@ pub struct Table {
 #[derive(Debug, Clone)]
 pub struct NewRebuild {
     pub parts: i32,
-    /// Events a second at most, of all parts together.
-    pub rate: Option<f64>,
+    /// Of all parts together.
+    pub rate: Option<Rate>,
     pub plan_token: String,
     pub by: Attribution,
     pub idempotency_key: Option<String>,
@@ -240,7 +241,8 @@ async fn change_on(
     let to = if to == State::Running && now.generation.is_none() { State::Pending } else { to };
     sqlx::query!(
         "update operations
-         set state = $2, finished_at = case when $2 = 'cancelled' then clock_timestamp() end
+         set state = $2, finished_at = case when $2 = 'cancelled' then clock_timestamp() end,
+             advanced_at = clock_timestamp()
          where id = $1",
         id,
         to.as_str()
@@ -260,6 +262,7 @@ pub(super) async fn begin(applier: &Applier) -> sqlx::Result<()> {
            from operations
            where kind in ('rebuild', 'verify') and projection = $1 and state = 'pending'
            and (selection ->> 'version')::integer = $2
+           and not exists (select from operations_stop where stopped_until > clock_timestamp())
            order by created_at
            limit 1"#,
         name,
@@ -352,6 +355,7 @@ pub(super) async fn finish(applier: &Applier, generation: i32) -> sqlx::Result<(
         db.give_back();
         return Ok(());
     };
+    busy(&applier.pool, name, generation, INDEXING).await?;
     // An index of a large table takes longer than any statement that others wait for.
     sqlx::raw_sql("set local statement_timeout = '2h'; set local lock_timeout = '10s'").execute(&mut *tx).await?;
     let mut making = tx.begin().await?;
@@ -373,6 +377,13 @@ pub(super) async fn finish(applier: &Applier, generation: i32) -> sqlx::Result<(
     }
     sqlx::query!(
         "update generations set built_at = clock_timestamp() where projection = $1 and generation = $2",
+        name,
+        generation
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!(
+        "update generation_parts set pace = '' where projection = $1 and generation = $2 and pace <> ''",
         name,
         generation
     )
