@@ -280,6 +280,43 @@ async fn what_stands_still_says_so_and_why() {
     keeping.stop().await;
 }
 
+/// Two tasks share the parts, one of which is killed and comes again; a worker runs nowhere.
+#[tokio::test]
+async fn the_tasks_of_a_job_build_a_rebuild_and_end() {
+    let fleet = Fleet::new().await;
+    let store = fleet.event_store().await;
+    crate::harness::client::load_sample(&store).await;
+    let process = fleet.process("admin").await.start().await;
+    let admin = Admin::of(&process);
+    let task = async |index: &str, count: &str| {
+        let builder = fleet.process("build").await.arg(PROGRESS);
+        builder.env("CLOUD_RUN_TASK_INDEX", index).env("CLOUD_RUN_TASK_COUNT", count)
+    };
+    let (status, _, log) = task("0", "2").await.output().await;
+    assert!(status.code() == Some(1) && log.contains("nobody has asked for a rebuild"), "{log}");
+    let (status, _, log) = task("2", "2").await.output().await;
+    assert!(status.code() == Some(1) && log.contains("task 2 is none of 2"), "{log}");
+
+    let path = format!("/projections/{PROGRESS}/generations");
+    let (_, plan) = admin.post(&path, &json!({"parts": 3, "dry_run": true})).await;
+    let asked = json!({"parts": 3, "plan_token": plan["plan_token"], "actor": "ada", "reason": "a test"});
+    let (status, rebuild) = admin.post(&path, &asked).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{rebuild}");
+    let (status, _, log) = task("1", "2").await.env("FLEET_KILL_AT", "rebuild.advanced:1").output().await;
+    assert!(!status.success(), "{log}");
+    let (one, other) =
+        tokio::join!(async { task("0", "2").await.output().await }, async { task("1", "2").await.output().await });
+    for (status, _, log) in [one, other] {
+        assert!(status.code() == Some(0) && log.contains("the parts of this task are built"), "{log}");
+    }
+    let shown = admin.get(&format!("/operations/{}", rebuild["id"].as_str().unwrap())).await;
+    assert_eq!(shown["state"], "waiting", "{shown}");
+    let (_, again, log) = task("5", "6").await.output().await;
+    assert!(log.contains("the parts of this task are built"), "it has none: {again} {log}");
+    let schema = "learner_progress__g2";
+    crate::oracle::assert_equal_as_of(&fleet.database.pool, PROGRESS, schema, fleet.database.head().await.0).await;
+}
+
 async fn said(fleet: &Fleet, admin: &Process, args: &[&str]) -> (Option<i32>, String) {
     let builder = fleet.process(args[0]).await.env("FLEET_HTTP", &admin.http()).env("FLEET_ACTOR", "ada");
     let builder = args[1..].iter().fold(builder, |builder, arg| builder.arg(arg));

@@ -57,6 +57,7 @@ fn routes() -> OpenApiRouter<Admin> {
         .routes(routes!(projections::list))
         .routes(routes!(projections::show))
         .routes(routes!(generations::list, generations::rebuild))
+        .routes(routes!(generations::build_as_of))
         .routes(routes!(generations::promote))
         .routes(routes!(generations::rollback))
         .routes(routes!(generations::retire))

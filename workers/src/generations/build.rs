@@ -20,6 +20,7 @@ use super::{Part, automatic, promote, rebuild, retire, verify};
 use crate::apply::{self, Applier, Chunk, Condemned, Pace};
 use crate::dead_letters::park::Reason;
 use crate::operations::State;
+use crate::redrive::Beside;
 use crate::retry;
 use crate::verdict::Event;
 
@@ -58,6 +59,10 @@ impl Generations {
         let mut kept = BTreeSet::new();
         let mut building: JoinSet<(usize, Part)> = JoinSet::new();
         let mut seen: Option<Instant> = None;
+        let mut redriving = JoinSet::new();
+        for applier in self.appliers.iter().cloned() {
+            redriving.spawn(kill_points::carried(Beside { applier }.run(stop.clone())));
+        }
         while let Some(due) = retry::until_done("looking at generations", &stop, || self.look()).await {
             for (index, part) in due {
                 if kept.insert((index, part.clone())) {
@@ -96,6 +101,7 @@ impl Generations {
             }
         }
         while building.join_next().await.is_some() {}
+        while redriving.join_next().await.is_some() {}
     }
 
     /// Does what operations ask for, and finds what is to be kept.
@@ -104,7 +110,7 @@ impl Generations {
             if self.automatic {
                 automatic::renew(&self.reading, applier.projection).await?;
             }
-            rebuild::begin(applier).await?;
+            rebuild::begin(applier, &["rebuild", "verify", "as_of"]).await?;
             promote::carry_out(applier, &self.head).await?;
             retire::carry_out(applier).await?;
         }
@@ -148,7 +154,7 @@ impl Generations {
 }
 
 /// Builds one part of a generation, and follows the store with it.
-struct Builder {
+pub(super) struct Builder {
     applier: Applier,
     part: Part,
     head: Head,
@@ -199,12 +205,14 @@ struct Wanted {
     /// Who has stopped all operations, and why.
     stopped_by: Option<String>,
     built: bool,
-    /// It is folded to be compared, and goes no further than this.
-    verify: Option<Position>,
+    /// It goes no further than this.
+    upto: Option<Position>,
+    /// It is folded to be compared.
+    verify: bool,
 }
 
 impl Builder {
-    fn new(applier: Applier, part: Part, head: Head, reading: PgPool, throttle: Throttle) -> Self {
+    pub(super) fn new(applier: Applier, part: Part, head: Head, reading: PgPool, throttle: Throttle) -> Self {
         Self {
             applier,
             part,
@@ -222,7 +230,7 @@ impl Builder {
         }
     }
 
-    async fn run(mut self, stop: &CancellationToken) {
+    pub(super) async fn run(mut self, stop: &CancellationToken) {
         let mut failures = 0;
         loop {
             let next = match stop.run_until_cancelled(self.step()).await {
@@ -282,10 +290,10 @@ impl Builder {
         }
         self.rests = None;
         let mut head = self.head.look(&self.applier.pool).await?;
-        head = wanted.verify.map_or(head, |upto| head.min(upto));
+        head = wanted.upto.map_or(head, |upto| head.min(upto));
         if wanted.position >= head {
             self.say(String::new()).await?;
-            if wanted.verify.is_some() {
+            if wanted.verify {
                 verify::finish(&self.applier, &self.reading, self.part.generation).await?;
                 return Ok(Next::Wait(POLL));
             }
@@ -303,7 +311,7 @@ impl Builder {
             return Ok(Next::Wait(POLL));
         }
         let Some(mut chunk) = self.next(wanted.position, head).await? else { return Ok(Next::Wait(POLL)) };
-        if wanted.verify.is_some() {
+        if wanted.verify {
             chunk = verify::as_far_as_live(&self.applier, chunk).await?;
         }
         let began = Instant::now();
@@ -336,7 +344,8 @@ impl Builder {
             rate: row.rate,
             stopped_by: row.stopped_by,
             built: row.built,
-            verify: row.upto.filter(|_| row.verify).map(Position),
+            upto: row.upto.map(Position),
+            verify: row.verify,
         }))
     }
 

@@ -314,7 +314,8 @@ pub(crate) async fn advance(db: &mut PgConnection, id: Uuid, seen: i64, tally: T
     .map(drop)
 }
 
-/// Ends the operations on dead letters that have nothing left to do. Idempotent: any process may
+/// Ends the operations on dead letters that have nothing left to do: what was decided about a generation that nobody keeps any
+/// more, nobody can do. Idempotent: any process may
 /// mark an operation that has finished.
 pub(crate) async fn finish(pool: &PgPool) -> sqlx::Result<()> {
     sqlx::query!(
@@ -322,7 +323,19 @@ pub(crate) async fn finish(pool: &PgPool) -> sqlx::Result<()> {
          set state = 'succeeded', finished_at = clock_timestamp()
          where kind in ('retry', 'discard')
          and state in ('pending', 'running')
-         and not exists (select from parked_events where operation_id = operations.id and decision is not null)"
+         and not exists (
+             select
+             from parked_events as parked
+             where parked.operation_id = operations.id
+             and parked.decision is not null
+             and not exists (
+                 select
+                 from generations as gone
+                 where gone.projection = parked.projection and gone.generation = parked.generation
+                 and gone.live_since is null
+                 and (gone.retired_at is not null or gone.kept_until <= clock_timestamp())
+             )
+         )"
     )
     .execute(pool)
     .await
