@@ -52,3 +52,6 @@ drop index operations_on_generations;
 create index operations_on_generations on operations (projection, created_at)
 where kind in ('rebuild', 'promote', 'rollback', 'retire', 'verify', 'as_of')
 and state in ('pending', 'running', 'paused', 'waiting');
+
+-- The rebuild that was asked for last, which the tasks of a job look for each second.
+create index operations_rebuilds on operations (projection, created_at) where kind = 'rebuild';
