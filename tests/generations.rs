@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use workers::apply::{Applier, Mode};
 use workers::audit::Attribution;
+use workers::generations::as_of::{self, AsOf, NewAsOf};
 use workers::generations::promote::{self, NewPromote, Way};
 use workers::generations::rebuild::{self, NewRebuild};
 use workers::generations::retire::{self, NewRetirement};
@@ -49,18 +50,18 @@ fn keeper(parts: &Parts) -> Generations {
     Generations { appliers, head: Default::default(), reading, automatic: false, throttled: true }
 }
 
-struct Keeping {
+pub struct Keeping {
     stop: CancellationToken,
     running: JoinHandle<()>,
 }
 
 impl Keeping {
-    fn of(parts: &Parts) -> Self {
+    pub fn of(parts: &Parts) -> Self {
         let stop = CancellationToken::new();
         Self { running: tokio::spawn(keeper(parts).run(stop.clone())), stop }
     }
 
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.stop.cancel();
         self.running.await.unwrap();
     }
@@ -90,7 +91,7 @@ async fn is(parts: &Parts, operation: Uuid, state: State) {
 }
 
 /// When the gate lets it through, which is when it has caught up.
-async fn exchanged(parts: &Parts, projection: &str, way: Way) {
+pub async fn exchanged(parts: &Parts, projection: &str, way: Way) {
     let operation = eventually("the gate is open", LIMIT, async || {
         ask(parts, projection, way).await.map_err(|refused| refused.to_string())
     })
@@ -203,6 +204,153 @@ async fn retired(parts: &Parts, generation: i32) {
 async fn converged(parts: &Parts) {
     parts.sweep().await;
     crate::oracle::assert_equal_but(&parts.database.pool, &Held::default()).await;
+}
+
+/// Both generations have parked it, and both go on behind it when the cause is gone: what was decided about the one that is read
+/// holds for the one that is built.
+#[cfg(debug_assertions)]
+#[tokio::test]
+async fn a_rebuild_whose_projection_is_redriven_meanwhile_is_equal_and_can_be_promoted() {
+    const USERS: &str = "user_directory";
+    let (parts, _) = Parts::with_history(seeded().random(), 2000).await;
+    let pool = &parts.database.pool;
+    let execute = async |sql: String| {
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(pool).await.unwrap();
+    };
+    let poison = "add constraint poison check (md5(user_id::text) > '4')";
+    execute(format!("alter table user_directory.users {poison}")).await;
+    parts.sweep().await;
+    let rebuild = start(&parts, USERS, 2).await;
+    dies(&parts, "rebuild.begun").await;
+    execute(format!("alter table user_directory__g2.users {poison}")).await;
+    let keeping = Keeping::of(&parts);
+    is(&parts, rebuild, State::Waiting).await;
+    let parked = async |generation: i32| {
+        let of = format!(
+            "select count(*) from parked_events where projection = 'user_directory' and generation = {generation}"
+        );
+        let letters: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(of)).fetch_one(pool).await.unwrap();
+        letters
+    };
+    let before = parked(1).await;
+    assert!(before > 3 && parked(2).await == before, "{before}");
+
+    for schema in ["user_directory", "user_directory__g2"] {
+        execute(format!("alter table {schema}.users drop constraint poison")).await;
+    }
+    let stop = CancellationToken::new();
+    let applier = parts.applier(USERS).clone();
+    let redriving = tokio::spawn(workers::redrive::Redrive { applier }.run(stop.clone()));
+    let of = |generation| workers::dead_letters::Filter {
+        projection: Some(USERS.to_owned()),
+        generation: Some(generation),
+        ..Default::default()
+    };
+    // One by its id, of the live generation, and the rest of it as a batch: nobody speaks of the one that is built.
+    let letters = workers::dead_letters::list(pool, &of(1), None, 100).await.unwrap();
+    let id = letters[0].id;
+    assert_eq!(letters[0].generation, Some(1));
+    let operation = workers::dead_letters::retry_one(pool, id, 1000.0, None, &by(), None).await.unwrap();
+    is(&parts, operation, State::Succeeded).await;
+    assert_eq!((parked(1).await, parked(2).await), (before - 1, before - 1));
+    let retry = async |filter: workers::dead_letters::Filter| {
+        let plan = workers::dead_letters::plan(pool, &filter, 1000).await.unwrap();
+        let plan_token = plan.plan_token.unwrap();
+        let retry = workers::dead_letters::Retry { filter, plan_token, rate: 1000.0, by: by(), idempotency_key: None };
+        workers::dead_letters::retry(pool, &retry).await.unwrap()
+    };
+    let operation = retry(of(1)).await;
+    is(&parts, operation, State::Succeeded).await;
+    assert_eq!((parked(1).await, parked(2).await), (0, 0));
+
+    // And one that only the generation that is built has parked, by its name.
+    let head = parts.database.head().await;
+    execute(format!(
+        "alter table user_directory__g2.users add constraint late check (md5(user_id::text) > '4') not valid"
+    ))
+    .await;
+    parts.load(&History::of(77, 400).lines).await;
+    parts.sweep().await;
+    eventually("it has parked some", LIMIT, async || match parked(2).await {
+        0 => Err("nothing is parked".to_owned()),
+        _ => Ok(()),
+    })
+    .await;
+    assert!(parked(1).await == 0 && parts.database.head().await > head);
+    execute("alter table user_directory__g2.users drop constraint late".to_owned()).await;
+    let refused = eventually("it has caught up", LIMIT, async || match ask(&parts, USERS, Way::Promote).await {
+        Err(refused) if !refused.to_string().contains("behind") => Ok(refused.to_string()),
+        other => Err(format!("{other:?}")),
+    });
+    assert!(refused.await.contains("parked in it that the live generation has applied"));
+    let operation = retry(of(2)).await;
+    is(&parts, operation, State::Succeeded).await;
+    exchanged(&parts, USERS, Way::Promote).await;
+    stop.cancel();
+    redriving.await.unwrap();
+    keeping.stop().await;
+    parts.converge(&Held::default()).await;
+}
+
+#[tokio::test]
+async fn a_read_model_as_of_a_past_position_is_what_the_store_folded_to_there_and_stays_so() {
+    let mut rng = seeded();
+    let history = History::of(rng.random(), 3000);
+    let parts = Parts::new().await;
+    let pool = &parts.database.pool;
+    let projection = catalogue().projection(PROGRESS).unwrap();
+    let half = history.lines.len() / 2;
+    parts.load(&history.lines[..half]).await;
+    let position = parts.database.head().await.0;
+    parts.load(&history.lines[half..]).await;
+    parts.sweep().await;
+    let time: chrono::DateTime<chrono::Utc> = sqlx::query_scalar("select created_at from events where position = $1")
+        .bind(position)
+        .fetch_one(pool)
+        .await
+        .unwrap();
+    let by_time = as_of::plan(pool, projection, AsOf::Time(time)).await.unwrap();
+    assert!(by_time.position >= position && by_time.recorded_at == time, "{by_time:?}");
+    let none = as_of::plan(pool, projection, AsOf::Position(position * 10)).await.unwrap_err();
+    assert!(none.to_string().contains("the store has no position"), "{none}");
+
+    let plan = as_of::plan(pool, projection, AsOf::Position(position)).await.unwrap();
+    let new = NewAsOf {
+        as_of: AsOf::Position(position),
+        parts: 2,
+        rate: None,
+        plan_token: plan.plan_token,
+        by: by(),
+        idempotency_key: Some("once".to_owned()),
+    };
+    let operation = as_of::ask(pool, projection, &new).await.unwrap();
+    assert_eq!(as_of::ask(pool, projection, &new).await.unwrap(), operation, "one key, one of them");
+    let again = NewAsOf { idempotency_key: None, ..new.clone() };
+    assert!(matches!(as_of::ask(pool, projection, &again).await, Err(Refused::AsOfUnderWay(_))));
+    // Nobody waits for it: a rebuild goes on beside it.
+    let rebuild = start(&parts, PROGRESS, 1).await;
+    let keeping = Keeping::of(&parts);
+    is(&parts, operation, State::Succeeded).await;
+    is(&parts, rebuild, State::Waiting).await;
+    let built = all(&parts, PROGRESS).await.into_iter().find(|it| it.operation == Some(operation)).unwrap();
+    assert_eq!((built.standing, built.as_of), (Standing::AsOf, Some(position)));
+    crate::oracle::assert_equal_as_of(pool, PROGRESS, &built.schema_name, position).await;
+    let gate = promote::gate(pool, projection, Way::Promote, Some(built.generation)).await.unwrap();
+    assert!(gate.refusals.iter().any(|it| it.contains("to be looked at")), "{gate:?}");
+    parts.load(&History::of(13, 300).lines).await;
+    exchanged(&parts, PROGRESS, Way::Promote).await;
+    crate::oracle::assert_equal_as_of(pool, PROGRESS, &built.schema_name, position).await;
+    let written = "select count(*) from pg_class as class cross join lateral aclexplode(class.relacl) as granted
+                   where class.relnamespace = 'learner_progress__g2'::regnamespace and class.relkind = 'r'
+                   and granted.privilege_type in ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE')";
+    assert_eq!(
+        (&*built.schema_name, parts.database.count(written).await),
+        ("learner_progress__g2", 0),
+        "it is to be read only"
+    );
+    retired(&parts, built.generation).await;
+    keeping.stop().await;
+    parts.converge(&Held::default()).await;
 }
 
 const STEPS: [&str; 10] = [

@@ -36,6 +36,7 @@ mod migrations;
 #[cfg(debug_assertions)]
 mod model;
 mod observability;
+mod operations;
 mod outage;
 mod outside;
 mod pauses;

@@ -193,7 +193,7 @@ impl World {
 
     async fn replay(&mut self, point: &'static str) {
         let selection: Selection = serde_json::from_str("{}").unwrap();
-        let new = NewReplay { selection, by: Attribution::default(), idempotency_key: None };
+        let new = NewReplay { selection, rate: None, by: Attribution::default(), idempotency_key: None };
         let applier = &self.parts.appliers[self.appended % self.parts.appliers.len()];
         let pool = &self.parts.database.pool;
         let plan = replay::plan(pool, applier.projection, &new.selection).await.unwrap();

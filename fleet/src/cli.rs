@@ -30,6 +30,8 @@ enum Command {
     EventStore(roles::event_store::Options),
     /// Runs the worker of one topic.
     Worker(roles::worker::Options),
+    /// Builds parts of a rebuild that was asked for, and ends: a task of a job. Exit code 0: its parts are built.
+    Build(roles::build::Options),
     /// Runs the admin API of the whole fleet, and measures lag.
     Admin(roles::admin::Options),
     /// Brings the database up to date, and ends.
@@ -111,6 +113,10 @@ impl Cli {
             Command::Worker(options) => {
                 telemetry::init(&options.log)?;
                 roles::worker::run(catalogue, options, shutdown::signal()?).await
+            }
+            Command::Build(options) => {
+                telemetry::init(&options.log)?;
+                roles::build::run(catalogue, options, shutdown::signal()?).await
             }
             Command::Admin(options) => {
                 telemetry::init(&options.log)?;

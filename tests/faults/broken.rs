@@ -171,7 +171,7 @@ async fn a_repair_that_meets_a_broken_event_parks_it_and_goes_on() {
     let applier = parts.applier("user_directory");
     let selection = serde_json::from_str("{}").unwrap();
     let plan = replay::plan(pool, applier.projection, &selection).await.unwrap();
-    let new = NewReplay { selection, by: Attribution::default(), idempotency_key: None };
+    let new = NewReplay { selection, rate: None, by: Attribution::default(), idempotency_key: None };
     let operation = replay::create(pool, applier.projection, plan, &new).await.unwrap();
     let stop = CancellationToken::new();
     let replaying = tokio::spawn(Replays::of(&parts.appliers).run(stop.clone()));

@@ -107,7 +107,7 @@ async fn a_relay_never_passes_positions_that_are_not_committed() {
 
 fn repair() -> NewReplay {
     let selection: Selection = serde_json::from_str("{}").unwrap();
-    NewReplay { selection, by: Attribution::default(), idempotency_key: None }
+    NewReplay { selection, rate: None, by: Attribution::default(), idempotency_key: None }
 }
 
 /// As if its process had been stopped (SIGSTOP) for longer than its heartbeat may be missing.

@@ -139,7 +139,7 @@ async fn a_repair_of_one_aggregate_or_of_ten_minutes_leaves_the_rest_of_the_stor
         let plan = replay::plan(pool, applier.projection, &selection).await.unwrap();
         assert!(selected.contains(&plan.selected), "{plan:?}");
         assert!(plan.unsettled > 0 && plan.unsettled <= plan.selected, "{plan:?}");
-        let new = NewReplay { selection, by: Attribution::default(), idempotency_key: None };
+        let new = NewReplay { selection, rate: None, by: Attribution::default(), idempotency_key: None };
         let id = replay::create(pool, applier.projection, plan, &new).await.unwrap();
         let runner = Parts::reaching(Database::existing(&url), &url);
         let read = "select coalesce(sum(idx_tup_fetch + seq_tup_read), 0)::bigint from pg_stat_user_tables where relname = 'events'";
@@ -182,7 +182,7 @@ async fn a_repair_of_a_long_time_goes_from_its_first_event_to_its_last() {
     let plan = replay::plan(pool, vocabulary, &selection).await.unwrap();
     assert_eq!((plan.first_position, plan.last_position, plan.more), (20_001, 130_000, false));
     assert!(plan.selected > 40_000 && plan.unsettled > 0, "{plan:?}");
-    let new = NewReplay { selection: selection.clone(), by: Attribution::default(), idempotency_key: None };
+    let new = NewReplay { selection: selection.clone(), rate: None, by: Attribution::default(), idempotency_key: None };
     let id = replay::create(pool, vocabulary, plan, &new).await.unwrap();
     let operation = operations::get(pool, id).await.unwrap().unwrap();
     assert_eq!((operation.position, operation.last_position), (Some(20_000), Some(130_000)), "no other is read");

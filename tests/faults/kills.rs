@@ -39,7 +39,7 @@ const STORE: [&str; 11] = [
 ];
 
 /// Points in whose process a worker dies.
-const WORKER: [&str; 31] = [
+const WORKER: [&str; 33] = [
     "worker.received",
     "worker.resolved",
     "worker.applied",
@@ -70,6 +70,8 @@ const WORKER: [&str; 31] = [
     "redrive.message_settled",
     "pause.recorded",
     "pause.committed",
+    "stop.recorded",
+    "stop.committed",
     "nothing",
 ];
 
@@ -193,6 +195,11 @@ async fn a_worker_killed_at_any_point_loses_and_doubles_nothing() {
         if point.starts_with("pause.") {
             let body = json!({"seconds": 1, "replace": true, "actor": "a test", "reason": point});
             let url = format!("http://{}/admin/v1/projections/user_directory/pause", worker.http());
+            let _ = reqwest::Client::new().post(url).json(&body).send().await;
+        }
+        if point.starts_with("stop.") {
+            let body = json!({"seconds": 1, "replace": true, "actor": "a test", "reason": point});
+            let url = format!("http://{}/admin/v1/operations/stop", worker.http());
             let _ = reqwest::Client::new().post(url).json(&body).send().await;
         }
         if point.starts_with("redrive.") {

@@ -292,7 +292,7 @@ async fn a_repair_goes_through_all_topics_whichever_workers_run_it_and_however_o
         (&INTEGRATION, ["apply.recorded", "apply.committed", "replay.claimed", "apply.fenced", "replay.applied"]),
     ] {
         let selection: Selection = serde_json::from_str("{}").unwrap();
-        let new = NewReplay { selection, by: Attribution::default(), idempotency_key: None };
+        let new = NewReplay { selection, rate: None, by: Attribution::default(), idempotency_key: None };
         let applier = parts.applier_on(NAME, topic);
         let plan = replay::plan(pool, applier.projection, &new.selection).await.unwrap();
         let carried =

@@ -20,7 +20,7 @@ async fn repair(parts: &Parts, projection: &str) -> Uuid {
     let (pool, projection) = (&parts.database.pool, parts.applier(projection).projection);
     let selection = serde_json::from_str("{}").unwrap();
     let plan = replay::plan(pool, projection, &selection).await.unwrap();
-    let new = NewReplay { selection, by: Attribution::default(), idempotency_key: None };
+    let new = NewReplay { selection, rate: None, by: Attribution::default(), idempotency_key: None };
     replay::create(pool, projection, plan, &new).await.unwrap()
 }
 

@@ -55,7 +55,7 @@ async fn a_repair_whose_batches_are_too_much_goes_on_with_smaller_ones() {
         let applier = parts.applier("user_directory");
         let (pool, selection) = (&parts.database.pool, serde_json::from_str("{}").unwrap());
         let plan = replay::plan(pool, applier.projection, &selection).await.unwrap();
-        let new = NewReplay { selection, by: Attribution::default(), idempotency_key: None };
+        let new = NewReplay { selection, rate: None, by: Attribution::default(), idempotency_key: None };
         let operation = replay::create(pool, applier.projection, plan, &new).await.unwrap();
         let stop = CancellationToken::new();
         let replaying = tokio::spawn(Replays::of(&parts.appliers).run(stop.clone()));

@@ -154,7 +154,7 @@ async fn a_worker_whose_applying_connections_all_wait_still_says_how_it_is() {
 
 fn repair(key: Option<&str>) -> NewReplay {
     let selection: Selection = serde_json::from_str("{}").unwrap();
-    NewReplay { selection, by: Attribution::default(), idempotency_key: key.map(Into::into) }
+    NewReplay { selection, rate: None, by: Attribution::default(), idempotency_key: key.map(Into::into) }
 }
 
 #[tokio::test]

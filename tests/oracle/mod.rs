@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 
 pub use compare::{Difference, first_difference};
 pub use event::Event;
-pub use store::{assert_equal, assert_equal_but, holds};
+pub use store::{assert_equal, assert_equal_as_of, assert_equal_but, holds};
 pub use table::{TABLES, Tables};
 
 /// The events folded so far.

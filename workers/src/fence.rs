@@ -68,6 +68,27 @@ impl Fence {
         Ok(row.map(|row| (Self { generation: part.generation }, Position(row.position))))
     }
 
+    /// Enters a generation that is not live, for what of it belongs to no part. `None`: this code is not to build it, or not any
+    /// more, or it is about to change.
+    pub(crate) async fn apart(
+        db: &mut PgConnection,
+        projection: &dyn AnyProjection,
+        generation: i32,
+    ) -> sqlx::Result<Option<Self>> {
+        let row = sqlx::query!(
+            r#"select set_config('search_path', quote_ident(schema_name) || ', public', true) as "search_path!"
+               from generations
+               where projection = $1 and generation = $2 and version = $3 and purpose = 'rebuild'
+               and live_since is null and retired_at is null
+               and (kept_until is null or kept_until > clock_timestamp())
+               for share skip locked"#,
+            projection.name(),
+            generation,
+            projection.version() as i32
+        );
+        Ok(row.fetch_optional(db).await?.map(|_| Self { generation }))
+    }
+
     /// Enters a generation whose row is locked already, so that nobody else is in it.
     pub(crate) async fn alone(db: &mut PgConnection, projection: &str, generation: i32) -> sqlx::Result<Self> {
         sqlx::query!(

@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 use events::Topic;
 use prometheus::core::Collector;
 use prometheus::{
-    Gauge, GaugeVec, HistogramOpts, HistogramTimer, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts,
-    Registry,
+    Gauge, GaugeVec, HistogramOpts, HistogramTimer, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry,
 };
 
 use crate::apply::{Mode, Tally};
@@ -37,6 +37,9 @@ pub(crate) struct LagGauges {
     pub parked_oldest_seconds: GaugeVec,
     pub held_aggregates: IntGaugeVec,
     pub paused: IntGaugeVec,
+    pub paused_seconds: GaugeVec,
+    pub stopped: IntGauge,
+    pub stopped_seconds: Gauge,
     pub oldest_snapshot_seconds: Gauge,
     pub observed: Gauge,
     pub head: Gauge,
@@ -129,6 +132,18 @@ impl Metrics {
                     Opts::new("projection_paused", "1 while a person has paused the projection; else 0."),
                     per_projection,
                 )?,
+                paused_seconds: GaugeVec::new(
+                    Opts::new("projection_paused_seconds", "How long the projection has been paused; 0 if it is not."),
+                    per_projection,
+                )?,
+                stopped: IntGauge::new(
+                    "fleet_operations_stopped",
+                    "1 while a person has stopped all operations; else 0.",
+                )?,
+                stopped_seconds: Gauge::new(
+                    "fleet_operations_stopped_seconds",
+                    "How long all operations have been stopped; 0 if they are not.",
+                )?,
                 oldest_snapshot_seconds: Gauge::new(
                     "database_oldest_snapshot_seconds",
                     "Age of the oldest snapshot or transaction that keeps dead rows from being removed; 0 if there is none.",
@@ -162,6 +177,9 @@ impl Metrics {
         registry.register(Box::new(self.lag.parked_oldest_seconds.clone()))?;
         registry.register(Box::new(self.lag.held_aggregates.clone()))?;
         registry.register(Box::new(self.lag.paused.clone()))?;
+        registry.register(Box::new(self.lag.paused_seconds.clone()))?;
+        registry.register(Box::new(self.lag.stopped.clone()))?;
+        registry.register(Box::new(self.lag.stopped_seconds.clone()))?;
         registry.register(Box::new(self.lag.oldest_snapshot_seconds.clone()))?;
         registry.register(Box::new(self.lag.observed.clone()))?;
         registry.register(Box::new(self.lag.head.clone()))

@@ -139,7 +139,8 @@ pub async fn resume(
         };
         sqlx::query!(
             "update projections
-             set paused_at = null, paused_until = null, paused_by = null, pause_reason = null
+             set paused_at = null, paused_until = null, paused_by = null, pause_reason = null,
+                 resumed_at = clock_timestamp()
              where name = $1",
             name
         )

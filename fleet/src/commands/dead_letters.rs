@@ -90,6 +90,9 @@ struct Filter {
     /// Only of this projection.
     #[arg(long)]
     projection: Option<String>,
+    /// Only of this generation of the projection. Without it: of all that are kept.
+    #[arg(long, requires = "projection")]
+    generation: Option<i32>,
     /// Only of this topic.
     #[arg(long)]
     topic: Option<String>,
@@ -113,14 +116,14 @@ fn reason() -> impl TypedValueParser<Value = Reason> {
 
 impl Filter {
     fn selecting(self, ids: Vec<Uuid>) -> dead_letters::Filter {
-        let Self { projection, topic, parked_for: reason, aggregate_id, event_type } = self;
+        let Self { projection, generation, topic, parked_for: reason, aggregate_id, event_type } = self;
         let ids = (!ids.is_empty()).then(|| ids.into_iter().collect());
-        dead_letters::Filter { ids, projection, topic, reason, aggregate_id, event_type }
+        dead_letters::Filter { ids, projection, generation, topic, reason, aggregate_id, event_type }
     }
 
     fn listing(self) -> Listing {
-        let Self { projection, topic, parked_for: reason, aggregate_id, event_type } = self;
-        Listing { projection, topic, reason, aggregate_id, event_type, ..Listing::default() }
+        let Self { projection, generation, topic, parked_for: reason, aggregate_id, event_type } = self;
+        Listing { projection, generation, topic, reason, aggregate_id, event_type, ..Listing::default() }
     }
 }
 
@@ -150,6 +153,7 @@ async fn list(api: &client::AdminApi, mut listing: Listing, as_json: bool) -> Re
     let mut table = Table::new([
         words("ID", 36),
         words("OF", 18),
+        numbers("GENERATION", 10),
         words("REASON", 16),
         words("EVENT", 20),
         numbers("VERSION", 7),
@@ -178,11 +182,12 @@ async fn list(api: &client::AdminApi, mut listing: Listing, as_json: bool) -> Re
     Ok(ExitCode::SUCCESS)
 }
 
-fn cells(letter: &DeadLetter) -> [String; 9] {
+fn cells(letter: &DeadLetter) -> [String; 10] {
     let decided = letter.decision.as_ref().map_or(String::new(), |decision| format!(" ({decision})"));
     [
         letter.id.to_string(),
         letter.projection.as_ref().unwrap_or(&letter.topic).clone(),
+        or_dash(letter.generation),
         format!("{}{decided}", letter.reason),
         or_dash(letter.event_type.as_ref()),
         or_dash(letter.event_version),

@@ -5,15 +5,17 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use workers::admin::generations::{Change, Rebuild, Steering};
+use workers::admin::generations::{AsOfRequest, Change, Rebuild, Steering};
+use workers::generations::as_of::{self, AsOf};
 use workers::generations::promote::Gate;
 use workers::generations::rebuild::Plan;
 use workers::generations::retire::Retirement;
 use workers::generations::verify::{Difference, Findings};
 use workers::generations::{Eta, Generation, Standing};
-use workers::operations::Operation;
+use workers::operations::{Operation, State};
 
 use super::actor::Actor;
+use super::pause::seconds;
 use super::table::{Table, numbers, words};
 use super::{operation, out};
 use crate::client;
@@ -40,6 +42,13 @@ pub struct RebuildOptions {
     /// Events per second at most, of all parts together.
     #[arg(long)]
     rate: Option<f64>,
+    /// For how long the rate holds, such as 90s, 30m, 2h or 3d, at most 7d. Without it: 1h.
+    #[arg(long, value_name = "TIME", value_parser = seconds, requires = "rate")]
+    rate_for: Option<u32>,
+    /// As of this position, or of what was recorded at this time (RFC 3339) or before: to be looked at, in a schema of its own. It
+    /// does not follow the store, is never promoted, and goes with `fleet retire`.
+    #[arg(long, value_name = "POSITION|TIME", value_parser = as_of)]
+    as_of: Option<AsOf>,
     #[command(flatten)]
     changing: Changing,
 }
@@ -145,6 +154,11 @@ fn remarks(generation: &Generation) -> String {
         (Standing::Building, Some(Eta::DoesNotConverge)) => {
             remarks.push("does not converge: the store grows as fast as it is built".to_owned());
         }
+        (Standing::AsOf, _) => remarks.push(format!(
+            "as of position {}, in {}, until it is retired",
+            generation.as_of.unwrap_or_default(),
+            generation.schema_name
+        )),
         (Standing::Ready, _) => remarks.push("waits for you to promote it".to_owned()),
         _ => {}
     }
@@ -155,11 +169,14 @@ fn remarks(generation: &Generation) -> String {
 }
 
 pub async fn rebuild(options: RebuildOptions) -> Result<ExitCode> {
-    let RebuildOptions { projection, parts, rate, changing } = options;
+    let RebuildOptions { projection, parts, rate, rate_for, as_of, changing } = options;
+    if let Some(as_of) = as_of {
+        return build_as_of(&projection, as_of, (parts, rate, rate_for), changing).await;
+    }
     let (api, path) = (&changing.api, path(&projection));
     let request = |change: Change| {
         let Change { dry_run, plan_token, reason, actor } = change;
-        Rebuild { parts, rate, dry_run, plan_token, reason, actor }
+        Rebuild { parts, rate, rate_seconds: rate_for, dry_run, plan_token, reason, actor }
     };
     let plan: Plan = api.post(&path, &request(changing.planning())).await?;
     if changing.json && changing.dry_run {
@@ -191,6 +208,61 @@ pub async fn rebuild(options: RebuildOptions) -> Result<ExitCode> {
         return Ok(permitted(&plan.conflicts));
     }
     let operation: Operation = api.post(&path, &request(changing.doing(plan.plan_token).await?)).await?;
+    operation::follow(api, operation, changing.json).await
+}
+
+fn as_of(text: &str) -> Result<AsOf, String> {
+    if let Ok(position) = text.parse() {
+        return Ok(AsOf::Position(position));
+    }
+    let time = text.parse().map(AsOf::Time);
+    time.map_err(|_| "must be a position, or a time such as 2026-01-31T08:00:00Z".to_owned())
+}
+
+async fn build_as_of(
+    projection: &str,
+    as_of: AsOf,
+    (parts, rate, rate_seconds): (i32, Option<f64>, Option<u32>),
+    changing: Changing,
+) -> Result<ExitCode> {
+    let (api, path) = (&changing.api, format!("/admin/v1/projections/{projection}/as-of"));
+    let (position, time) = match as_of {
+        AsOf::Position(position) => (Some(position), None),
+        AsOf::Time(time) => (None, Some(time)),
+    };
+    let request = |change: Change| {
+        let Change { dry_run, plan_token, reason, actor } = change;
+        AsOfRequest { position, time, parts, rate, rate_seconds, dry_run, plan_token, reason, actor }
+    };
+    let plan: as_of::Plan = api.post(&path, &request(changing.planning())).await?;
+    if changing.json && changing.dry_run {
+        out::json(&plan)?;
+        return Ok(permitted(&plan.conflicts));
+    }
+    if !changing.json {
+        let (position, recorded) = (plan.position, plan.recorded_at.format("%FT%TZ"));
+        out::line(format!(
+            "{projection} as of position {position}, recorded at {recorded}, by version {} of its code",
+            plan.version
+        ))?;
+    }
+    if changing.dry_run {
+        for conflict in &plan.conflicts {
+            out::line(format!("would be refused: {conflict}"))?;
+        }
+        return Ok(permitted(&plan.conflicts));
+    }
+    let mut operation: Operation = api.post(&path, &request(changing.doing(plan.plan_token).await?)).await?;
+    operation::ended(api, &mut operation).await?;
+    if let (State::Succeeded, Some(generation), false) = (operation.state, operation.generation, changing.json) {
+        let all: Vec<Generation> = api.get(&self::path(projection), &()).await?;
+        if let Some(built) = all.iter().find(|it| it.generation == generation) {
+            out::line(format!(
+                "it is in the schema {}, and goes with `fleet retire {projection} --generation {generation}`",
+                built.schema_name
+            ))?;
+        }
+    }
     operation::follow(api, operation, changing.json).await
 }
 

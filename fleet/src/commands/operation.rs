@@ -16,8 +16,14 @@ pub async fn follow(api: &client::AdminApi, mut operation: Operation, as_json: b
     if !as_json {
         out::line(format!("operation {id}: {} {}", operation.kind, operation.selected))?;
     }
-    let mut waits = None;
+    let (mut waits, mut stalled) = (None, None);
     loop {
+        if stalled != operation.stalled {
+            if let Some(still) = operation.stalled.as_ref().filter(|_| !as_json) {
+                out::line(format!("stands still since {}: {}", still.since.format("%FT%TZ"), still.reason))?;
+            }
+            stalled.clone_from(&operation.stalled);
+        }
         if waits != operation.waits {
             match &operation.waits {
                 Some(why) if !as_json => out::line(format!("waits: {why}"))?,

@@ -6,10 +6,12 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use uuid::Uuid;
 use workers::admin::generations::Steering;
-use workers::admin::operations::{Listing, Page};
+use workers::admin::operations::{Listing, Page, RateChange, Stop};
 use workers::operations::Operation;
+use workers::operations::stop::Switched;
 
 use super::actor::Actor;
+use super::pause::seconds;
 use super::table::{Table, numbers, or_dash, words};
 use super::{operation, out};
 use crate::client;
@@ -46,6 +48,46 @@ enum Command {
     Resume(Steered),
     /// Ends a rebuild or a verification, and drops what it has built.
     Cancel(Steered),
+    /// Sets how many events a second a repair, a rebuild or a verification may go through, for a time.
+    Rate {
+        id: Uuid,
+        /// Events per second at most, of all who work on it together.
+        #[arg(required_unless_present = "none", conflicts_with = "none")]
+        rate: Option<f64>,
+        /// It may go as fast as it can.
+        #[arg(long)]
+        none: bool,
+        /// For how long, such as 90s, 30m, 2h or 3d, at most 7d; then it may go as fast as it can. Without it: 1h.
+        #[arg(long = "for", value_name = "TIME", value_parser = seconds, conflicts_with = "none")]
+        length: Option<u32>,
+        /// On one line, for programs: the operation as it is now.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        by: Actor,
+    },
+    /// Stops all repairs, batches of retries, rebuilds and verifications. Promotes, rollbacks, retirements and pauses go on.
+    Stop {
+        /// For how long, such as 90s, 30m, 2h or 3d; then they go on by themselves. Without it: until `go-on`.
+        #[arg(long = "for", value_name = "TIME", value_parser = seconds)]
+        length: Option<u32>,
+        /// In place of the stop that there is.
+        #[arg(long)]
+        replace: bool,
+        /// As JSON, for programs.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        by: Actor,
+    },
+    /// Has all operations go on that were stopped.
+    GoOn {
+        /// As JSON, for programs.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        by: Actor,
+    },
     /// Waits until one has ended, and ends as it did.
     Follow {
         id: Uuid,
@@ -77,11 +119,49 @@ pub async fn run(options: Options) -> Result<ExitCode> {
         Command::Pause(steered) => steer(api, steered, "pause").await,
         Command::Resume(steered) => steer(api, steered, "resume").await,
         Command::Cancel(steered) => steer(api, steered, "cancel").await,
+        Command::Rate { id, rate, none: _, length: seconds, json, by } => {
+            let change = RateChange { rate, seconds, actor: by.actor().await?, reason: by.reason };
+            let operation: Operation = api.post(&format!("/admin/v1/operations/{id}/rate"), &change).await?;
+            if json {
+                out::json(&operation)?;
+            } else {
+                out::line(format!("operation {id} {}", paced(&operation)))?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Stop { length: seconds, replace, json, by } => {
+            let stop = Stop { seconds, replace, actor: by.actor().await?, reason: by.reason };
+            switched(&api.post("/admin/v1/operations/stop", &stop).await?, json)
+        }
+        Command::GoOn { json, by } => {
+            let go_on = Steering { actor: by.actor().await?, reason: by.reason };
+            switched(&api.post("/admin/v1/operations/go-on", &go_on).await?, json)
+        }
         Command::Follow { id, json } => {
             let found: Operation = api.get(&format!("/admin/v1/operations/{id}"), &()).await?;
             operation::follow(api, found, json).await
         }
     }
+}
+
+/// How fast it may go.
+fn paced(operation: &Operation) -> String {
+    match (operation.rate, operation.rate_until) {
+        (Some(rate), Some(until)) => {
+            format!("goes through {rate} events a second at most, until {}", until.format("%FT%TZ"))
+        }
+        (Some(rate), None) => format!("goes through {rate} events a second at most"),
+        (None, _) => "may go as fast as it can".to_owned(),
+    }
+}
+
+fn switched(switched: &Switched, as_json: bool) -> Result<ExitCode> {
+    match &switched.stopped {
+        _ if as_json => out::json(switched)?,
+        Some(stop) => out::line(format!("all operations are stopped {stop}"))?,
+        None => out::line("all operations go on")?,
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn steer(api: &client::AdminApi, Steered { id, json, by }: Steered, verb: &str) -> Result<ExitCode> {
@@ -118,6 +198,13 @@ async fn list(api: &client::AdminApi, limit: usize, as_json: bool) -> Result<Exi
                 out::json(operation)?;
             } else {
                 table.row(&cells(operation))?;
+                if let Some(stalled) = &operation.stalled {
+                    out::line(format!(
+                        "    stands still since {}: {}",
+                        stalled.since.format("%FT%TZ"),
+                        stalled.reason
+                    ))?;
+                }
             }
         }
         left -= page.operations.len().min(left);

@@ -12,6 +12,7 @@ use workers::operations::Operation;
 use workers::replay::{Range, Selection};
 
 use super::actor::Actor;
+use super::pause::seconds;
 use super::{operation, out};
 use crate::client;
 
@@ -37,6 +38,12 @@ pub struct Options {
     /// Only this event type; may be repeated.
     #[arg(long = "event-type")]
     pub event_types: Vec<String>,
+    /// Events per second at most.
+    #[arg(long)]
+    pub rate: Option<f64>,
+    /// For how long the rate holds, such as 90s, 30m, 2h or 3d, at most 7d. Without it: 1h.
+    #[arg(long, value_name = "TIME", value_parser = seconds, requires = "rate")]
+    pub rate_for: Option<u32>,
     /// Only say what would be done.
     #[arg(long)]
     pub dry_run: bool,
@@ -52,9 +59,10 @@ pub struct Options {
 pub async fn run(options: Options) -> Result<ExitCode> {
     const REPLAYS: &str = "/admin/v1/replays";
     let (api, by, dry_run, json) = (options.api.clone(), options.by.clone(), options.dry_run, options.json);
+    let (rate, rate_seconds) = (options.rate, options.rate_for);
     let (projection, selection) = (options.projection.clone(), options.selection());
-    let mut request =
-        Request { projection, kind: Kind::Repair, selection, dry_run, reason: by.reason.clone(), actor: String::new() };
+    let (kind, reason, actor) = (Kind::Repair, by.reason.clone(), String::new());
+    let mut request = Request { projection, kind, selection, rate, rate_seconds, dry_run, reason, actor };
     if dry_run {
         let planned: DryRun = api.post(REPLAYS, &request).await?;
         if json {

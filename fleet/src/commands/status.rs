@@ -68,6 +68,9 @@ fn table(report: &Report) -> String {
             said.push(&projection.name);
         }
     }
+    if let Some(stop) = &report.operations_stopped {
+        text.push_str(&format!("all operations are stopped {stop}\n"));
+    }
     for unmeasured in &report.unmeasured {
         let on = unmeasured.topic.as_ref().map_or(String::new(), |topic| format!(" on {topic}"));
         text.push_str(&format!("{}{on} could not be measured: {}\n", unmeasured.name, unmeasured.problem));
@@ -122,6 +125,7 @@ mod tests {
                 "parked": 0, "parked_oldest_seconds": 0.0, "held_aggregates": 0, "processed_event_ids": 0,
                 "generation": 1, "version": 1,
                 "paused": {"reason": "a new index", "actor": "ada", "since": "2026-01-31T07:00:00Z", "until": null}}],
+            "operations_stopped": {"reason": "load", "actor": "bob", "since": "2026-01-31T07:30:00Z", "until": null},
             "unmeasured": [{"name": "payments", "problem": "it takes too long"}],
             "observed_at": "2026-01-31T08:00:00Z",
         });
@@ -133,6 +137,7 @@ mod tests {
         assert!(
             table.contains("\norders is paused by ada since 2026-01-31T07:00:00Z until it is resumed: a new index\n")
         );
+        assert!(table.contains("\nall operations are stopped by bob since 2026-01-31T07:30:00Z until"), "{table}");
         assert!(table.ends_with("payments could not be measured: it takes too long\n"), "{table}");
     }
 }

@@ -212,6 +212,16 @@ impl Parts {
         &self.pool
     }
 
+    /// The pool for building generations that are not live.
+    pub(crate) fn building(&self) -> &PgPool {
+        &self.building
+    }
+
+    /// How far the store is known to go.
+    pub(crate) fn head(&self) -> &Head {
+        &self.head
+    }
+
     /// Cancelled when the parts are to end.
     pub(crate) fn stop(&self) -> &CancellationToken {
         &self.stop

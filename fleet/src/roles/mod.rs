@@ -1,6 +1,7 @@
 //! The roles: each builds its parts, spawns them, waits, and drains.
 
 pub mod admin;
+pub mod build;
 pub mod event_store;
 pub mod migrate;
 mod until_settled;

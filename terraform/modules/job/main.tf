@@ -28,9 +28,9 @@ resource "google_cloud_run_v2_job" "this" {
 
   template {
     labels = var.labels
-    # One task: migrations take turns anyway, and a replay is one operation.
+    # One task: migrations take turns anyway, and a replay is one operation. A rebuild is given more by whoever executes it.
     task_count  = 1
-    parallelism = 1
+    parallelism = var.parallelism
 
     template {
       service_account       = var.service_account_email

@@ -132,6 +132,17 @@ variable "max_retries" {
   }
 }
 
+variable "parallelism" {
+  description = "How many tasks of an execution run at once: 0 lets all of them, for the parts of a rebuild (gcloud run jobs execute --tasks)."
+  type        = number
+  default     = 1
+
+  validation {
+    condition     = var.parallelism >= 0 && var.parallelism <= 100
+    error_message = "parallelism is from 0, for all, to 100."
+  }
+}
+
 variable "run" {
   description = "Whether an apply that makes the job, or gives it another image or database, runs it by gcloud and waits until it has succeeded. For what must be done before anything else gets that image: let the others take it from the output image."
   type        = bool

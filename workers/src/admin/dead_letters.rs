@@ -33,6 +33,9 @@ const RATE: f64 = 1000.0;
 pub struct Listing {
     #[param(min_length = 1, max_length = 400, pattern = "^[^\\x00]*$")]
     pub projection: Option<String>,
+    /// Of the projection; without it those of all that are kept.
+    #[param(minimum = 1)]
+    pub generation: Option<i32>,
     #[param(min_length = 1, max_length = 400, pattern = "^[^\\x00]*$")]
     pub topic: Option<String>,
     pub reason: Option<Reason>,
@@ -70,9 +73,9 @@ pub(super) async fn list(
     State(admin): State<Admin>,
     listing: Parameters<Listing>,
 ) -> Result<axum::Json<Page>, Problem> {
-    let Listing { projection, topic, reason, aggregate_id, event_type, after, limit } = query(listing)?;
+    let Listing { projection, generation, topic, reason, aggregate_id, event_type, after, limit } = query(listing)?;
     let limit = page(limit)?;
-    let filter = Filter { ids: None, projection, topic, reason, aggregate_id, event_type };
+    let filter = Filter { ids: None, projection, generation, topic, reason, aggregate_id, event_type };
     admin.check("", &filter)?;
     let dead_letters = dead_letters::list(&admin.pool, &filter, after, limit).await?;
     if dead_letters.is_empty() && after.is_none() {

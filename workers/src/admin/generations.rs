@@ -7,6 +7,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
 use read_model::AnyProjection;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -15,12 +16,13 @@ use uuid::Uuid;
 use super::request::{IdempotencyKey, idempotency_key, parse};
 use super::{Admin, Kind, Problem, operations};
 use crate::audit::Attribution;
+use crate::generations::as_of::{self, AsOf, NewAsOf};
 use crate::generations::promote::{self, NewPromote, Way};
 use crate::generations::rebuild::{self, NewRebuild};
 use crate::generations::retire::{self, NewRetirement};
 use crate::generations::verify::{self, Difference};
 use crate::generations::{self, Generation, MOST_PARTS, Refused};
-use crate::operations::Operation;
+use crate::operations::{Operation, Rate};
 
 /// Generations shown at most.
 const LISTED: i64 = 50;
@@ -35,8 +37,12 @@ pub struct Rebuild {
     pub parts: i32,
     /// Events a second at most, of all parts together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(exclusive_minimum = 0.0)]
+    #[schema(minimum = 0.1, maximum = 1_000_000)]
     pub rate: Option<f64>,
+    /// How long the rate holds, by the database's clock, at most 7 days; without it an hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 604_800)]
+    pub rate_seconds: Option<u32>,
     /// Only say what would be done; write nothing.
     #[serde(default)]
     pub dry_run: bool,
@@ -194,19 +200,100 @@ pub(super) async fn rebuild(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let Rebuild { parts, rate, dry_run, plan_token, reason, actor } = parse(&body)?;
+    let Rebuild { parts, rate, rate_seconds, dry_run, plan_token, reason, actor } = parse(&body)?;
     let projection = projection(&admin, &name)?;
     if !(1..=MOST_PARTS).contains(&parts) {
         return Err(Problem::invalid("parts", format!("must be 1 to {MOST_PARTS}")));
     }
-    if rate.is_some_and(|rate| !(rate.is_finite() && rate > 0.0)) {
-        return Err(Problem::invalid("rate", "must be a number above 0"));
-    }
+    let rate = Rate::of(rate, rate_seconds, "rate_seconds")?;
     let Some((by, plan_token)) = decided(Change { dry_run, plan_token, reason, actor })? else {
         return Ok(Json(rebuild::plan(&admin.pool, projection).await?).into_response());
     };
     let new = NewRebuild { parts, rate, plan_token, by, idempotency_key: idempotency_key(&headers)? };
     let id = rebuild::ask(&admin.pool, projection, &new).await?;
+    Ok(operations::accepted(operations::find(&admin, id).await?))
+}
+
+/// `POST /admin/v1/projections/{name}/as-of`.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AsOfRequest {
+    /// The last position that is to be in it. This, or `time`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    pub position: Option<i64>,
+    /// Of everything that was recorded at that time or before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<DateTime<Utc>>,
+    /// How many parts are built side by side, 1 to 16.
+    #[serde(default = "one")]
+    #[schema(minimum = 1, maximum = 16)]
+    pub parts: i32,
+    /// Events a second at most, of all parts together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0.1, maximum = 1_000_000)]
+    pub rate: Option<f64>,
+    /// How long the rate holds, by the database's clock, at most 7 days; without it an hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 604_800)]
+    pub rate_seconds: Option<u32>,
+    /// Only say what would be done; write nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// The `plan_token` of that answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan_token: Option<String>,
+    #[serde(default)]
+    #[schema(max_length = 1000, pattern = "^[^\\x00]*$")]
+    pub reason: String,
+    #[serde(default)]
+    #[schema(max_length = 1000, pattern = "^[^\\x00]*$")]
+    pub actor: String,
+}
+
+/// Builds a read model as of a past position or time, to be looked at, or says what that would be.
+///
+/// It does not follow the store and is never promoted. It goes when it is retired.
+#[utoipa::path(
+    post,
+    path = "/projections/{name}/as-of",
+    operation_id = "buildAsOf",
+    tag = "generations",
+    params(("name" = String, Path, description = "Of a projection."), IdempotencyKey),
+    request_body = AsOfRequest,
+    responses(
+        (status = 200, description = "Of a dry run.", body = as_of::Plan),
+        (
+            status = 202,
+            description = "It is asked for.",
+            body = Operation,
+            headers(("Location" = String, description = "Where the operation is."))
+        )
+    ),
+    extensions(("x-problems" = json!([Kind::NotFound, Kind::Refused, Kind::StalePlan, Kind::PlanRequired])))
+)]
+pub(super) async fn build_as_of(
+    State(admin): State<Admin>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let AsOfRequest { position, time, parts, rate, rate_seconds, dry_run, plan_token, reason, actor } = parse(&body)?;
+    let projection = projection(&admin, &name)?;
+    let as_of = match (position, time) {
+        (Some(position), None) => AsOf::Position(position),
+        (None, Some(time)) => AsOf::Time(time),
+        _ => return Err(Problem::invalid("position", "say a position or a time, and not both")),
+    };
+    if !(1..=MOST_PARTS).contains(&parts) {
+        return Err(Problem::invalid("parts", format!("must be 1 to {MOST_PARTS}")));
+    }
+    let rate = Rate::of(rate, rate_seconds, "rate_seconds")?;
+    let Some((by, plan_token)) = decided(Change { dry_run, plan_token, reason, actor })? else {
+        return Ok(Json(as_of::plan(&admin.pool, projection, as_of).await?).into_response());
+    };
+    let new = NewAsOf { as_of, parts, rate, plan_token, by, idempotency_key: idempotency_key(&headers)? };
+    let id = as_of::ask(&admin.pool, projection, &new).await?;
     Ok(operations::accepted(operations::find(&admin, id).await?))
 }
 
@@ -396,7 +483,7 @@ impl From<Refused> for Problem {
             Refused::Operation(refused) => refused.into(),
             Refused::Missing(_) | Refused::Unknown(..) | Refused::NoOperation(_) => Self::not_found(detail),
             Refused::StalePlan => Self::of(Kind::StalePlan, detail),
-            Refused::UnderWay(_) | Refused::Impossible(_) => Self::refused(detail),
+            Refused::UnderWay(_) | Refused::AsOfUnderWay(_) | Refused::Impossible(_) => Self::refused(detail),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::request::{IdempotencyKey, idempotency_key, parse};
 use super::{Admin, Problem, operations};
 use crate::audit::Attribution;
 use crate::object::object;
-use crate::operations::Operation;
+use crate::operations::{Operation, Rate};
 use crate::replay::{self, NewReplay, Plan, Selection};
 
 /// What is asked for.
@@ -25,6 +25,14 @@ pub struct Request {
     pub kind: Kind,
     #[serde(default, deserialize_with = "object")]
     pub selection: Selection,
+    /// Events a second at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0.1, maximum = 1_000_000)]
+    pub rate: Option<f64>,
+    /// How long the rate holds, by the database's clock, at most 7 days; without it an hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 604_800)]
+    pub rate_seconds: Option<u32>,
     /// Only count; write nothing.
     #[serde(default)]
     pub dry_run: bool,
@@ -80,6 +88,7 @@ pub(super) async fn create(State(admin): State<Admin>, headers: HeaderMap, body:
     let projection =
         admin.projection(&request.projection).map_err(|problem| Problem::invalid("projection", problem))?;
     request.selection.check()?;
+    let rate = Rate::of(request.rate, request.rate_seconds, "rate_seconds")?;
     admin.check_types(projection, request.selection.event_types.iter().flatten()).await?;
     let by = Attribution { actor: request.actor, reason: request.reason };
     by.check()?;
@@ -88,7 +97,7 @@ pub(super) async fn create(State(admin): State<Admin>, headers: HeaderMap, body:
         let (kind, selection, projection) = (request.kind, request.selection, projection.name().to_owned());
         return Ok(Json(DryRun { dry_run: true, kind, projection, selection, plan }).into_response());
     }
-    let new = NewReplay { selection: request.selection, by, idempotency_key: idempotency_key(&headers)? };
+    let new = NewReplay { selection: request.selection, rate, by, idempotency_key: idempotency_key(&headers)? };
     let id = replay::create(&admin.pool, projection, plan, &new).await?;
     Ok(operations::accepted(operations::find(&admin, id).await?))
 }

@@ -140,7 +140,7 @@ impl Applier {
     }
 
     /// The events that a person decided to go on without: a generation that is built anew goes on without them as well.
-    async fn discarded(&self, db: &mut PgConnection, events: &[Event]) -> sqlx::Result<BTreeSet<EventId>> {
+    pub(super) async fn discarded(&self, db: &mut PgConnection, events: &[Event]) -> sqlx::Result<BTreeSet<EventId>> {
         let any = sqlx::query_scalar!(
             r#"select exists (select from discarded_events where projection = $1) as "any!""#,
             self.projection.name()

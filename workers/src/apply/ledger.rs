@@ -65,6 +65,11 @@ impl Ledger {
         Self { discarded, ..self }
     }
 
+    /// Passes over these as well.
+    pub fn pass_over_events(&mut self, discarded: BTreeSet<EventId>) {
+        self.discarded.extend(discarded);
+    }
+
     pub fn passes_over(&self, event: &Event) -> bool {
         self.discarded.contains(&event.event_id)
     }

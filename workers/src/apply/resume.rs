@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use database::Lent;
 use event_store::read;
-use events::{AggregateId, Version};
+use events::{AggregateId, Topic, Version};
 use kill_points::kill_point;
 use sqlx::{Connection, PgConnection};
 
+use super::ledger::Ledger;
 use super::{Applier, Error, Mode, Tally};
 use crate::dead_letters::decided;
 use crate::dead_letters::park::Reason;
@@ -36,15 +37,16 @@ pub(crate) type Refused = (Reason, String);
 
 impl Applier {
     /// One step: applies up to `limit` events that wait in the aggregate, its dead letter first, or without it if that
-    /// was the decision. `refused` parks the first of them instead.
+    /// was the decision. `refused` parks the first of them instead. `beside`: in that generation, which is not live.
     pub(crate) async fn resume(
         &self,
         aggregate_id: AggregateId,
+        beside: Option<i32>,
         limit: usize,
         refused: Option<&Refused>,
     ) -> Result<Resumed, Error> {
         let mut db = Lent::by(&self.pool).await?;
-        let resumed = self.resume_on(&mut db, aggregate_id, limit, refused).await;
+        let resumed = self.resume_on(&mut db, aggregate_id, beside, limit, refused).await;
         // A write that panicked did so in the middle of what, nobody knows.
         if !matches!(resumed, Err(Error::WritePanicked(_))) {
             db.give_back();
@@ -56,12 +58,20 @@ impl Applier {
         &self,
         db: &mut PgConnection,
         aggregate_id: AggregateId,
+        beside: Option<i32>,
         limit: usize,
         refused: Option<&Refused>,
     ) -> Result<Resumed, Error> {
         let mut tx = db.begin().await?;
         let ids = BTreeSet::from([aggregate_id]);
-        let mut ledger = self.enter(&mut tx, ids.clone()).await?;
+        let mut ledger = match beside {
+            None => self.enter(&mut tx, ids.clone()).await?,
+            Some(generation) => {
+                let fence = Fence::apart(&mut tx, self.projection, generation).await?;
+                let Some(fence) = fence else { return Ok(Resumed::Nothing) };
+                Ledger::lock(&mut tx, (self.projection, self.topic), fence, ids.clone()).await?.without_ids()
+            }
+        };
         let fence = ledger.fence;
         let Some(front) = decided::front(&mut tx, self.projection.name(), fence.generation, aggregate_id).await? else {
             return Ok(Resumed::Nothing);
@@ -79,12 +89,19 @@ impl Applier {
         let mut waiting: Vec<Event> = Event::all(waiting.events, waiting.unreadable).collect();
         verdict::in_order(&mut waiting);
         kill_point!("redrive.read");
+        // Whoever builds beside goes on without what a person went on without.
+        if beside.is_some() {
+            ledger.pass_over_events(self.discarded(&mut tx, &waiting).await?);
+        }
+        let carries = |topic: &&&Topic| waiting.first().is_some_and(|it| topic.carries(&it.data.aggregate_type));
+        let topic = self.projection.topics().iter().find(carries).filter(|_| beside.is_some());
         ledger.release(aggregate_id);
         let condemned = match (refused, waiting.first()) {
             (Some((reason, error)), Some(first)) => BTreeMap::from([(first.event_id, (*reason, error.clone()))]),
             _ => BTreeMap::new(),
         };
-        let done = self.settle(&mut tx, &mut ledger, &waiting, &ids, &condemned).await?;
+        let applier = topic.map_or_else(|| self.clone(), |topic| self.of(topic));
+        let done = applier.settle(&mut tx, &mut ledger, &waiting, &ids, &condemned).await?;
 
         kill_point!("redrive.settled");
 

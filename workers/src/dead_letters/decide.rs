@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::plan::upto;
 use super::{DeadLetter, Filter, MAX_PLANNED};
 use crate::audit::{self, Attribution};
-use crate::operations::{self, Accepted, New};
+use crate::operations::{self, Accepted, New, Rate};
 use crate::tag::{Seen, Tag};
 
 #[derive(Debug, Clone)]
@@ -130,6 +130,7 @@ fn decision<'a>(
     by: &'a Attribution,
     idempotency_key: Option<&'a str>,
 ) -> New<'a> {
+    let rate = rate.map(|events| Rate { events, seconds: None });
     New { kind, projection: None, selection, by, idempotency_key, positions: None, selected: 0, rate }
 }
 
@@ -148,9 +149,33 @@ async fn decide(pool: &PgPool, new: &New<'_>, ids: &[Uuid]) -> Result<Uuid, Refu
 
 /// Writes decisions and audit; nothing is to be kept if no letter is left to decide about.
 async fn write(db: &mut PgConnection, operation: Uuid, new: &New<'_>, ids: &[Uuid]) -> Result<(), Refused> {
+    // What is decided about the front of an aggregate in the live generation holds for those that are kept beside it: a rebuild
+    // that lacked it could never be promoted. Going on without an event is of that event only.
     let selected = sqlx::query!(
-        "with decided as (
-             select id from parked_events where id = any($3) and decision is null order by id for update
+        "with beside as (
+             select twin.id
+             from parked_events as named
+             join projections as live on live.name = named.projection and live.generation = named.generation
+             join generations as kept
+                 on kept.projection = named.projection and kept.generation <> named.generation
+                 and kept.purpose = 'rebuild' and kept.retired_at is null
+                 and (kept.kept_until is null or kept.kept_until > clock_timestamp())
+             cross join lateral (
+                 select parked.id
+                 from parked_events as parked
+                 where parked.projection = kept.projection and parked.generation = kept.generation
+                 and parked.aggregate_id = named.aggregate_id
+                 and ($1 = 'retry' or parked.event_id = named.event_id)
+             ) as twin
+             where named.id = any($3)
+         ),
+         decided as (
+             select parked.id
+             from (select unnest($3::uuid[]) as id union select id from beside) as wanted
+             join parked_events as parked on parked.id = wanted.id
+             where parked.decision is null
+             order by parked.id
+             for update of parked
          )
          update parked_events set decision = $1, operation_id = $2 from decided where parked_events.id = decided.id",
         new.kind,

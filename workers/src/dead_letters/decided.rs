@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use bus::Message;
 use events::{AggregateId, Topic, Version};
+use read_model::AnyProjection;
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
@@ -16,6 +17,8 @@ type Attributes = BTreeMap<String, String>;
 /// An aggregate that is held, and how many events a second are to be applied of it.
 pub(crate) struct Sequence {
     pub aggregate_id: AggregateId,
+    /// The one that is not live in which it is held; `None`: the live one.
+    pub beside: Option<i32>,
     pub rate: Option<f64>,
 }
 
@@ -53,8 +56,27 @@ pub(crate) async fn sequences(
     let rows = sqlx::query_file!("src/dead_letters/decisions.sql", projection, operation, most, topic.name)
         .fetch_all(pool)
         .await?;
-    let sequence = |id, rate| Sequence { aggregate_id: AggregateId(id), rate };
+    let sequence = |id, rate| Sequence { aggregate_id: AggregateId(id), beside: None, rate };
     Ok(rows.into_iter().map(|row| sequence(row.aggregate_id, row.rate)).collect())
+}
+
+/// The operations that have decisions about generations of a projection that are not live, and that this code keeps.
+pub(crate) async fn open_beside(pool: &PgPool, projection: &dyn AnyProjection, most: i64) -> sqlx::Result<Vec<Uuid>> {
+    let (name, version) = (projection.name(), projection.version() as i32);
+    sqlx::query_file_scalar!("src/dead_letters/open_beside.sql", name, version, most).fetch_all(pool).await
+}
+
+pub(crate) async fn sequences_beside(
+    pool: &PgPool,
+    projection: &dyn AnyProjection,
+    operation: Uuid,
+    most: i64,
+) -> sqlx::Result<Vec<Sequence>> {
+    let (name, version) = (projection.name(), projection.version() as i32);
+    let rows = sqlx::query_file!("src/dead_letters/decisions_beside.sql", name, operation, version, most);
+    let rows = rows.fetch_all(pool).await?;
+    let sequence = |id, generation, rate| Sequence { aggregate_id: AggregateId(id), beside: Some(generation), rate };
+    Ok(rows.into_iter().map(|row| sequence(row.aggregate_id, row.generation, row.rate)).collect())
 }
 
 pub(crate) async fn messages(

@@ -9,5 +9,9 @@ where parked.operation_id = $2
 and parked.projection = $1
 and parked.topic = $4
 and parked.decision is not null
+and not (
+    operation.selection ? 'plan_token'
+    and exists (select from operations_stop where stopped_until > clock_timestamp())
+)
 order by parked.id
 limit $3

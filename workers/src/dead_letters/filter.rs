@@ -25,6 +25,10 @@ pub struct Filter {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 400, pattern = "^[^\\x00]*$")]
     pub projection: Option<String>,
+    /// Of the projection; without it those of all that are kept: the live one, one that is built, the one before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    pub generation: Option<i32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 400, pattern = "^[^\\x00]*$")]
     pub topic: Option<String>,
@@ -50,6 +54,9 @@ impl Filter {
             Some(0) => return invalid("ids", "is empty and would select nothing; leave it out for all".to_owned()),
             Some(count) if count > MAX_IDS => return invalid("ids", format!("names {count}, at most {MAX_IDS}")),
             _ => {}
+        }
+        if self.generation.is_some() && self.projection.is_none() {
+            return invalid("generation", "is of a projection, and none is named".to_owned());
         }
         for (field, text) in [
             ("projection", self.projection.as_deref()),
@@ -90,7 +97,8 @@ impl Filter {
             after,
             upto,
             undecided,
-            limit
+            limit,
+            self.generation
         )
         .fetch_all(db)
         .await
@@ -107,6 +115,7 @@ mod tests {
             (r#"{"ids":[]}"#, "ids"),
             (r#"{"projection":""}"#, "projection"),
             (r#"{"topic":""}"#, "topic"),
+            (r#"{"generation":2}"#, "generation"),
             (r#"{"event_type":"x\u0000"}"#, "event_type"),
         ] {
             let filter: Filter = serde_json::from_str(json).expect(json);

@@ -15,5 +15,9 @@ where parked.projection is null
 and parked.topic = $1
 and parked.operation_id = $2
 and parked.decision is not null
+and not (
+    operation.selection ? 'plan_token'
+    and exists (select from operations_stop where stopped_until > clock_timestamp())
+)
 order by parked.id
 limit $3

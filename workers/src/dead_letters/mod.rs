@@ -33,6 +33,8 @@ pub struct DeadLetter {
     pub topic: String,
     /// Which projection failed on it; `null` for a message that is no event of the store.
     pub projection: Option<String>,
+    /// In which generation of it; `null` for a message.
+    pub generation: Option<i32>,
     /// The class of the reason.
     #[schema(value_type = park::Reason)]
     pub reason: String,

@@ -29,6 +29,7 @@ pub use trend::{Direction, Trend, Unit};
 use crate::audit::{self, Entry};
 use crate::lag::{Measurer, Report, Status};
 use crate::operations::{self, Operation, State};
+use crate::pause::Pause;
 use trend::Point;
 
 /// How long each of the two measurements may take, and whatever goes on beside them.
@@ -74,6 +75,9 @@ pub struct Unknown {
 pub struct Lateness {
     pub observed_at: DateTime<Utc>,
     pub head_position: i64,
+    /// A person has stopped all operations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operations_stopped: Option<Pause>,
     /// Each projection, with each topic that it listens to.
     pub projections: Vec<Standing>,
 }
@@ -199,7 +203,7 @@ async fn changes(pool: &PgPool) -> sqlx::Result<Changes> {
     let observed_at = now(pool).await?;
     let since = observed_at - LATELY;
     let mut operations = operations::list(pool, None, LISTED).await?;
-    let over = |operation: &Operation| matches!(operation.state, State::Succeeded | State::Failed);
+    let over = |operation: &Operation| matches!(operation.state, State::Succeeded | State::Failed | State::Cancelled);
     operations.retain(|operation| !over(operation) || operation.finished_at.is_some_and(|at| at >= since));
     let mut audit = audit::list(pool, None, LISTED).await?;
     audit.retain(|entry| entry.at >= since);
@@ -250,6 +254,7 @@ impl Lateness {
         Self {
             observed_at: now.observed_at,
             head_position: now.store.head_position,
+            operations_stopped: now.operations_stopped.clone(),
             projections: now.projections.iter().map(standing).collect(),
         }
     }

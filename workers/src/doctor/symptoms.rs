@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Diagnosis, Stage, Standing};
+use super::{Diagnosis, Lateness, Stage, Standing};
 use crate::losses::Counted;
+use crate::operations::Operation;
 
 /// Seconds after which what is parked counts as forgotten. The alert `ParkedEventsOld` waits as long.
 const OLD: f64 = 86_400.0;
@@ -27,7 +28,7 @@ impl Symptom {
     }
 }
 
-/// What is late first, then what is parked, then what does no harm to the read models.
+/// What is late first, then what is parked, then what does no harm to the read models, and what somebody may have forgotten.
 pub(super) fn of(diagnosis: &Diagnosis) -> Vec<Symptom> {
     let standings = || diagnosis.lateness.iter().flat_map(|lateness| &lateness.projections);
     let mut symptoms: Vec<_> = standings().filter_map(late).collect();
@@ -54,7 +55,35 @@ pub(super) fn of(diagnosis: &Diagnosis) -> Vec<Symptom> {
             ));
         }
     }
+    let operations = diagnosis.changes.iter().flat_map(|changes| &changes.operations);
+    symptoms.extend(operations.filter_map(stalled));
+    if let Some(lateness) = &diagnosis.lateness {
+        if let Some(stop) = &lateness.operations_stopped {
+            symptoms.push(Symptom::new("OperationsStopped", format!("all operations are stopped {stop}")));
+        }
+        let mut forgotten: Vec<_> = lateness.projections.iter().filter_map(|it| paused(it, lateness)).collect();
+        // One that listens to two topics is paused once.
+        forgotten.dedup();
+        symptoms.append(&mut forgotten);
+    }
     symptoms
+}
+
+fn stalled(operation: &Operation) -> Option<Symptom> {
+    let stalled = operation.stalled.as_ref()?;
+    let Operation { id, kind, projection, .. } = operation;
+    let of = projection.as_ref().map_or(String::new(), |projection| format!(" of {projection}"));
+    let since = stalled.since.format("%FT%TZ");
+    Some(Symptom::new(
+        "OperationStalled",
+        format!("{kind}{of}, operation {id}, stands still since {since}: {}", stalled.reason),
+    ))
+}
+
+fn paused(standing: &Standing, lateness: &Lateness) -> Option<Symptom> {
+    let pause = standing.status.paused.as_ref()?;
+    let old = (lateness.observed_at - pause.since).as_seconds_f64() > OLD;
+    old.then(|| Symptom::new("ProjectionPaused", format!("{} is paused {pause}", standing.status.name)))
 }
 
 fn late(standing: &Standing) -> Option<Symptom> {
@@ -140,7 +169,12 @@ mod tests {
         let topic = "order-events".to_owned();
         let diagnosis = Diagnosis {
             late_after_seconds: 30.0,
-            lateness: Some(Lateness { observed_at, head_position: 9, projections: standings }),
+            lateness: Some(Lateness {
+                observed_at,
+                head_position: 9,
+                operations_stopped: None,
+                projections: standings,
+            }),
             relays: Some(Relays {
                 observed_at,
                 topics: vec![Behind { topic, position: 1, led, seconds: unpublished, unknown: false }],

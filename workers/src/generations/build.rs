@@ -20,6 +20,7 @@ use super::{Part, automatic, promote, rebuild, retire, verify};
 use crate::apply::{self, Applier, Chunk, Condemned, Pace};
 use crate::dead_letters::park::Reason;
 use crate::operations::State;
+use crate::redrive::Beside;
 use crate::retry;
 use crate::verdict::Event;
 
@@ -31,6 +32,9 @@ const POLL: Duration = Duration::from_secs(1);
 
 /// Ids that are forgotten in one statement.
 const FORGOTTEN: i64 = 5000;
+
+/// How often a worker writes down that this version of the code runs.
+const SEEN: Duration = Duration::from_secs(5);
 
 /// Times that an event that is alone may take too long, before it is taken for poison.
 const TOO_SLOW_IN_A_ROW: u32 = 3;
@@ -56,6 +60,11 @@ impl Generations {
         let mut measuring = std::pin::pin!(measuring);
         let mut kept = BTreeSet::new();
         let mut building: JoinSet<(usize, Part)> = JoinSet::new();
+        let mut seen: Option<Instant> = None;
+        let mut redriving = JoinSet::new();
+        for applier in self.appliers.iter().cloned() {
+            redriving.spawn(kill_points::carried(Beside { applier }.run(stop.clone())));
+        }
         while let Some(due) = retry::until_done("looking at generations", &stop, || self.look()).await {
             for (index, part) in due {
                 if kept.insert((index, part.clone())) {
@@ -68,6 +77,10 @@ impl Generations {
                         (index, part)
                     }));
                 }
+            }
+            if seen.is_none_or(|at| at.elapsed() >= SEEN) {
+                // If it fails, so will the next look, which says so.
+                seen = self.is_seen().await.is_ok().then(Instant::now);
             }
             let wait = async {
                 if building.is_empty() {
@@ -90,6 +103,7 @@ impl Generations {
             }
         }
         while building.join_next().await.is_some() {}
+        while redriving.join_next().await.is_some() {}
     }
 
     /// Does what operations ask for, and finds what is to be kept.
@@ -98,11 +112,31 @@ impl Generations {
             if self.automatic {
                 automatic::renew(&self.reading, applier.projection).await?;
             }
-            rebuild::begin(applier).await?;
+            rebuild::begin(applier, &["rebuild", "verify", "as_of"]).await?;
             promote::carry_out(applier, &self.head).await?;
             retire::carry_out(applier).await?;
         }
         Ok(self.due().await?)
+    }
+
+    /// Says that somebody runs this version of each projection's code.
+    async fn is_seen(&self) -> sqlx::Result<()> {
+        let Some(first) = self.appliers.first() else { return Ok(()) };
+        let names: Vec<_> = self.appliers.iter().map(|applier| applier.projection.name()).collect();
+        let versions: Vec<_> = self.appliers.iter().map(|applier| applier.projection.version() as i32).collect();
+        sqlx::query!(
+            "insert into keepers (projection, version)
+             select ours.projection, ours.version
+             from unnest($1::text[], $2::integer[]) as ours (projection, version)
+             join projections on projections.name = ours.projection
+             order by ours.projection
+             on conflict (projection, version) do update set seen_at = clock_timestamp()",
+            &names as &[&str],
+            &versions
+        )
+        .execute(&first.pool)
+        .await
+        .map(drop)
     }
 
     async fn due(&self) -> sqlx::Result<Vec<(usize, Part)>> {
@@ -122,7 +156,7 @@ impl Generations {
 }
 
 /// Builds one part of a generation, and follows the store with it.
-struct Builder {
+pub(super) struct Builder {
     applier: Applier,
     part: Part,
     head: Head,
@@ -136,8 +170,10 @@ struct Builder {
     size: Size,
     condemned: Condemned,
     too_slow: u32,
-    /// What the part's row says of its pace.
-    said: String,
+    /// What the part's row says of its pace, if that is known.
+    said: Option<String>,
+    /// Until when it rests, and for which rate.
+    rests: Option<(Instant, Option<f64>)>,
 }
 
 /// What is being read while what comes before it is applied.
@@ -168,13 +204,17 @@ struct Wanted {
     state: Option<State>,
     /// Events a second, of all parts together.
     rate: Option<f64>,
+    /// Who has stopped all operations, and why.
+    stopped_by: Option<String>,
     built: bool,
-    /// It is folded to be compared, and goes no further than this.
-    verify: Option<Position>,
+    /// It goes no further than this.
+    upto: Option<Position>,
+    /// It is folded to be compared.
+    verify: bool,
 }
 
 impl Builder {
-    fn new(applier: Applier, part: Part, head: Head, reading: PgPool, throttle: Throttle) -> Self {
+    pub(super) fn new(applier: Applier, part: Part, head: Head, reading: PgPool, throttle: Throttle) -> Self {
         Self {
             applier,
             part,
@@ -187,11 +227,12 @@ impl Builder {
             size: Size::default(),
             condemned: Condemned::new(),
             too_slow: 0,
-            said: String::new(),
+            said: None,
+            rests: None,
         }
     }
 
-    async fn run(mut self, stop: &CancellationToken) {
+    pub(super) async fn run(mut self, stop: &CancellationToken) {
         let mut failures = 0;
         loop {
             let next = match stop.run_until_cancelled(self.step()).await {
@@ -209,6 +250,10 @@ impl Builder {
                         tracing::warn!(projection, generation, part, %error, "building: failing; tried until it succeeds");
                     }
                     failures += 1;
+                    if failures > retry::TELLING {
+                        // Where the operation is looked at. If that fails as well, the log has it.
+                        let _ = self.say(format!("failing: {error}")).await;
+                    }
                     Next::Wait(retry::backoff(failures, rand::random()))
                 }
             };
@@ -236,11 +281,21 @@ impl Builder {
             }
             _ => {}
         }
+        if let Some(by) = wanted.stopped_by.filter(|_| !wanted.built) {
+            self.rests = None;
+            self.say(format!("stopped with all operations by {by}")).await?;
+            return Ok(Next::Wait(POLL));
+        }
+        // A rest is looked at each second: it is over when another rate is wanted.
+        if let Some((until, _)) = self.rests.filter(|(until, rate)| *rate == wanted.rate && *until > Instant::now()) {
+            return Ok(Next::Wait(until.saturating_duration_since(Instant::now()).min(POLL)));
+        }
+        self.rests = None;
         let mut head = self.head.look(&self.applier.pool).await?;
-        head = wanted.verify.map_or(head, |upto| head.min(upto));
+        head = wanted.upto.map_or(head, |upto| head.min(upto));
         if wanted.position >= head {
             self.say(String::new()).await?;
-            if wanted.verify.is_some() {
+            if wanted.verify {
                 verify::finish(&self.applier, &self.reading, self.part.generation).await?;
                 return Ok(Next::Wait(POLL));
             }
@@ -258,20 +313,23 @@ impl Builder {
             return Ok(Next::Wait(POLL));
         }
         let Some(mut chunk) = self.next(wanted.position, head).await? else { return Ok(Next::Wait(POLL)) };
-        if wanted.verify.is_some() {
+        if wanted.verify {
             chunk = verify::as_far_as_live(&self.applier, chunk).await?;
         }
         let began = Instant::now();
-        let (events, done) = (chunk.events.len(), self.apply(chunk, head).await?);
-        if !done {
-            return Ok(Next::Wait(POLL));
-        }
+        // As much as goes through in a second, so that the rest after it is short.
+        let most = wanted
+            .rate
+            .filter(|_| !following)
+            .map_or(usize::MAX, |rate| ((rate / f64::from(self.part.parts)) as usize).max(1));
+        let Some(events) = self.apply(chunk, head, most).await? else { return Ok(Next::Wait(POLL)) };
         if following {
             return Ok(Next::Step);
         }
         let (rest, reason) = self.throttle.rest(events, began.elapsed(), wanted.rate, self.part.parts);
         self.say(reason).await?;
-        Ok(if rest.is_zero() { Next::Step } else { Next::Wait(rest) })
+        self.rests = (!rest.is_zero()).then(|| (Instant::now() + rest, wanted.rate));
+        Ok(if rest.is_zero() { Next::Step } else { Next::Wait(rest.min(POLL)) })
     }
 
     async fn wanted(&self) -> sqlx::Result<Option<Wanted>> {
@@ -286,8 +344,10 @@ impl Builder {
             position: Position(row.position),
             state: row.state,
             rate: row.rate,
+            stopped_by: row.stopped_by,
             built: row.built,
-            verify: row.upto.filter(|_| row.verify).map(Position),
+            upto: row.upto.map(Position),
+            verify: row.verify,
         }))
     }
 
@@ -324,10 +384,10 @@ impl Builder {
         Filter { aggregate_types: types.map(|&name| name.to_owned()).collect(), share, ..Filter::default() }
     }
 
-    /// Applies as much of a chunk as is good for one transaction; the rest of it is for the next steps. `false`: another is
-    /// at this part, or it is not to be built any more.
-    async fn apply(&mut self, chunk: Chunk, head: Position) -> Result<bool, apply::Error> {
-        let (now, rest) = chunk.split(self.size.events());
+    /// Applies as much of a chunk as is good for one transaction, at most so many events; the rest of it is for the next steps.
+    /// Returns how many they were. `None`: another is at this part, or it is not to be built any more.
+    async fn apply(&mut self, chunk: Chunk, head: Position, most: usize) -> Result<Option<usize>, apply::Error> {
+        let (now, rest) = chunk.split(self.size.events().min(most));
         self.read.extend(rest);
         let events = now.events.len();
         let reading = self.read_in * u32::try_from(events).unwrap_or(u32::MAX);
@@ -338,11 +398,11 @@ impl Builder {
                 self.size = self.size.after(events, began.elapsed());
                 self.condemned.clear();
                 self.too_slow = 0;
-                return Ok(true);
+                return Ok(Some(events));
             }
             Ok(None) => {
                 self.read.clear();
-                return Ok(false);
+                return Ok(None);
             }
             Err(apply::Error::Condemned(event, refusal)) => {
                 self.condemned.insert(event, refusal);
@@ -358,7 +418,7 @@ impl Builder {
             Err(error) => return Err(error),
         }
         self.read.push(now);
-        Ok(true)
+        Ok(Some(0))
     }
 
     /// A generation that was live has ids of what it applied from the bus. It needs none any more.
@@ -371,7 +431,7 @@ impl Builder {
 
     /// Writes down why it is as slow as it is, if that has changed.
     async fn say(&mut self, pace: String) -> sqlx::Result<()> {
-        if self.said == pace {
+        if self.said.as_ref() == Some(&pace) {
             return Ok(());
         }
         sqlx::query!(
@@ -383,7 +443,7 @@ impl Builder {
         )
         .execute(&self.applier.pool)
         .await?;
-        self.said = pace;
+        self.said = Some(pace);
         Ok(())
     }
 }

@@ -3,6 +3,8 @@
 -- not everything that was in the store when the building began.
 select
     generation.operation_id,
+    generation.schema_name,
+    generation.purpose = 'as_of' as "as_of!",
     array(
         select quote_ident(class.relname)
         from pg_class as class

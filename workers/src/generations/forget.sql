@@ -18,7 +18,7 @@ ids as (
 letters as (
     delete from parked_events
     where id = any(array(
-        select id from parked_events where projection = $1 and generation = $2 and decision is null order by id limit $3
+        select id from parked_events where projection = $1 and generation = $2 order by id limit $3
     ))
     returning 1
 ),

@@ -4,6 +4,7 @@
 select
     generation.generation,
     generation.version,
+    case generation.purpose when 'as_of' then generation.upto end as as_of,
     generation.live_since is not null as "live!",
     generation.retired_at is not null as "retired!",
     generation.built_at is not null as "built!",
@@ -36,7 +37,7 @@ select
 from projections as live
 join generations as generation on generation.projection = live.name
 where live.name = $1
-and generation.purpose = 'rebuild'
+and (generation.purpose = 'rebuild' or generation.purpose = 'as_of' and generation.generation = $2)
 and (
     generation.generation = $2
     or $2::integer is null

@@ -25,12 +25,14 @@ select
     case
         when generation.retired_at is not null then 'retired'
         when generation.live_since is not null then 'live'
+        when generation.purpose = 'as_of' and generation.built_at is not null then 'as_of'
         when generation.replaced_at is not null and generation.kept_until > clock_timestamp() then 'previous'
         when generation.replaced_at is not null then 'left'
         when generation.built_at is not null then 'ready'
         else 'building'
     end as "standing!: Standing",
     generation.operation_id,
+    case generation.purpose when 'as_of' then generation.upto end as as_of,
     generation.created_at,
     generation.live_since,
     generation.replaced_at,
@@ -72,6 +74,6 @@ left join lateral (
     and part.generation = generation.generation
 ) as part on true
 where generation.projection = $1
-and generation.purpose = 'rebuild'
+and generation.purpose in ('rebuild', 'as_of')
 order by generation.generation desc
 limit $2

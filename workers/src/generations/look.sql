@@ -4,7 +4,12 @@
 select
     part.position,
     operation.state as "state?: State",
-    operation.rate,
+    case when coalesce(operation.rate_until, 'infinity') > clock_timestamp() then operation.rate end as rate,
+    (
+        select format('%s: %s', stop.stopped_by, stop.reason)
+        from operations_stop as stop
+        where stop.stopped_until > clock_timestamp()
+    ) as stopped_by,
     generation.built_at is not null as "built!",
     generation.purpose = 'verify' as "verify!",
     generation.upto

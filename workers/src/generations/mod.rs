@@ -6,6 +6,7 @@
 //! the way back. [Promoting](promote) is one transaction in which the store is caught up with, the schemas change their
 //! names, and the fence moves. See docs/adr/0027.
 
+pub mod as_of;
 mod automatic;
 mod build;
 mod pace;
@@ -13,6 +14,7 @@ pub mod promote;
 pub mod rebuild;
 pub mod retire;
 mod size;
+pub mod tasks;
 mod throttle;
 pub mod verify;
 
@@ -50,6 +52,8 @@ pub enum Standing {
     Building,
     /// It follows the store, and can be promoted.
     Ready,
+    /// It ends at a past position, and is there to be looked at.
+    AsOf,
     /// It was live before, and follows the store for the way back.
     Previous,
     /// It was live before, and follows no more: the way back is closed.
@@ -64,6 +68,7 @@ impl Standing {
             Self::Live => "live",
             Self::Building => "building",
             Self::Ready => "ready",
+            Self::AsOf => "as_of",
             Self::Previous => "previous",
             Self::Left => "left",
             Self::Retired => "retired",
@@ -80,7 +85,10 @@ pub struct Generation {
     pub version: i32,
     pub schema_name: String,
     pub standing: Standing,
-    /// The rebuild that made it.
+    /// Of one that is there to be looked at: the last position that is in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<i64>,
+    /// The operation that made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<Uuid>,
     pub created_at: DateTime<Utc>,
@@ -128,21 +136,23 @@ pub async fn list(pool: &PgPool, projection: &str, most: i64) -> sqlx::Result<Ve
                     .collect(),
             };
             let follows = matches!(row.standing, Standing::Building | Standing::Ready | Standing::Previous);
+            let (head, append_rate) = row.as_of.map_or((row.head, row.append_rate), |last| (last.min(row.head), 0.0));
             Generation {
                 projection: projection.to_owned(),
                 generation: row.generation,
                 version: row.version,
                 schema_name: row.schema_name,
                 standing: row.standing,
+                as_of: row.as_of,
                 operation: row.operation_id,
                 created_at: row.created_at,
                 live_since: row.live_since,
                 replaced_at: row.replaced_at,
                 kept_until: row.kept_until,
                 position: parts.positions.iter().min().copied(),
-                head: row.head,
+                head,
                 events: row.events,
-                eta: follows.then(|| pace::eta(&parts, row.head, row.append_rate)),
+                eta: follows.then(|| pace::eta(&parts, head, append_rate)),
                 pace: row.pace.unwrap_or_default(),
                 parked: row.parked,
             }
@@ -164,6 +174,19 @@ pub(crate) async fn first(db: &mut PgConnection, projection: &dyn AnyProjection)
     .execute(&mut *db)
     .await?;
     create(db, name, &[projection.tables(), projection.indexes()].join(";\n")).await
+}
+
+/// Says what one long step of a generation is doing, outside of the transaction in which it does it.
+async fn busy(pool: &PgPool, projection: &str, generation: i32, with: &str) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update generation_parts set pace = $3 where projection = $1 and generation = $2",
+        projection,
+        generation,
+        with
+    )
+    .execute(pool)
+    .await
+    .map(drop)
 }
 
 /// A schema, and in it what the statements make. They come from the catalogue, which is code, never from outside.

@@ -108,6 +108,9 @@ async fn gate_on(
     if row.live {
         refusals.push("it is live already".to_owned());
     }
+    if let Some(position) = row.as_of {
+        refusals.push(format!("it ends at position {position}: it is there to be looked at"));
+    }
     if row.retired {
         refusals.push("its tables are gone".to_owned());
     }

@@ -10,10 +10,11 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{create, schema_of};
+use super::{busy, create, schema_of};
 use crate::apply::Applier;
 use crate::audit::{self, Attribution};
-use crate::operations::{self, New, State};
+use crate::operations::stalled::INDEXING;
+use crate::operations::{self, New, Rate, State};
 
 /// What a rebuild would do. It touches nothing.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -52,8 +53,8 @@ pub struct Table {
 #[derive(Debug, Clone)]
 pub struct NewRebuild {
     pub parts: i32,
-    /// Events a second at most, of all parts together.
-    pub rate: Option<f64>,
+    /// Of all parts together.
+    pub rate: Option<Rate>,
     pub plan_token: String,
     pub by: Attribution,
     pub idempotency_key: Option<String>,
@@ -74,6 +75,8 @@ pub enum Refused {
     StalePlan,
     #[error("a rebuild of it is under way: operation {0}")]
     UnderWay(Uuid),
+    #[error("one as of a past position is being built: operation {0}")]
+    AsOfUnderWay(Uuid),
     #[error("{0}")]
     Impossible(String),
     #[error("there is no operation {0}")]
@@ -165,7 +168,7 @@ async fn ask_on(db: &mut PgConnection, projection: &dyn AnyProjection, new: &New
 pub(super) async fn under_way(db: &mut PgConnection, kind: &str, projection: &str) -> sqlx::Result<Option<Uuid>> {
     let open = sqlx::query_scalar!(
         "select id from operations
-         where kind = $1 and kind in ('rebuild', 'verify') and projection = $2
+         where kind = $1 and kind in ('rebuild', 'verify', 'as_of') and projection = $2
          and state in ('pending', 'running', 'paused', 'waiting')",
         kind,
         projection
@@ -224,7 +227,7 @@ async fn change_on(
         id
     );
     let now = now.fetch_optional(&mut *tx).await?.ok_or(Refused::NoOperation(id))?;
-    if !matches!(&*now.kind, "rebuild" | "verify") {
+    if !matches!(&*now.kind, "rebuild" | "verify" | "as_of") {
         let kind = now.kind;
         return Err(Refused::Impossible(format!(
             "this is a {kind}: what can be paused is a rebuild or a verification"
@@ -240,7 +243,8 @@ async fn change_on(
     let to = if to == State::Running && now.generation.is_none() { State::Pending } else { to };
     sqlx::query!(
         "update operations
-         set state = $2, finished_at = case when $2 = 'cancelled' then clock_timestamp() end
+         set state = $2, finished_at = case when $2 = 'cancelled' then clock_timestamp() end,
+             advanced_at = clock_timestamp()
          where id = $1",
         id,
         to.as_str()
@@ -252,18 +256,20 @@ async fn change_on(
     Ok(())
 }
 
-/// Begins the rebuild that was asked for, if there is one and this is its code.
-pub(super) async fn begin(applier: &Applier) -> sqlx::Result<()> {
+/// Begins what of these kinds was asked for, if there is something and this is its code.
+pub(super) async fn begin(applier: &Applier, kinds: &[&str]) -> sqlx::Result<()> {
     let (name, version) = (applier.projection.name(), applier.projection.version() as i32);
     let pending = sqlx::query!(
         r#"select id, kind, (selection ->> 'parts')::integer as "parts!"
            from operations
-           where kind in ('rebuild', 'verify') and projection = $1 and state = 'pending'
-           and (selection ->> 'version')::integer = $2
+           where kind in ('rebuild', 'verify', 'as_of') and projection = $1 and state = 'pending'
+           and (selection ->> 'version')::integer = $2 and kind = any($3)
+           and not exists (select from operations_stop where stopped_until > clock_timestamp())
            order by created_at
            limit 1"#,
         name,
-        version
+        version,
+        kinds as &[&str]
     );
     let Some(pending) = pending.fetch_optional(&applier.pool).await? else { return Ok(()) };
     let mut db = Lent::by(&applier.pool).await?;
@@ -286,7 +292,7 @@ pub(super) async fn begin(applier: &Applier) -> sqlx::Result<()> {
              from projection_progress as progress
              join projections as live on live.name = progress.projection and live.generation = progress.generation
              where live.name = $1
-         ) end)",
+         ) when $6 = 'as_of' then (select upto from operations where id = $5) end)",
         name,
         generation,
         version,
@@ -352,6 +358,7 @@ pub(super) async fn finish(applier: &Applier, generation: i32) -> sqlx::Result<(
         db.give_back();
         return Ok(());
     };
+    busy(&applier.pool, name, generation, INDEXING).await?;
     // An index of a large table takes longer than any statement that others wait for.
     sqlx::raw_sql("set local statement_timeout = '2h'; set local lock_timeout = '10s'").execute(&mut *tx).await?;
     let mut making = tx.begin().await?;
@@ -379,16 +386,38 @@ pub(super) async fn finish(applier: &Applier, generation: i32) -> sqlx::Result<(
     .execute(&mut *tx)
     .await?;
     sqlx::query!(
-        "update operations set state = 'waiting', heartbeat_at = clock_timestamp() where id = $1 and state = 'running'",
+        "update generation_parts set pace = '' where projection = $1 and generation = $2 and pace <> ''",
+        name,
+        generation
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!(
+        "update operations
+         set state = case kind when 'as_of' then 'succeeded' else 'waiting' end, heartbeat_at = clock_timestamp(),
+             finished_at = case kind when 'as_of' then clock_timestamp() end
+         where id = $1 and state = 'running'",
         built.operation_id
     )
     .execute(&mut *tx)
     .await?;
+    if built.as_of {
+        // Nobody writes to it any more, this user included.
+        let schema = &built.schema_name;
+        let only_read = format!(
+            "revoke insert, update, delete, truncate on all tables in schema {schema} from public, current_user"
+        );
+        sqlx::raw_sql(AssertSqlSafe(only_read)).execute(&mut *tx).await?;
+    }
     kill_point!("rebuild.indexed");
     tx.commit().await?;
     db.give_back();
     kill_point!("rebuild.built");
-    tracing::info!(projection = name, generation, "rebuild: built; it follows the store and waits to be promoted");
+    if built.as_of {
+        tracing::info!(projection = name, generation, "as of a past position: built; it is there to be looked at");
+    } else {
+        tracing::info!(projection = name, generation, "rebuild: built; it follows the store and waits to be promoted");
+    }
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 -- Binds: topic, projections, a time.
 -- Locks: none.
 -- One statement: whether anything is left to do that people had asked for by then. An operation on dead letters is anybody's
--- who has letters of it.
+-- who has letters of it. Those of generations that are not live are another code's, perhaps.
 select exists (
     select
     from operations as operation
@@ -15,7 +15,11 @@ select exists (
             where letter.operation_id = operation.id
             and letter.decision is not null
             and letter.topic = $1
-            and (letter.projection is null or letter.projection = any($2::text[]))
+            and (
+                letter.projection is null
+                or letter.projection = any($2::text[])
+                and letter.generation = (select live.generation from projections as live where live.name = letter.projection)
+            )
         )
     )
 ) as "open!"

@@ -20,6 +20,7 @@ use tokio::sync::Mutex;
 use utoipa::ToSchema;
 
 use crate::Metrics;
+use crate::operations::stop;
 use crate::pause::Pause;
 use backlog::{Backlog, Lag, Stand, TIME_BUDGET};
 use horizon::Horizon;
@@ -96,6 +97,9 @@ pub struct Report {
     /// What nothing can be said of now: projections, or the oldest snapshot. The rest is right all the same.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unmeasured: Vec<Unmeasured>,
+    /// A person has stopped all operations; absent: nobody has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operations_stopped: Option<Pause>,
     pub observed_at: chrono::DateTime<chrono::Utc>,
 }
 
@@ -172,9 +176,9 @@ impl Measurer {
         let store = async {
             let head = read::head(pool).await?;
             let now = sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(pool).await?;
-            Ok::<_, sqlx::Error>((head.0, now))
+            Ok::<_, sqlx::Error>((head.0, now, stop::standing(pool).await?))
         };
-        let (head, observed_at) = in_time(self.limit, store).await?;
+        let (head, observed_at, operations_stopped) = in_time(self.limit, store).await?;
         let measuring = self.projections.iter().zip(backlogs).map(|((projection, topic), backlog)| async {
             let measured = in_time(self.limit, status(pool, *projection, topic, backlog, head, self.patience)).await;
             (projection.name(), topic.name, measured)
@@ -184,6 +188,7 @@ impl Measurer {
             store: Store { head_position: head, oldest_snapshot: None },
             projections: Vec::with_capacity(measured.len()),
             unmeasured: Vec::new(),
+            operations_stopped,
             observed_at,
         };
         let mut failed = |name: &str, topic: Option<&str>, error| {
@@ -202,6 +207,13 @@ impl Measurer {
             Err(error) => failed("oldest snapshot", None, error),
         }
         Ok(report)
+    }
+}
+
+impl Report {
+    /// Seconds since a pause began, by the database's clock; 0: there is none.
+    fn since(&self, pause: Option<&Pause>) -> f64 {
+        pause.map_or(0.0, |pause| (self.observed_at - pause.since).as_seconds_f64().max(0.0))
     }
 }
 
@@ -269,6 +281,7 @@ impl Metrics {
         lag.parked_oldest_seconds.reset();
         lag.held_aggregates.reset();
         lag.paused.reset();
+        lag.paused_seconds.reset();
         let Some(report) = report else { return };
         for status in &report.projections {
             let labels = &[status.topic.as_str(), &status.name];
@@ -279,7 +292,10 @@ impl Metrics {
             lag.parked_oldest_seconds.with_label_values(labels).set(status.parked_oldest_seconds);
             lag.held_aggregates.with_label_values(labels).set(status.held_aggregates);
             lag.paused.with_label_values(labels).set(status.paused.is_some().into());
+            lag.paused_seconds.with_label_values(labels).set(report.since(status.paused.as_ref()));
         }
+        lag.stopped.set(report.operations_stopped.is_some().into());
+        lag.stopped_seconds.set(report.since(report.operations_stopped.as_ref()));
         lag.head.set(report.store.head_position as f64);
         let oldest = report.store.oldest_snapshot.as_ref().map_or(0.0, |oldest| oldest.seconds);
         lag.oldest_snapshot_seconds.set(oldest);

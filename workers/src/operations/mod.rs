@@ -1,6 +1,10 @@
 //! Operations: what a person asked for and a worker does. The API writes the intention, with its reason and its actor;
 //! workers make it true, and go on where another stopped.
 
+pub mod rate;
+pub(crate) mod stalled;
+pub mod stop;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -9,6 +13,9 @@ use sqlx::{PgConnection, PgPool};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+pub use rate::Rate;
+pub use stalled::Stalled;
+
 use crate::apply::Tally;
 use crate::audit::Attribution;
 
@@ -16,8 +23,8 @@ use crate::audit::Attribution;
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Operation {
     pub id: Uuid,
-    /// repair (a replay); retry, discard (of dead letters); pause, resume (of a projection); rebuild, verify, promote, rollback,
-    /// retire (of generations).
+    /// repair (a replay); retry, discard (of dead letters); pause, resume (of a projection); rebuild, verify, as_of, promote,
+    /// rollback, retire (of generations); rate (of another operation); stop, go_on (of all of them).
     pub kind: String,
     /// The one projection of a repair; dead letters may be of several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -44,17 +51,23 @@ pub struct Operation {
     pub applied: i64,
     /// Events parked, also those that were parked before.
     pub parked: i64,
-    /// Events a second at most, of each worker.
+    /// Events a second at most: of a retry, of each worker; else of all who work on it together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
+    /// By the database's clock: then the rate falls away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_until: Option<DateTime<Utc>>,
     /// What a verification has found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub result: Option<Json<Value>>,
     pub error: Option<String>,
-    /// Why nobody goes on with it: a projection is paused.
+    /// Why nobody goes on with it: a projection is paused, or all operations are stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits: Option<String>,
+    /// It waits for nobody, and no step of it was done for a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stalled: Option<Stalled>,
     pub created_at: DateTime<Utc>,
     pub started_at: Option<DateTime<Utc>>,
     pub heartbeat_at: Option<DateTime<Utc>>,
@@ -107,7 +120,7 @@ pub(crate) struct New<'a> {
     /// Of a repair: everything up to the one is done, and the other is the last.
     pub positions: Option<(i64, i64)>,
     pub selected: i64,
-    pub rate: Option<f64>,
+    pub rate: Option<Rate>,
 }
 
 pub(crate) enum Accepted {
@@ -153,9 +166,9 @@ pub(crate) async fn insert(db: &mut PgConnection, new: &New<'_>) -> sqlx::Result
     let id = Uuid::now_v7();
     sqlx::query!(
         "insert into operations (
-             id, kind, projection, selection, reason, actor, idempotency_key, position, upto, selected, rate
+             id, kind, projection, selection, reason, actor, idempotency_key, position, upto, selected, rate, rate_until
          )
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, clock_timestamp() + make_interval(secs => $12))",
         id,
         new.kind,
         new.projection,
@@ -166,7 +179,8 @@ pub(crate) async fn insert(db: &mut PgConnection, new: &New<'_>) -> sqlx::Result
         new.positions.map(|(position, _)| position),
         new.positions.map(|(_, upto)| upto),
         new.selected,
-        new.rate
+        new.rate.map(|rate| rate.events),
+        new.rate.and_then(|rate| rate.seconds).map(f64::from)
     )
     .execute(db)
     .await?;
@@ -196,13 +210,91 @@ pub(crate) async fn done(db: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
     .map(drop)
 }
 
+/// # Errors
+/// The database's.
 pub async fn get(pool: &PgPool, id: Uuid) -> sqlx::Result<Option<Operation>> {
-    sqlx::query_file_as!(Operation, "src/operations/list.sql", Some(id), None::<Uuid>, 1).fetch_optional(pool).await
+    get_on(&mut *pool.acquire().await?, id).await
+}
+
+pub(crate) async fn get_on(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Operation>> {
+    Ok(shown(db, Some(id), None, 1).await?.pop())
 }
 
 /// The newest first; `before` is the id of the last one seen.
+///
+/// # Errors
+/// The database's.
 pub async fn list(pool: &PgPool, before: Option<Uuid>, limit: i64) -> sqlx::Result<Vec<Operation>> {
-    sqlx::query_file_as!(Operation, "src/operations/list.sql", None::<Uuid>, before, limit).fetch_all(pool).await
+    shown(&mut *pool.acquire().await?, None, before, limit).await
+}
+
+/// What the database has of an operation.
+struct Row {
+    id: Uuid,
+    kind: String,
+    projection: Option<String>,
+    generation: Option<i32>,
+    selection: Json<Value>,
+    state: State,
+    reason: String,
+    actor: String,
+    position: Option<i64>,
+    last_position: Option<i64>,
+    selected: i64,
+    seen: i64,
+    applied: i64,
+    parked: i64,
+    rate: Option<f64>,
+    rate_until: Option<DateTime<Utc>>,
+    result: Option<Json<Value>>,
+    error: Option<String>,
+    waits: Option<String>,
+    created_at: DateTime<Utc>,
+    started_at: Option<DateTime<Utc>>,
+    heartbeat_at: Option<DateTime<Utc>>,
+    finished_at: Option<DateTime<Utc>>,
+    /// When a step of it was done last, or could have been for the first time; only of one that is to be worked on.
+    step_at: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+}
+
+async fn shown(
+    db: &mut PgConnection,
+    id: Option<Uuid>,
+    before: Option<Uuid>,
+    limit: i64,
+) -> sqlx::Result<Vec<Operation>> {
+    let rows = sqlx::query_file_as!(Row, "src/operations/list.sql", id, before, limit).fetch_all(&mut *db).await?;
+    let still = rows.iter().filter(|row| row.waits.is_none());
+    let still: Vec<_> = still.filter(|row| stalled::is_long(row.step_at, row.now)).map(|row| row.id).collect();
+    let mut stalled = stalled::look(db, &still).await?;
+    let operation = |row: Row| Operation {
+        stalled: stalled.remove(&row.id).zip(row.step_at).map(|(reason, since)| Stalled { since, reason }),
+        id: row.id,
+        kind: row.kind,
+        projection: row.projection,
+        selection: row.selection,
+        state: row.state,
+        reason: row.reason,
+        actor: row.actor,
+        generation: row.generation,
+        position: row.position,
+        last_position: row.last_position,
+        selected: row.selected,
+        seen: row.seen,
+        applied: row.applied,
+        parked: row.parked,
+        rate: row.rate,
+        rate_until: row.rate_until,
+        result: row.result,
+        error: row.error,
+        waits: row.waits,
+        created_at: row.created_at,
+        started_at: row.started_at,
+        heartbeat_at: row.heartbeat_at,
+        finished_at: row.finished_at,
+    };
+    Ok(rows.into_iter().map(operation).collect())
 }
 
 /// A step of work on dead letters, recorded in its transaction: `seen` of them are done with.
@@ -210,7 +302,7 @@ pub(crate) async fn advance(db: &mut PgConnection, id: Uuid, seen: i64, tally: T
     sqlx::query!(
         "update operations
          set state = 'running', started_at = coalesce(started_at, clock_timestamp()), heartbeat_at = clock_timestamp(),
-             seen = least(seen + $2, selected), applied = applied + $3, parked = parked + $4
+             advanced_at = clock_timestamp(), seen = least(seen + $2, selected), applied = applied + $3, parked = parked + $4
          where id = $1",
         id,
         seen,
@@ -222,7 +314,8 @@ pub(crate) async fn advance(db: &mut PgConnection, id: Uuid, seen: i64, tally: T
     .map(drop)
 }
 
-/// Ends the operations on dead letters that have nothing left to do. Idempotent: any process may
+/// Ends the operations on dead letters that have nothing left to do: what was decided about a generation that nobody keeps any
+/// more, nobody can do. Idempotent: any process may
 /// mark an operation that has finished.
 pub(crate) async fn finish(pool: &PgPool) -> sqlx::Result<()> {
     sqlx::query!(
@@ -230,7 +323,19 @@ pub(crate) async fn finish(pool: &PgPool) -> sqlx::Result<()> {
          set state = 'succeeded', finished_at = clock_timestamp()
          where kind in ('retry', 'discard')
          and state in ('pending', 'running')
-         and not exists (select from parked_events where operation_id = operations.id and decision is not null)"
+         and not exists (
+             select
+             from parked_events as parked
+             where parked.operation_id = operations.id
+             and parked.decision is not null
+             and not exists (
+                 select
+                 from generations as gone
+                 where gone.projection = parked.projection and gone.generation = parked.generation
+                 and gone.live_since is null
+                 and (gone.retired_at is not null or gone.kept_until <= clock_timestamp())
+             )
+         )"
     )
     .execute(pool)
     .await

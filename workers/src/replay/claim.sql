@@ -1,7 +1,8 @@
 -- Binds: runner, projections it can run, seconds of silence after which a running operation is taken over.
 -- Locks: the row that is claimed; rows that others are claiming are passed by.
 -- One statement, because finding and taking must not be two. Whoever was served least recently is next. A sign of life in
--- the future is from before the clock went back. What is to be applied to a projection that is paused waits.
+-- the future is from before the clock went back. What is to be applied to a projection that is paused waits, and so does
+-- everything while operations are stopped.
 update operations
 set
     state = 'running',
@@ -22,6 +23,7 @@ where id = (
         select from projections as paused
         where paused.name = operations.projection and paused.paused_until > clock_timestamp()
     )
+    and not exists (select from operations_stop where stopped_until > clock_timestamp())
     order by heartbeat_at nulls first, created_at
     limit 1
     for update skip locked
@@ -31,4 +33,5 @@ returning
     projection as "projection!",
     selection as "selection: sqlx::types::Json<Selection>",
     position as "position!",
-    upto as "upto!"
+    upto as "upto!",
+    case when coalesce(rate_until, 'infinity') > clock_timestamp() then rate end as rate

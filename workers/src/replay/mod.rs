@@ -22,11 +22,11 @@ use uuid::Uuid;
 pub use selection::{Range, Selection};
 pub use store::{NewReplay, Plan, create, plan};
 
-use crate::apply::{self, Applier, Mode, Tally};
+use crate::apply::{self, Applier, Chunk, Mode, Tally};
 use crate::retry;
 use crate::verdict::Event;
 use path::Path;
-use store::Claim;
+use store::{Claim, Wanted};
 
 /// Positions read at a time.
 const WINDOW: i64 = 5000;
@@ -94,8 +94,8 @@ pub struct Replays {
     appliers: Vec<Applier>,
 }
 
-/// Pages that are done: the last position, events seen, what became of them.
-type Paged = (Position, u64, Tally);
+/// How often a replay that rests for its rate looks whether that is still wanted.
+const LOOK: Duration = Duration::from_secs(1);
 
 impl Replays {
     pub fn of(appliers: &[Applier]) -> Self {
@@ -144,9 +144,11 @@ impl Replays {
         let began = Instant::now();
         let mut position = claim.position;
         let mut window = WINDOW;
+        let mut rate = claim.rate;
         let path = Path::to(&claim.selection, position, claim.upto, &applier.pool).await?;
         tracing::info!(operation = %claim.id, projection = claim.projection, ?path, "replay: running");
         kill_point!("replay.claimed");
+        let mut read: Option<Chunk> = None;
         while position < claim.upto {
             if stop.is_cancelled() {
                 // Another worker, or this one after its restart, goes on from the last page.
@@ -155,9 +157,21 @@ impl Replays {
             if began.elapsed() >= TURN && store::give_way(&applier.pool, claim.id, claim.runner, &self.names()).await? {
                 return Ok(());
             }
-            let page = database::with_deadline("replaying", self.page(applier, claim, path, position, window));
-            let (next, seen, tally) = match self.alive(applier, claim, page).await {
-                Ok(Some(paged)) => paged,
+            let started = Instant::now();
+            // As much as goes through in a second, so that it can rest after it.
+            let most = rate.map_or(usize::MAX, |rate| (rate as usize).max(1));
+            let step = async {
+                let chunk = match read.take() {
+                    Some(chunk) => chunk,
+                    None => next(applier, claim, path, position, window).await?,
+                };
+                let (now, rest) = chunk.split(most);
+                let tally = apply(applier, &now.events).await?;
+                Ok::<_, Error>((now.upto, now.events.len() as u64, tally, rest))
+            };
+            let step = database::with_deadline("replaying", step);
+            let (upto, seen, tally, rest) = match self.alive(applier, claim, step).await {
+                Ok(Some(done)) => done,
                 Ok(None) => {
                     taken_over(claim);
                     return Ok(());
@@ -179,12 +193,21 @@ impl Replays {
             };
             kill_point!("replay.applied");
             window = (window * 2).min(WINDOW);
-            position = next;
-            if !store::progress(&applier.pool, claim.id, claim.runner, position, seen, tally).await? {
-                taken_over(claim);
-                return Ok(());
-            }
+            position = upto;
+            read = rest;
+            let wanted = store::progress(&applier.pool, claim.id, claim.runner, position, seen, tally).await?;
             kill_point!("replay.noted");
+            match self.rest(applier, claim, wanted, (seen, started), stop).await? {
+                Wanted::On(now) => rate = now,
+                Wanted::Stopped => {
+                    tracing::info!(operation = %claim.id, "replay: all operations are stopped");
+                    return Ok(store::release(&applier.pool, claim.id, claim.runner).await?);
+                }
+                Wanted::TakenOver => {
+                    taken_over(claim);
+                    return Ok(());
+                }
+            }
         }
         store::succeed(&applier.pool, claim.id, claim.runner).await?;
         kill_point!("replay.succeeded");
@@ -192,47 +215,64 @@ impl Replays {
         Ok(())
     }
 
-    /// The work, with a sign of life now and then; `None` if another has taken it over.
-    async fn alive(
+    /// Rests after so many events for as long as the rate wants it, and looks meanwhile whether it still does.
+    async fn rest(
         &self,
         applier: &Applier,
         claim: &Claim,
-        work: impl Future<Output = Result<Paged, Error>>,
-    ) -> Result<Option<Paged>, Error> {
+        mut wanted: Wanted,
+        (seen, started): (u64, Instant),
+        stop: &CancellationToken,
+    ) -> Result<Wanted, Error> {
+        while let Wanted::On(Some(rate)) = wanted {
+            let owed = Duration::try_from_secs_f64(seen as f64 / rate).unwrap_or(Duration::MAX);
+            let left = owed.saturating_sub(started.elapsed());
+            if left.is_zero() || stop.run_until_cancelled(tokio::time::sleep(left.min(LOOK))).await.is_none() {
+                break;
+            }
+            wanted = store::beat(&applier.pool, claim.id, claim.runner).await?;
+        }
+        Ok(wanted)
+    }
+
+    /// The work, with a sign of life now and then; `None` if another has taken it over.
+    async fn alive<T>(
+        &self,
+        applier: &Applier,
+        claim: &Claim,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<Option<T>, Error> {
         let mut work = pin!(work);
         loop {
             match tokio::time::timeout(BEAT, &mut work).await {
                 Ok(done) => return done.map(Some),
-                Err(_) if store::beat(&applier.pool, claim.id, claim.runner).await? => {}
+                Err(_) if store::beat(&applier.pool, claim.id, claim.runner).await? != Wanted::TakenOver => {}
                 Err(_) => return Ok(None),
             }
         }
     }
+}
 
-    /// Applies the next events of the selection; how far that is, and how many they were.
-    async fn page(
-        &self,
-        applier: &Applier,
-        claim: &Claim,
-        path: Path,
-        after: Position,
-        window: i64,
-    ) -> Result<Paged, Error> {
-        let (events, upto) = match path {
-            Path::Positions => windowed(applier, claim, after, window).await?,
-            path => selected(applier, claim, path, after, window.min(BATCH)).await?,
-        };
-        let seen = events.len() as u64;
-        let mut tally = Tally::default();
-        for &topic in applier.projection.topics() {
-            let of_topic = events.iter().filter(|event| topic.carries(&event.data.aggregate_type));
-            let of_topic: Vec<_> = of_topic.cloned().collect();
-            if !of_topic.is_empty() {
-                tally += applier.of(topic).apply(&of_topic, Mode::Replay).await?;
-            }
+/// The next events of the selection, in the order of their positions.
+async fn next(applier: &Applier, claim: &Claim, path: Path, after: Position, window: i64) -> Result<Chunk, Error> {
+    let (mut events, upto) = match path {
+        Path::Positions => windowed(applier, claim, after, window).await?,
+        path => selected(applier, claim, path, after, window.min(BATCH)).await?,
+    };
+    events.sort_unstable_by_key(|event| event.position);
+    Ok(Chunk { after, upto, events })
+}
+
+async fn apply(applier: &Applier, events: &[Event]) -> Result<Tally, Error> {
+    let mut tally = Tally::default();
+    for &topic in applier.projection.topics() {
+        let of_topic = events.iter().filter(|event| topic.carries(&event.data.aggregate_type));
+        let of_topic: Vec<_> = of_topic.cloned().collect();
+        if !of_topic.is_empty() {
+            tally += applier.of(topic).apply(&of_topic, Mode::Replay).await?;
         }
-        Ok((upto, seen, tally))
     }
+    Ok(tally)
 }
 
 /// What is selected of the next positions.

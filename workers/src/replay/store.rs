@@ -15,7 +15,7 @@ use super::path::{FEW, Path};
 use super::{Range, Selection};
 use crate::apply::Tally;
 use crate::audit::{self, Attribution};
-use crate::operations::{self, Accepted, New};
+use crate::operations::{self, Accepted, New, Rate};
 
 /// Seconds without a sign of life after which another worker takes an operation over.
 const CLAIM_VOID_AFTER_SECONDS: f64 = 30.0;
@@ -41,6 +41,7 @@ pub struct Plan {
 #[derive(Debug, Clone)]
 pub struct NewReplay {
     pub selection: Selection,
+    pub rate: Option<Rate>,
     pub by: Attribution,
     pub idempotency_key: Option<String>,
 }
@@ -52,6 +53,25 @@ pub(super) struct Claim {
     pub selection: Selection,
     pub position: Position,
     pub upto: Position,
+    /// Events a second at most.
+    pub rate: Option<f64>,
+}
+
+/// What is wanted of a replay that was claimed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Wanted {
+    /// It is no longer ours.
+    TakenOver,
+    /// All operations are stopped.
+    Stopped,
+    /// That it goes on, with so many events a second at most.
+    On(Option<f64>),
+}
+
+impl Wanted {
+    fn of(rate: Option<f64>, stopped: bool) -> Self {
+        if stopped { Self::Stopped } else { Self::On(rate) }
+    }
 }
 
 /// Counts what a replay would touch; writes nothing.
@@ -138,7 +158,7 @@ pub async fn create(
         idempotency_key: new.idempotency_key.as_deref(),
         positions: Some((plan.first_position - 1, plan.last_position)),
         selected: plan.selected,
-        rate: None,
+        rate: new.rate,
     };
     let id = match operations::ask(&mut tx, &asked).await? {
         Accepted::Before(id) => return Ok(id),
@@ -162,10 +182,11 @@ pub(super) async fn claim(pool: &PgPool, runner: Uuid, projections: &[&str]) -> 
         selection: row.selection.0,
         position: Position(row.position),
         upto: Position(row.upto),
+        rate: row.rate,
     }))
 }
 
-/// `false` if the operation is no longer ours.
+/// A step is done.
 pub(super) async fn progress(
     pool: &PgPool,
     id: Uuid,
@@ -173,12 +194,15 @@ pub(super) async fn progress(
     position: Position,
     seen: u64,
     tally: Tally,
-) -> sqlx::Result<bool> {
+) -> sqlx::Result<Wanted> {
     let ours = sqlx::query!(
-        "update operations
-         set position = $3, seen = seen + $4, applied = applied + $5, parked = parked + $6,
-             heartbeat_at = clock_timestamp()
-         where id = $1 and runner = $2",
+        r#"update operations
+           set position = $3, seen = seen + $4, applied = applied + $5, parked = parked + $6,
+               heartbeat_at = clock_timestamp(), advanced_at = clock_timestamp()
+           where id = $1 and runner = $2
+           returning
+               case when coalesce(rate_until, 'infinity') > clock_timestamp() then rate end as rate,
+               exists (select from operations_stop where stopped_until > clock_timestamp()) as "stopped!""#,
         id,
         runner,
         position.0,
@@ -186,9 +210,9 @@ pub(super) async fn progress(
         (tally.applied + tally.skipped) as i64,
         tally.parked as i64
     )
-    .execute(pool)
+    .fetch_optional(pool)
     .await?;
-    Ok(ours.rows_affected() == 1)
+    Ok(ours.map_or(Wanted::TakenOver, |row| Wanted::of(row.rate, row.stopped)))
 }
 
 pub(super) async fn succeed(pool: &PgPool, id: Uuid, runner: Uuid) -> sqlx::Result<()> {
@@ -216,14 +240,20 @@ pub(super) async fn fail(pool: &PgPool, id: Uuid, runner: Uuid, error: &str) -> 
     .map(drop)
 }
 
-/// A sign of life while a page takes long. `false` if the operation is no longer ours.
-pub(super) async fn beat(pool: &PgPool, id: Uuid, runner: Uuid) -> sqlx::Result<bool> {
+/// A sign of life, while a page takes long or it rests.
+pub(super) async fn beat(pool: &PgPool, id: Uuid, runner: Uuid) -> sqlx::Result<Wanted> {
     let ours = sqlx::query!(
-        "update operations set heartbeat_at = clock_timestamp() where id = $1 and runner = $2",
+        r#"update operations set heartbeat_at = clock_timestamp()
+           where id = $1 and runner = $2
+           returning
+               case when coalesce(rate_until, 'infinity') > clock_timestamp() then rate end as rate,
+               exists (select from operations_stop where stopped_until > clock_timestamp()) as "stopped!""#,
         id,
         runner
-    );
-    Ok(ours.execute(pool).await?.rows_affected() == 1)
+    )
+    .fetch_optional(pool)
+    .await?;
+    Ok(ours.map_or(Wanted::TakenOver, |row| Wanted::of(row.rate, row.stopped)))
 }
 
 /// Gives it back; others come first.

@@ -164,7 +164,8 @@ fn of_operation(operation: &Operation) -> String {
     let of = operation.projection.as_ref().map_or(String::new(), |projection| format!(" of {projection}"));
     let error = operation.error.as_ref().map_or(String::new(), |error| format!(": {error}"));
     let state = format!("{state:?}").to_lowercase();
-    format!("{} {kind}{of} {state}, {seen} of {selected}{error} ({id})", operation.created_at.format("%T"))
+    let stalled = operation.stalled.as_ref().map_or(String::new(), |it| format!(", stands still: {}", it.reason));
+    format!("{} {kind}{of} {state}, {seen} of {selected}{error}{stalled} ({id})", operation.created_at.format("%T"))
 }
 
 fn of_losses(text: &mut String, losses: &[Counted]) {
