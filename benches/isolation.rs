@@ -161,7 +161,7 @@ async fn start(
         sweep_grace: Duration::from_secs(10),
         building: roles::applying_pool(url, 2)?,
         reading: roles::pool(url, 2)?,
-        automatic: false,
+        raised: Default::default(),
     }
     .spawn(
         vec![bus.subscription(topic, Pull { streams: 1, max_outstanding: 1000, room: bus::Room::new(48 << 20) })],

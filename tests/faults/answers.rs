@@ -60,7 +60,8 @@ pub fn worker(parts: &Parts, topic: &'static events::Topic) -> Worker {
         stride: Default::default(),
     };
     let reading = parts.database.pool.clone();
-    let generations = Generations { appliers: appliers.clone(), head: Default::default(), reading, automatic: false };
+    let generations =
+        Generations { appliers: appliers.clone(), head: Default::default(), reading, raised: Default::default() };
     Worker { resolver, appliers, head: Default::default(), sweep_grace: Duration::from_secs(3600), generations }
 }
 

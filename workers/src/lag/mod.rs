@@ -57,7 +57,10 @@ pub struct Status {
     /// Ids that the projection remembers above the settled position, of all its topics. 10,000: or more.
     pub processed_event_ids: i64,
     pub generation: i32,
+    /// Of the code that built what is read, and of this code.
     pub version: i32,
+    #[serde(default)]
+    pub code_version: i32,
     /// Nothing is applied to it until then, whatever its state is; absent: it is not paused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Pause>,
@@ -253,6 +256,7 @@ async fn status(
         processed_event_ids: row.ids,
         generation: row.generation,
         version: row.version,
+        code_version: projection.version() as i32,
         paused,
     }))
 }
@@ -269,6 +273,7 @@ impl Metrics {
         lag.parked_oldest_seconds.reset();
         lag.held_aggregates.reset();
         lag.paused.reset();
+        self.outdated.reset();
         let Some(report) = report else { return };
         for status in &report.projections {
             let labels = &[status.topic.as_str(), &status.name];
@@ -279,6 +284,7 @@ impl Metrics {
             lag.parked_oldest_seconds.with_label_values(labels).set(status.parked_oldest_seconds);
             lag.held_aggregates.with_label_values(labels).set(status.held_aggregates);
             lag.paused.with_label_values(labels).set(status.paused.is_some().into());
+            self.outdated.with_label_values(labels).set((status.version < status.code_version).into());
         }
         lag.head.set(report.store.head_position as f64);
         let oldest = report.store.oldest_snapshot.as_ref().map_or(0.0, |oldest| oldest.seconds);
