@@ -171,9 +171,10 @@ module "previous_worker" {
   instances             = local.workers[each.key].instances
   cpu                   = local.workers[each.key].cpu
   memory                = local.workers[each.key].memory
-  max_connections       = local.workers[each.key].max_connections
   collector_image       = var.collector_image
   labels                = local.labels
+  # It writes what the new image does not, and no more: both have to fit into the database.
+  max_connections = min(6, local.workers[each.key].max_connections)
 }
 
 module "topic" {
