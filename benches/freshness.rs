@@ -38,6 +38,14 @@ struct Cell {
 }
 
 impl Cell {
+    fn before(&self) -> &[Duration] {
+        &self.before
+    }
+
+    fn during(&self) -> &[Duration] {
+        &self.during
+    }
+
     fn ratio(&self, percent: usize) -> f64 {
         percentile(&self.during, percent).as_secs_f64() / percentile(&self.before, percent).as_secs_f64()
     }
@@ -59,17 +67,15 @@ pub async fn measure(server: &Server, options: Options) -> Result<Vec<Gate>> {
     );
     println!("| --- | --- | --- | --- | --- | --- | --- |");
     for (what, cells) in [("as it is", &throttled), ("with the throttle off", &unthrottled)] {
-        let median = |of: fn(&Cell) -> &Vec<Duration>, percent| {
+        let median = |of: fn(&Cell) -> &[Duration], percent| {
             Spread::of(cells.iter().map(|cell| percentile(of(cell), percent).as_secs_f64() * 1e3)).median
         };
-        let (before, during): (fn(&Cell) -> &Vec<Duration>, fn(&Cell) -> &Vec<Duration>) =
-            (|cell| &cell.before, |cell| &cell.during);
         println!(
             "| {what} | {:.1} | {:.1} | {:.1} | {:.1} | {} | {} |",
-            median(before, 50),
-            median(during, 50),
-            median(before, 99),
-            median(during, 99),
+            median(Cell::before, 50),
+            median(Cell::during, 50),
+            median(Cell::before, 99),
+            median(Cell::during, 99),
             Spread::of(cells.iter().map(|cell| cell.ratio(99))),
             thousands(Spread::of(cells.iter().map(|cell| cell.events_per_second)).median),
         );

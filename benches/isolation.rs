@@ -166,8 +166,8 @@ pub async fn start(
         sweep_grace: Duration::from_secs(10),
         building: roles::applying_pool(url, 2)?,
         reading: roles::pool(url, 2)?,
-        automatic: false,
         throttled,
+        raised: Default::default(),
     }
     .spawn(
         vec![bus.subscription(topic, Pull { streams: 1, max_outstanding: 1000, room: bus::Room::new(48 << 20) })],

@@ -21,7 +21,7 @@ use workers::generations::promote::{self, NewPromote, Way};
 use workers::generations::rebuild::{self, NewRebuild};
 use workers::generations::retire::{self, NewRetirement};
 use workers::generations::verify::{self, Findings};
-use workers::generations::{self, Generation, Generations, Refused, Standing};
+use workers::generations::{self, Generation, Generations, Raised, Refused, Standing};
 use workers::operations::{self, State};
 
 #[cfg(debug_assertions)]
@@ -47,7 +47,7 @@ fn one_of_each(parts: &Parts) -> Vec<Applier> {
 
 fn keeper(parts: &Parts) -> Generations {
     let (appliers, reading) = (one_of_each(parts), parts.database.pool.clone());
-    Generations { appliers, head: Default::default(), reading, automatic: false, throttled: true }
+    Generations { appliers, head: Default::default(), reading, raised: Raised::Ignored, throttled: true }
 }
 
 pub struct Keeping {
@@ -265,10 +265,8 @@ async fn a_rebuild_whose_projection_is_redriven_meanwhile_is_equal_and_can_be_pr
 
     // And one that only the generation that is built has parked, by its name.
     let head = parts.database.head().await;
-    execute(format!(
-        "alter table user_directory__g2.users add constraint late check (md5(user_id::text) > '4') not valid"
-    ))
-    .await;
+    let late = "alter table user_directory__g2.users add constraint late check (md5(user_id::text) > '4') not valid";
+    execute(late.to_owned()).await;
     parts.load(&History::of(77, 400).lines).await;
     parts.sweep().await;
     eventually("it has parked some", LIMIT, async || match parked(2).await {
@@ -551,8 +549,13 @@ async fn a_raised_version_is_built_and_promoted_by_itself_and_the_old_code_keeps
     let next: &'static dyn AnyProjection = Box::leak(Box::new(Next(catalogue().projection(PROGRESS).unwrap())));
     let applier = Applier { projection: next, ..parts.applier(PROGRESS).clone() };
     let reading = parts.database.pool.clone();
-    let keeper =
-        Generations { appliers: vec![applier], head: Default::default(), reading, automatic: true, throttled: true };
+    let keeper = Generations {
+        appliers: vec![applier],
+        head: Default::default(),
+        reading,
+        raised: Raised::Promoted,
+        throttled: true,
+    };
     let stop = CancellationToken::new();
     let new = tokio::spawn(keeper.run(stop.clone()));
     eventually("the next version is live", LIMIT, async || {
@@ -577,6 +580,52 @@ async fn a_raised_version_is_built_and_promoted_by_itself_and_the_old_code_keeps
     old.stop().await;
     assert_eq!(all(&parts, PROGRESS).await[1].standing, Standing::Live);
     parts.converge(&Held::default()).await;
+}
+
+/// In production nobody promotes but a person; and what he has cancelled is not begun again.
+#[cfg(debug_assertions)]
+#[tokio::test]
+async fn a_raised_version_is_built_once_and_waits_for_a_person() {
+    let (parts, _) = Parts::with_history(seeded().random(), 300).await;
+    parts.sweep().await;
+    let next: &'static dyn AnyProjection = Box::leak(Box::new(Next(catalogue().projection(PROGRESS).unwrap())));
+    let keep = |projection| {
+        let applier = Applier { projection, ..parts.applier(PROGRESS).clone() };
+        let reading = parts.database.pool.clone();
+        let keeper = Generations {
+            appliers: vec![applier],
+            head: Default::default(),
+            reading,
+            raised: Raised::Built,
+            throttled: true,
+        };
+        let stop = CancellationToken::new();
+        Keeping { running: tokio::spawn(keeper.run(stop.clone())), stop }
+    };
+    // The code that built it, and two workers of the next.
+    let keepers = [catalogue().projection(PROGRESS).unwrap(), next, next].map(keep);
+    eventually("the next version waits", LIMIT, async || {
+        let newest = all(&parts, PROGRESS).await.swap_remove(0);
+        let is = (newest.generation, newest.version, newest.standing);
+        if is == (2, 2, Standing::Ready) { Ok(()) } else { Err(format!("{is:?}")) }
+    })
+    .await;
+    let asked = "select count(*) from operations";
+    assert_eq!(parts.database.count(asked).await, 1, "one rebuild, and nothing else");
+    let operation = all(&parts, PROGRESS).await[0].operation.unwrap();
+    rebuild::cancel(&parts.database.pool, operation, &by()).await.unwrap();
+    // They have looked several times until then.
+    eventually("it is forgotten", LIMIT, async || {
+        match parts.database.count("select count(*) from generations where forgotten_at is not null").await {
+            1 => Ok(()),
+            left => Err(left.to_string()),
+        }
+    })
+    .await;
+    assert_eq!(parts.database.count(asked).await, 1, "it is not begun again");
+    for keeper in keepers {
+        keeper.stop().await;
+    }
 }
 
 /// As a person does it, on processes.

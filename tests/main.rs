@@ -27,6 +27,7 @@ mod engine;
 #[cfg(debug_assertions)]
 mod faults;
 mod follow_one_event;
+mod game_day;
 mod generations;
 mod grpc;
 mod host;
@@ -55,5 +56,6 @@ mod sweep;
 mod terraform;
 mod unreadable;
 mod until_settled;
+mod upgrade;
 mod wait_for;
 mod writers;

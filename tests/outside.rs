@@ -2,112 +2,26 @@
 //! workspace, built there, and has to work.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use event_store::proto::NewEvent;
 use event_store::proto::event_store_client::EventStoreClient;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use sqlx::Row;
 use uuid::Uuid;
 
 use crate::harness::client::{append, event};
+use crate::harness::outside::{Source, output};
 use crate::harness::process::signal;
-use crate::harness::{Database, emulator, eventually, terraform};
+use crate::harness::{Database, emulator, eventually};
 
 /// A debug build starts slowly where all cores are busy.
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// The most lines that a program may need around its topics and read models.
 const MAIN: usize = 25;
-
-/// What is copied, and where to. The copy stays, so that the next run builds only what has changed.
-struct Project {
-    files: Vec<(PathBuf, String)>,
-    folder: PathBuf,
-    target: PathBuf,
-}
-
-impl Project {
-    fn copied() -> Self {
-        let root = terraform::root();
-        let mut files = Vec::new();
-        collect(&root.join("tests/outside"), &mut files);
-        // One for each working copy: the name of a folder is part of what cargo tells builds apart by.
-        let digest = Sha256::digest(root.to_string_lossy().as_bytes());
-        let ours: String = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();
-        let folder = std::env::temp_dir().join(format!("fleet-outside-{ours}"));
-        let executable = std::env::current_exe().unwrap();
-        let target = executable.ancestors().nth(3).expect("target/debug/deps").join("outside");
-        let project = Self { files, folder, target };
-        project.write(&root);
-        project
-    }
-
-    fn write(&self, root: &Path) {
-        let fleet = format!("{:?}", root.join("fleet"));
-        for (name, text) in &self.files {
-            let text = if name == "Cargo.toml" { text.replace("\"../../fleet\"", &fleet) } else { text.clone() };
-            put(&self.folder.join(name), &text);
-        }
-        // The versions of the workspace, which are there already. Cargo leaves out what is not needed.
-        if !self.folder.join("Cargo.lock").exists() {
-            put(&self.folder.join("Cargo.lock"), &fs::read_to_string(root.join("Cargo.lock")).unwrap());
-        }
-    }
-
-    fn lines(&self) -> Vec<(String, usize)> {
-        self.files.iter().map(|(name, text)| (name.display().to_string(), text.lines().count())).collect()
-    }
-
-    /// Cargo as somebody types it there, without anything that this shell has set.
-    fn cargo(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        for (name, _) in std::env::vars() {
-            let ours = name.starts_with("FLEET_") || name.starts_with("GOOGLE_") || name.starts_with("CARGO_PKG_");
-            if ours || ["DATABASE_URL", "PUBSUB_EMULATOR_HOST", "SQLX_OFFLINE", "PORT"].contains(&&*name) {
-                command.env_remove(name);
-            }
-        }
-        command.args(arguments).current_dir(&self.folder);
-        command.env("CARGO_TARGET_DIR", &self.target).env("CARGO_NET_OFFLINE", "true");
-        // Smaller and sooner.
-        command.env("CARGO_PROFILE_DEV_DEBUG", "0").env("CARGO_INCREMENTAL", "0");
-        command
-    }
-}
-
-fn collect(folder: &Path, files: &mut Vec<(PathBuf, String)>) {
-    let root = terraform::root().join("tests/outside");
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.strip_prefix(&root).unwrap().to_owned();
-        if path.is_dir() && name != Path::new("target") {
-            collect(&path, files);
-        } else if path.is_file() && name != Path::new("Cargo.lock") {
-            files.push((name, fs::read_to_string(&path).unwrap()));
-        }
-    }
-    files.sort();
-}
-
-/// What is the same already is not touched, or cargo would build it again.
-fn put(path: &Path, text: &str) {
-    if fs::read_to_string(path).is_ok_and(|there| there == text) {
-        return;
-    }
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, text).unwrap();
-}
-
-async fn output(mut command: Command) -> Output {
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{}{said}", String::from_utf8_lossy(&output.stdout));
-    output
-}
 
 /// A running program; killed when dropped.
 struct Running {
@@ -194,7 +108,7 @@ async fn appended_and_applied(running: &Running) {
 
 #[tokio::test]
 async fn a_project_of_another_domain_is_built_tested_and_served_outside_of_the_workspace() {
-    let project = Project::copied();
+    let project = Source::copied();
     let lines = project.lines();
     for (name, count) in &lines {
         println!("{count:>5}  {name}");

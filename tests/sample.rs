@@ -155,7 +155,8 @@ async fn the_embedded_bus_ends_in_the_same_rows() {
             sweep_grace: Duration::from_secs(60),
             building: pool.clone(),
             reading: fleet.database.pool.clone(),
-            automatic: false,
+            raised: Default::default(),
+            throttled: true,
         };
         let subscription =
             bus.subscription(topic, Pull { streams: 1, max_outstanding: 1000, room: bus::Room::new(48 << 20) });

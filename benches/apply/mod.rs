@@ -153,7 +153,7 @@ async fn cell(server: &Server, store: &Database, design: &Design, limit: Duratio
 }
 
 enum Applying {
-    Batches(Applier),
+    Batches(Box<Applier>),
     OneByOne(OneByOne),
 }
 
@@ -162,12 +162,12 @@ impl Applying {
         Ok(match *way {
             Way::Batches { projection, .. } => {
                 let projection = crate::catalogue().projection(projection).context("no such projection")?;
-                Self::Batches(Applier::new(
+                Self::Batches(Box::new(Applier::new(
                     projection,
                     projection.topics()[0],
                     roles::applying_pool(&database.url, 2)?,
                     workers::Metrics::register(&Registry::new())?,
-                ))
+                )))
             }
             Way::OneByOne => Self::OneByOne(OneByOne::connect(database).await?),
         })

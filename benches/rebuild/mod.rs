@@ -202,7 +202,7 @@ async fn rebuilt(
         appliers: vec![applier],
         head: Head::default(),
         reading: reading.clone(),
-        automatic: false,
+        raised: Default::default(),
         throttled: true,
     };
     let by = Attribution { actor: "bench".to_owned(), reason: "to see how fast it is".to_owned() };

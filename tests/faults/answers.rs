@@ -64,7 +64,7 @@ pub fn worker(parts: &Parts, topic: &'static events::Topic) -> Worker {
         appliers: appliers.clone(),
         head: Default::default(),
         reading,
-        automatic: false,
+        raised: Default::default(),
         throttled: true,
     };
     Worker { resolver, appliers, head: Default::default(), sweep_grace: Duration::from_secs(3600), generations }

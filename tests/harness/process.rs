@@ -1,6 +1,7 @@
 //! A process of the fleet: started, listened to, killed.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -26,7 +27,12 @@ pub struct Process {
 
 impl Process {
     pub fn builder(role: &str) -> Builder {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fleet"));
+        Self::of(Path::new(env!("CARGO_BIN_EXE_fleet")), role)
+    }
+
+    /// Of another program.
+    pub fn of(program: &Path, role: &str) -> Builder {
+        let mut command = Command::new(program);
         command.arg(role);
         // Nothing that the caller's shell has set may change what is tested.
         for (name, _) in std::env::vars() {

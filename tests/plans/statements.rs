@@ -163,6 +163,7 @@ pub const STATEMENTS: &[Statement] = &[
     few(&[Applying], "from discarded_events where projection = $1) as \"any!\"", "'vocabulary'"),
     few(&[Applying], "from discarded_events where projection = $1 and event_id = any($2)", "'vocabulary', {events}"),
     few(&[Applying], "chunks = chunks + 1", "'vocabulary', 2, 0, 10, 1, 1, 10"),
+    few(&[Plain], "from unnest($1::text[], $2::integer[]) as code (projection, version)", "array['vocabulary'], array[2]"),
     few(&[Applying], "from unnest($1::text[], $2::integer[]) as ours (projection, version)", "array['vocabulary'], array[1]"),
     few(&[Applying], "where stop.stopped_until > clock_timestamp() ) as stopped_by", "'vocabulary', 2, 0"),
     few(&[Applying], "set pace = $4", "'vocabulary', 2, 0, 'slow'"),

@@ -24,6 +24,7 @@ pub struct Metrics {
     pub(crate) adopted_events: IntCounterVec,
     pub(crate) push_requests: IntCounterVec,
     pub(crate) push_auth_failures: IntCounterVec,
+    pub(crate) outdated: IntGaugeVec,
     pub(crate) lag: LagGauges,
 }
 
@@ -100,6 +101,13 @@ impl Metrics {
                 Opts::new("push_auth_failures_total", "Push requests whose token was refused, by reason."),
                 &["reason"],
             )?,
+            outdated: IntGaugeVec::new(
+                Opts::new(
+                    "projection_outdated",
+                    "1 while what is read was built by an older version of the projection's code than this one; else 0.",
+                ),
+                per_projection,
+            )?,
             lag: LagGauges {
                 seconds: GaugeVec::new(
                     Opts::new("projection_lag_seconds", "Age of the oldest unsettled event; 0 if there is none."),
@@ -164,6 +172,7 @@ impl Metrics {
         registry.register(Box::new(metrics.adopted_events.clone()))?;
         registry.register(Box::new(metrics.push_requests.clone()))?;
         registry.register(Box::new(metrics.push_auth_failures.clone()))?;
+        registry.register(Box::new(metrics.outdated.clone()))?;
         Ok(metrics)
     }
 
@@ -216,6 +225,11 @@ impl Metrics {
 
     pub(crate) fn apply_timer(&self, topic: &Topic, projection: &str, mode: Mode) -> HistogramTimer {
         self.apply_duration_seconds.with_label_values(&[topic.name, projection, mode.as_str()]).start_timer()
+    }
+
+    /// Whether the live generation was built by an older version than this code.
+    pub(crate) fn observe_outdated(&self, topic: &Topic, projection: &str, outdated: bool) {
+        self.outdated.with_label_values(&[topic.name, projection]).set(outdated.into());
     }
 
     pub(crate) fn observe_freshness(&self, topic: &Topic, projection: &str, recorded_at: &[DateTime<Utc>]) {

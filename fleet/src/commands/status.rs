@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use workers::lag::{OldSnapshot, Report, Status};
+use workers::lag::{OldSnapshot, Report, State, Status};
 
 use super::out;
 use crate::client;
@@ -70,6 +70,16 @@ fn table(report: &Report) -> String {
     }
     if let Some(stop) = &report.operations_stopped {
         text.push_str(&format!("all operations are stopped {stop}\n"));
+    }
+    let mut said = Vec::new();
+    for Status { name, version, code_version, .. } in report.projections.iter().filter(|it| it.state == State::Outdated)
+    {
+        if !said.contains(&name) {
+            text.push_str(&format!(
+                "{name} was built by version {version} of its code, this is version {code_version}: see fleet generations {name}\n"
+            ));
+            said.push(name);
+        }
     }
     for unmeasured in &report.unmeasured {
         let on = unmeasured.topic.as_ref().map_or(String::new(), |topic| format!(" on {topic}"));

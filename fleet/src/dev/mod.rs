@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bus_choice::{Bus, PubSub};
 use crate::commands::out;
-use crate::host::{Parts, Worker};
+use crate::host::{Parts, Raised, Worker};
 use crate::roles::worker::Grace;
 use crate::telemetry::{self, Log};
 use crate::{client, roles, serve};
@@ -170,7 +170,7 @@ impl Dev<'_> {
                 streams: 8,
                 max_outstanding: 1000,
                 sweep_grace: self.options.grace.time(),
-                automatic_rebuilds: true,
+                raised: Raised::Promoted,
                 ..Worker::of(topic, self.bus.clone(), &*self.grpc_address)
             })?;
         }

@@ -46,6 +46,7 @@ pub(crate) mod worker;
 pub use bus::embedded::Embedded;
 pub use bus::google::Google;
 pub use prometheus::Registry;
+pub use workers::generations::Raised;
 pub use workers::part::Ended;
 pub use workers::push::{OidcConfig, Verifier};
 

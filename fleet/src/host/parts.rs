@@ -148,7 +148,7 @@ impl Parts {
             metrics,
             event_store: &worker.event_store,
             sweep_grace: worker.sweep_grace,
-            automatic: worker.automatic_rebuilds,
+            raised: worker.raised,
             throttled: true,
         };
         part.spawn(subscriptions, sender, deliveries, &mut self.running, &self.stop)?;

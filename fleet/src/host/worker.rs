@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
 use workers::apply::{Applier, Stride};
-use workers::generations::Generations;
+use workers::generations::{Generations, Raised};
 use workers::resolve::{PREDECESSOR_WAIT, Resolver};
 use workers::worker::{self, MAX_OUTSTANDING_BYTES};
 use workers::{Metrics, fence, retry};
@@ -40,9 +40,8 @@ pub struct Worker {
     pub max_outstanding_bytes: usize,
     /// How long the bus has to deliver an event before the sweep takes it from the store.
     pub sweep_grace: Duration,
-    /// Whether a read model whose code has another `VERSION` than what is live is rebuilt and promoted by itself. For
-    /// development: elsewhere a person decides when.
-    pub automatic_rebuilds: bool,
+    /// What happens by itself when the `VERSION` of a read model was raised.
+    pub raised: Raised,
 }
 
 impl Worker {
@@ -56,7 +55,7 @@ impl Worker {
             max_outstanding: 2000,
             max_outstanding_bytes: MAX_OUTSTANDING_BYTES,
             sweep_grace: Duration::from_secs(10),
-            automatic_rebuilds: false,
+            raised: Raised::Built,
         }
     }
 }
@@ -81,8 +80,8 @@ pub struct TopicWorker<'a> {
     pub event_store: &'a str,
     /// How long the bus has to deliver an event before the sweep takes it from the store.
     pub sweep_grace: Duration,
-    /// Whether a read model whose version was raised is rebuilt and promoted by itself.
-    pub automatic: bool,
+    /// What happens by itself when the version of a read model was raised.
+    pub raised: Raised,
     /// Whether building a read model anew rests for live work.
     pub throttled: bool,
 }
@@ -110,7 +109,7 @@ impl TopicWorker<'_> {
             metrics,
             event_store,
             sweep_grace,
-            automatic,
+            raised,
             throttled,
         } = self;
         let channel = endpoint(event_store)?.connect_lazy();
@@ -146,7 +145,7 @@ impl TopicWorker<'_> {
                 appliers: appliers.iter().map(|live| Applier { pool: building.clone(), ..live.clone() }).collect(),
                 head: head.clone(),
                 reading,
-                automatic,
+                raised,
                 throttled,
             };
             let worker = worker::Worker { resolver, appliers, head, sweep_grace, generations };

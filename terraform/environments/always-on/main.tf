@@ -102,8 +102,11 @@ module "database" {
     },
     { for name, worker in module.worker : name => { instances = local.workers[name].instances.max, connections = worker.connections } },
   )
-  # A migration beside a replay.
-  job_connections = module.migrate.connections + module.replay.connections
+  # A migration beside a replay. The previous image is never rolled out, so that its workers are counted once.
+  job_connections = sum(concat(
+    [module.migrate.connections, module.replay.connections],
+    [for name, worker in module.previous_worker : local.workers[name].instances.max * worker.connections],
+  ))
 }
 
 module "event_store" {
@@ -146,6 +149,32 @@ module "worker" {
   max_connections       = local.workers[each.key].max_connections
   collector_image       = var.collector_image
   labels                = local.labels
+}
+
+# The code that built what is read goes on writing it until what image builds is promoted, and keeps the way back afterwards
+# (ADR 0027). It pulls from the same subscription: what one of the two does not write to, the sweep of the other takes from the store.
+module "previous_worker" {
+  source   = "../../modules/worker"
+  for_each = var.previous_image == null ? {} : local.topics
+
+  project_id            = var.project_id
+  region                = var.region
+  name                  = "fleet-worker-${trimsuffix(each.key, "-events")}-previous"
+  image                 = var.previous_image
+  service_account_email = module.worker_identity[each.key].email
+  database              = module.database.connections[local.user]
+  network               = module.network.egress
+  shape                 = var.worker_shape
+  topic                 = each.key
+  adopts                = each.value.adopts_foreign_events
+  timeout_seconds       = each.value.ack_deadline_seconds
+  instances             = local.workers[each.key].instances
+  cpu                   = local.workers[each.key].cpu
+  memory                = local.workers[each.key].memory
+  collector_image       = var.collector_image
+  labels                = local.labels
+  # It writes what the new image does not, and no more: both have to fit into the database.
+  max_connections = min(6, local.workers[each.key].max_connections)
 }
 
 module "topic" {

@@ -24,6 +24,17 @@ variable "image" {
   type        = string
 }
 
+variable "previous_image" {
+  description = "Image whose workers go on beside those of image: while projections whose VERSION image raises are built anew, and then for as long as the way back is open. By digest. Null: none, which is the rule."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.previous_image == null || var.previous_image != var.image
+    error_message = "previous_image is another than image: it is there for what image does not write to."
+  }
+}
+
 variable "environment" {
   description = "Name of the environment, a label of everything: steady or large, or one of your own."
   type        = string

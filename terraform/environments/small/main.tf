@@ -63,8 +63,11 @@ module "database" {
     },
     { for name, worker in module.worker : name => { instances = var.worker_instances.max, connections = worker.connections } },
   )
-  # A migration beside a replay.
-  job_connections = module.migrate.connections + module.replay.connections
+  # A migration beside a replay. The previous image is never rolled out, so that its workers are counted once.
+  job_connections = sum(concat(
+    [module.migrate.connections, module.replay.connections],
+    values(module.previous_worker)[*].connections,
+  ))
 }
 
 module "event_store" {
@@ -103,6 +106,32 @@ module "worker" {
   # Whoever has no CPU between pushes would be woken for nothing.
   wake   = var.worker_cpu_idle && !each.value.adopts_foreign_events ? null : var.wake
   labels = local.labels
+
+  push = {
+    audience              = "fleet-${each.key}"
+    service_account_email = module.push_identity.email
+  }
+}
+
+# The code that built what is read goes on writing it until what image builds is promoted, and keeps the way back afterwards
+# (ADR 0027). Nobody pushes to it, so that it must be awake: it takes from the store what the other does not write to.
+module "previous_worker" {
+  source   = "../../modules/worker"
+  for_each = var.previous_image == null ? {} : local.topics
+
+  project_id            = var.project_id
+  region                = var.region
+  name                  = "fleet-worker-${trimsuffix(each.key, "-events")}-previous"
+  image                 = var.previous_image
+  service_account_email = module.identity.email
+  database              = module.database.connections[local.user]
+  network               = module.network.egress
+  shape                 = "push"
+  topic                 = each.key
+  adopts                = each.value.adopts_foreign_events
+  timeout_seconds       = each.value.ack_deadline_seconds
+  instances             = { min = 1, max = 1 }
+  labels                = local.labels
 
   push = {
     audience              = "fleet-${each.key}"

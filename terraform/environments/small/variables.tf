@@ -24,6 +24,17 @@ variable "image" {
   type        = string
 }
 
+variable "previous_image" {
+  description = "Image whose workers go on beside those of image: while projections whose VERSION image raises are built anew, and then for as long as the way back is open. By digest. Null: none, which is the rule."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.previous_image == null || var.previous_image != var.image
+    error_message = "previous_image is another than image: it is there for what image does not write to."
+  }
+}
+
 variable "database_tier" {
   description = "Machine of the database. A shared core is enough for a small team, and has no SLA."
   type        = string
@@ -37,9 +48,9 @@ variable "database_public_address" {
 }
 
 variable "database_max_connections" {
-  description = "Connections that the database takes. More than Cloud SQL's 50 for this machine: the fleet's connections are few and mostly idle, but its smallest pools and what watches beside them are 32, twice during a rollout."
+  description = "Connections that the database takes. More than Cloud SQL's 50 for this machine: the fleet's connections are few and mostly idle, but its smallest pools and what watches beside them are 32, twice during a rollout, and 21 more with a previous image."
   type        = number
-  default     = 90
+  default     = 110
 }
 
 variable "event_store_instances" {

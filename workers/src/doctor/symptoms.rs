@@ -1,9 +1,12 @@
 //! What is wrong, and which runbook to open. Pure.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Diagnosis, Lateness, Stage, Standing};
+use crate::lag::{State, Status};
 use crate::losses::Counted;
 use crate::operations::Operation;
 
@@ -32,6 +35,8 @@ impl Symptom {
 pub(super) fn of(diagnosis: &Diagnosis) -> Vec<Symptom> {
     let standings = || diagnosis.lateness.iter().flat_map(|lateness| &lateness.projections);
     let mut symptoms: Vec<_> = standings().filter_map(late).collect();
+    // A projection of two topics was built by one version.
+    symptoms.extend(standings().filter_map(outdated).collect::<BTreeMap<_, _>>().into_values());
     symptoms.sort_by_key(|symptom| symptom.runbook != "ProjectionStalled");
     for behind in diagnosis.relays.iter().flat_map(|relays| &relays.topics).filter(|it| it.seconds > UNPUBLISHED) {
         let topic = &behind.topic;
@@ -88,7 +93,7 @@ fn paused(standing: &Standing, lateness: &Lateness) -> Option<Symptom> {
 
 fn late(standing: &Standing) -> Option<Symptom> {
     let (name, topic) = (&standing.status.name, &standing.status.topic);
-    let stage = standing.stage.filter(|stage| standing.late || *stage == Stage::Version)?;
+    let stage = standing.stage.filter(|_| standing.late)?;
     let runbook = match stage {
         Stage::Version | Stage::Paused | Stage::Worker => "ProjectionStalled",
         Stage::Relay | Stage::Bus => "HighLag",
@@ -99,6 +104,21 @@ fn late(standing: &Standing) -> Option<Symptom> {
         }
     };
     Some(Symptom::new(runbook, format!("{name} is late on {topic}: {}", stage.says())))
+}
+
+/// Whatever its lag is: the code that built it may go on, and must not be forgotten.
+fn outdated(standing: &Standing) -> Option<(&str, Symptom)> {
+    let Status { name, state, version, code_version, .. } = &standing.status;
+    if *state != State::Outdated {
+        return None;
+    }
+    let built = format!("{name} was built by version {version} of its code, and this is version {code_version}");
+    let symptom = if version < code_version {
+        Symptom::new("ProjectionOutdated", format!("{built}: it waits to be built anew and promoted"))
+    } else {
+        Symptom::new("ProjectionStalled", format!("{built}, which does not write to it"))
+    };
+    Some((name, symptom))
 }
 
 fn parked(standing: &Standing) -> Option<Symptom> {
@@ -140,7 +160,6 @@ mod tests {
 
     use super::super::{Direction, Lateness, Relays, Trend, Unit};
     use super::*;
-    use crate::lag::{State, Status};
     use event_store::relay::behind::Behind;
 
     fn standing(stage: Option<Stage>, late: bool, direction: Direction, parked: i64) -> Standing {
@@ -158,6 +177,7 @@ mod tests {
             processed_event_ids: 0,
             generation: 1,
             version: 1,
+            code_version: 1,
             paused: None,
         };
         let trend = Trend { seconds: 1.0, counted: Unit::Events, before: 1, now: 1, direction, done_in_seconds: None };
@@ -193,7 +213,14 @@ mod tests {
         let none = Vec::<String>::new();
         assert_eq!(runbooks(vec![standing(None, false, Same, 0)], 0.0, true), none);
         assert_eq!(runbooks(vec![standing(Some(Stage::Bus), false, Same, 0)], 0.0, true), none);
-        assert_eq!(runbooks(vec![standing(Some(Stage::Version), false, Same, 0)], 0.0, true), ["ProjectionStalled"]);
+        let outdated = |late, version| {
+            let mut standing = standing(Some(Stage::Version), late, Same, 0);
+            (standing.status.state, standing.status.version) = (State::Outdated, version);
+            runbooks(vec![standing.clone(), standing], 0.0, true)
+        };
+        assert_eq!(outdated(false, 0), ["ProjectionOutdated"]);
+        assert_eq!(outdated(true, 0), ["ProjectionStalled", "ProjectionStalled", "ProjectionOutdated"]);
+        assert_eq!(outdated(false, 2), ["ProjectionStalled"]);
         assert_eq!(runbooks(vec![standing(Some(Stage::Apply), true, Better, 0)], 0.0, true), ["HighLag"]);
         assert_eq!(runbooks(vec![standing(Some(Stage::Apply), true, Same, 0)], 0.0, true), ["ProjectionStalled"]);
         let all = vec![standing(Some(Stage::Relay), true, Same, 9), standing(Some(Stage::Worker), true, Same, 1)];

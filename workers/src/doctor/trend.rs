@@ -101,6 +101,7 @@ mod tests {
             processed_event_ids: 0,
             generation: 1,
             version: 1,
+            code_version: 1,
             paused: None,
         }
     }

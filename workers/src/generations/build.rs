@@ -14,9 +14,10 @@ use sqlx::PgPool;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use super::automatic::{self, Raised};
 use super::size::Size;
 use super::throttle::{self, Throttle};
-use super::{Part, automatic, promote, rebuild, retire, verify};
+use super::{Part, promote, rebuild, retire, verify};
 use crate::apply::{self, Applier, Chunk, Condemned, Pace};
 use crate::dead_letters::park::Reason;
 use crate::operations::State;
@@ -47,8 +48,8 @@ pub struct Generations {
     pub head: Head,
     /// For measuring how late the live ones are.
     pub reading: PgPool,
-    /// Whether a projection whose code has another version than its live generation is rebuilt and promoted by itself.
-    pub automatic: bool,
+    /// What happens by itself when the version of a projection was raised.
+    pub raised: Raised,
     /// Whether building rests for live work. It always does but where one wants to see what that is good for.
     pub throttled: bool,
 }
@@ -108,10 +109,8 @@ impl Generations {
 
     /// Does what operations ask for, and finds what is to be kept.
     async fn look(&self) -> Result<Vec<(usize, Part)>, apply::Error> {
+        automatic::look(&self.reading, &self.appliers, self.raised).await?;
         for applier in &self.appliers {
-            if self.automatic {
-                automatic::renew(&self.reading, applier.projection).await?;
-            }
             rebuild::begin(applier, &["rebuild", "verify", "as_of"]).await?;
             promote::carry_out(applier, &self.head).await?;
             retire::carry_out(applier).await?;

@@ -25,6 +25,7 @@ use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+pub use automatic::Raised;
 pub use build::Generations;
 pub use pace::Eta;
 pub use rebuild::Refused;

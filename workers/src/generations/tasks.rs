@@ -59,7 +59,7 @@ struct Seen {
 impl Task {
     /// Builds until its parts are built.
     pub async fn run(self, stop: CancellationToken) -> Outcome {
-        let (throttle, measuring) = throttle::measuring(self.reading.clone(), vec![self.applier.projection]);
+        let (throttle, measuring) = throttle::measuring(self.reading.clone(), vec![self.applier.projection], true);
         let mut building = JoinSet::new();
         let builders = stop.child_token();
         let outcome = tokio::select! {

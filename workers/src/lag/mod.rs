@@ -58,7 +58,10 @@ pub struct Status {
     /// Ids that the projection remembers above the settled position, of all its topics. 10,000: or more.
     pub processed_event_ids: i64,
     pub generation: i32,
+    /// Of the code that built what is read, and of this code.
     pub version: i32,
+    #[serde(default)]
+    pub code_version: i32,
     /// Nothing is applied to it until then, whatever its state is; absent: it is not paused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Pause>,
@@ -265,6 +268,7 @@ async fn status(
         processed_event_ids: row.ids,
         generation: row.generation,
         version: row.version,
+        code_version: projection.version() as i32,
         paused,
     }))
 }
@@ -282,6 +286,7 @@ impl Metrics {
         lag.held_aggregates.reset();
         lag.paused.reset();
         lag.paused_seconds.reset();
+        self.outdated.reset();
         let Some(report) = report else { return };
         for status in &report.projections {
             let labels = &[status.topic.as_str(), &status.name];
@@ -293,6 +298,7 @@ impl Metrics {
             lag.held_aggregates.with_label_values(labels).set(status.held_aggregates);
             lag.paused.with_label_values(labels).set(status.paused.is_some().into());
             lag.paused_seconds.with_label_values(labels).set(report.since(status.paused.as_ref()));
+            self.outdated.with_label_values(labels).set((status.version < status.code_version).into());
         }
         lag.stopped.set(report.operations_stopped.is_some().into());
         lag.stopped_seconds.set(report.since(report.operations_stopped.as_ref()));

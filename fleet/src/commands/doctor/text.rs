@@ -77,7 +77,7 @@ fn answers(text: &mut String, diagnosis: &Diagnosis, losses: &[Counted]) {
 
 /// Late, which stage, since when, better or worse, done when.
 fn of_lateness(text: &mut String, lateness: &Lateness, late_after: f64) {
-    let late: Vec<_> = lateness.projections.iter().filter(|it| it.late || it.status.state == State::Outdated).collect();
+    let late: Vec<_> = lateness.projections.iter().filter(|it| it.late).collect();
     if late.is_empty() {
         let oldest = lateness.projections.iter().map(|it| it.status.lag_seconds).fold(0.0, f64::max);
         let (oldest, limit, at) = (duration(oldest), duration(late_after), at(lateness.observed_at));

@@ -147,3 +147,43 @@ run "an_exception_for_a_topic_that_is_not_there_is_refused" {
 
   expect_failures = [var.worker_exceptions]
 }
+
+run "the_previous_image_goes_on_beside_the_new_one_until_it_is_taken_away" {
+  command = plan
+
+  variables {
+    previous_image = "europe-west1-docker.pkg.dev/fleet-test/fleet/fleet@sha256:0000000000000000000000000000000000000000000000000000000000000000"
+  }
+
+  assert {
+    condition     = keys(module.previous_worker) == keys(module.worker) && length(setintersection([for worker in module.previous_worker : worker.name], [for worker in module.worker : worker.name])) == 0
+    error_message = "A worker for each topic on the previous image, beside that on the new one."
+  }
+  assert {
+    condition     = output.connections.demand <= output.connections.takes
+    error_message = "An upgrade must not take the database away from everybody."
+  }
+  assert {
+    condition     = output.connections.demand == { steady = 172, large = 378 }[var.environment] + sum([for name, worker in module.previous_worker : local.workers[name].instances.max * worker.connections])
+    error_message = "They are counted once, because they are never rolled out."
+  }
+}
+
+run "without_a_previous_image_nothing_is_beside" {
+  command = plan
+
+  assert {
+    condition     = length(module.previous_worker) == 0
+    error_message = "It is there for an upgrade only."
+  }
+}
+
+run "the_previous_image_is_another" {
+  command = plan
+
+  variables {
+    previous_image = "europe-west1-docker.pkg.dev/fleet-test/fleet/fleet@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+  }
+
+  expect_failures = [var.previous_image]
+}

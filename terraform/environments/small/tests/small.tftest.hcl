@@ -125,3 +125,43 @@ run "workers_may_be_paid_for_by_the_push" {
     error_message = "All but the one that adopts, whose CPU stays: no validation of theirs is hurt."
   }
 }
+
+run "the_previous_image_goes_on_beside_the_new_one_until_it_is_taken_away" {
+  command = plan
+
+  variables {
+    previous_image = "europe-west1-docker.pkg.dev/fleet-test/fleet/fleet@sha256:0000000000000000000000000000000000000000000000000000000000000000"
+  }
+
+  assert {
+    condition     = keys(module.previous_worker) == keys(module.worker) && length(setintersection([for worker in module.previous_worker : worker.name], [for worker in module.worker : worker.name])) == 0
+    error_message = "A worker for each topic on the previous image, beside that on the new one."
+  }
+  assert {
+    condition     = output.connections.demand <= output.connections.takes
+    error_message = "An upgrade must not take the database away from everybody."
+  }
+  assert {
+    condition     = alltrue([for name, topic in module.topic : module.worker[name].push.endpoint != null]) && output.connections.demand == 103
+    error_message = "Subscriptions push to the new ones; the others are counted once, because they are never rolled out."
+  }
+}
+
+run "without_a_previous_image_nothing_is_beside" {
+  command = plan
+
+  assert {
+    condition     = length(module.previous_worker) == 0
+    error_message = "It is there for an upgrade only."
+  }
+}
+
+run "the_previous_image_is_another" {
+  command = plan
+
+  variables {
+    previous_image = "europe-west1-docker.pkg.dev/fleet-test/fleet/fleet@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+  }
+
+  expect_failures = [var.previous_image]
+}
