@@ -78,8 +78,10 @@ pub(super) fn measuring(
     let measurer = Measurer::new(pool, projections).within(Duration::from_secs(5));
     let measuring = async move {
         loop {
-            if let Ok(report) = measurer.report().await {
-                sender.send_modify(|seen| *seen = seen.then(lag(&report)));
+            if let Ok(report) = measurer.report().await
+                && let Some(lag) = lag(&report)
+            {
+                sender.send_modify(|seen| *seen = seen.then(lag));
             }
             tokio::time::sleep(MEASURE).await;
         }
@@ -87,11 +89,17 @@ pub(super) fn measuring(
     (Throttle { seen, off: !throttled }, measuring)
 }
 
-/// The lag of what is being kept. What nobody keeps is late for another reason, and resting does not help it.
-fn lag(report: &Report) -> Duration {
+/// The lag of what is being kept. What nobody keeps is late for another reason, and resting does not help it. `None`: it is not
+/// known, because something could not be measured, or has not been looked through and may be late or not.
+fn lag(report: &Report) -> Option<Duration> {
+    if report.unmeasured.iter().any(|it| it.topic.is_some()) {
+        return None;
+    }
     let running = report.projections.iter().filter(|status| status.state == State::Running);
-    let longest = running.map(|status| status.lag_seconds).fold(0.0, f64::max);
-    Duration::try_from_secs_f64(longest).unwrap_or(Duration::MAX)
+    let longest = running.max_by(|one, other| one.lag_seconds.total_cmp(&other.lag_seconds));
+    let Some(longest) = longest else { return Some(Duration::ZERO) };
+    let lag = Duration::try_from_secs_f64(longest.lag_seconds).unwrap_or(Duration::MAX);
+    (!longest.lag_at_most || lag < BUDGET.mul_f64(EASE)).then_some(lag)
 }
 
 impl Throttle {
