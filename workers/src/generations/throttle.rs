@@ -132,6 +132,7 @@ impl Throttle {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lag::{Status, Store, Unmeasured};
 
     fn seen(lag: f64) -> Seen {
         Seen::first().then(Duration::from_secs_f64(lag))
@@ -146,6 +147,46 @@ mod tests {
         let recovering = seen(6.0).then(Duration::from_secs(3));
         assert!(recovering.stop(now).is_some(), "not before it has fallen far");
         assert_eq!(recovering.then(Duration::from_secs(1)).stop(now), None);
+    }
+
+    fn report(of: &[(State, f64, bool)], unmeasured: bool) -> Report {
+        let status = |&(state, lag_seconds, lag_at_most): &(State, f64, bool)| Status {
+            name: "orders".to_owned(),
+            topic: "order-events".to_owned(),
+            state,
+            lag_events: 1,
+            lag_seconds,
+            lag_at_most,
+            settled_position: 0,
+            parked: 0,
+            parked_oldest_seconds: 0.0,
+            held_aggregates: 0,
+            processed_event_ids: 0,
+            generation: 1,
+            version: 1,
+            code_version: 1,
+            paused: None,
+        };
+        let gone =
+            Unmeasured { name: "bills".to_owned(), topic: Some("bill-events".to_owned()), problem: String::new() };
+        Report {
+            store: Store { head_position: 1, oldest_snapshot: None },
+            projections: of.iter().map(status).collect(),
+            unmeasured: unmeasured.then_some(gone).into_iter().collect(),
+            operations_stopped: None,
+            observed_at: chrono::DateTime::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_measured_is_not_no_lag() {
+        let seconds = |of: &[_], unmeasured| lag(&report(of, unmeasured)).map(|lag| lag.as_secs_f64());
+        let kept = (State::Running, 2.0, false);
+        assert_eq!(seconds(&[kept, (State::Running, 1.0, false), (State::Stopped, 900.0, false)], false), Some(2.0));
+        assert_eq!(seconds(&[kept], true), None);
+        assert_eq!(seconds(&[kept, (State::Running, 10.0, true)], false), None, "it may be late or not");
+        assert_eq!(seconds(&[(State::Running, 1.0, true)], false), Some(1.0), "it is less than matters");
+        assert_eq!(seconds(&[], false), Some(0.0));
     }
 
     #[test]
