@@ -10,7 +10,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use read_model::AnyProjection;
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, PgConnection, PgPool};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -45,7 +45,7 @@ fn one_of_each(parts: &Parts) -> Vec<Applier> {
     parts.appliers.iter().filter(|applier| names.insert(applier.projection.name())).cloned().collect()
 }
 
-fn keeper(parts: &Parts) -> Generations {
+pub fn keeper(parts: &Parts) -> Generations {
     let (appliers, reading) = (one_of_each(parts), parts.database.pool.clone());
     Generations { appliers, head: Default::default(), reading, raised: Raised::Ignored, throttled: true }
 }
@@ -68,18 +68,70 @@ impl Keeping {
 }
 
 async fn start(parts: &Parts, projection: &str, count: i32) -> Uuid {
+    ask_to_rebuild(&parts.database.pool, projection, count).await.unwrap()
+}
+
+pub async fn ask_to_rebuild(pool: &PgPool, projection: &str, count: i32) -> Result<Uuid, Refused> {
     let projection = catalogue().projection(projection).unwrap();
-    let plan = rebuild::plan(&parts.database.pool, projection).await.unwrap();
+    let plan = rebuild::plan(pool, projection).await?;
     let new = NewRebuild { parts: count, rate: None, plan_token: plan.plan_token, by: by(), idempotency_key: None };
-    rebuild::ask(&parts.database.pool, projection, &new).await.unwrap()
+    rebuild::ask(pool, projection, &new).await
 }
 
 async fn ask(parts: &Parts, projection: &str, way: Way) -> Result<Uuid, Refused> {
+    ask_to_exchange(&parts.database.pool, projection, way).await
+}
+
+pub async fn ask_to_exchange(pool: &PgPool, projection: &str, way: Way) -> Result<Uuid, Refused> {
     let projection = catalogue().projection(projection).unwrap();
-    let gate = promote::gate(&parts.database.pool, projection, way, None).await?;
+    let gate = promote::gate(pool, projection, way, None).await?;
     let (generation, plan_token) = (Some(gate.generation), gate.plan_token);
     let new = NewPromote { way, generation, plan_token, by: by(), idempotency_key: None };
-    promote::ask(&parts.database.pool, projection, &new).await
+    promote::ask(pool, projection, &new).await
+}
+
+/// What was asked for, unless it cannot be done as things stand.
+pub fn unless_refused(asked: Result<Uuid, Refused>) -> Option<Uuid> {
+    match asked {
+        Ok(operation) => Some(operation),
+        Err(Refused::UnderWay(_) | Refused::Impossible(_) | Refused::StalePlan) => None,
+        Err(refused) => panic!("{refused}"),
+    }
+}
+
+/// When all that was asked for has become true, as far as it can: what was built is put in place, and taken back again. Says how
+/// often. After each time `check` is called.
+pub async fn finished(pool: &PgPool, limit: Duration, check: impl AsyncFn()) -> usize {
+    let done = async |what: &str| {
+        eventually(what, limit, async || {
+            let open: i64 = sqlx::query_scalar(
+                "select count(*) from operations
+                 where state in ('pending', 'running') and kind in ('rebuild', 'promote', 'rollback')",
+            )
+            .fetch_one(pool)
+            .await
+            .unwrap();
+            if open == 0 { Ok(()) } else { Err(format!("{open} operations are not done")) }
+        })
+        .await;
+    };
+    done("all that was asked for is done").await;
+    let mut exchanges = 0;
+    for (way, standing) in [(Way::Promote, Standing::Ready), (Way::Rollback, Standing::Previous)] {
+        for projection in catalogue().projections() {
+            let all = generations::list(pool, projection.name(), 100).await.unwrap();
+            if all.iter().any(|it| it.standing == standing) {
+                let asked = async || ask_to_exchange(pool, projection.name(), way).await.map_err(|it| it.to_string());
+                let operation = eventually("the gate is open", LIMIT, asked).await;
+                done("it is in place").await;
+                let now = operations::get(pool, operation).await.unwrap().unwrap();
+                assert_eq!(now.state, State::Succeeded, "{:?}", now.error);
+                exchanges += 1;
+            }
+        }
+        check().await;
+    }
+    exchanges
 }
 
 async fn is(parts: &Parts, operation: Uuid, state: State) {
@@ -351,7 +403,7 @@ async fn a_read_model_as_of_a_past_position_is_what_the_store_folded_to_there_an
     parts.converge(&Held::default()).await;
 }
 
-const STEPS: [&str; 10] = [
+pub const STEPS: [&str; 10] = [
     "rebuild.created",
     "rebuild.begun",
     "rebuild.read",
@@ -363,7 +415,7 @@ const STEPS: [&str; 10] = [
     "rebuild.indexed",
     "rebuild.built",
 ];
-const EXCHANGE: [&str; 6] =
+pub const EXCHANGE: [&str; 6] =
     ["promote.locked", "promote.near", "promote.fenced", "promote.caught_up", "promote.exchanged", "promote.committed"];
 const RETIRE: [&str; 2] = ["retire.dropped", "retire.committed"];
 const VERIFY: [&str; 3] = ["verify.caught_up", "verify.compared", "verify.committed"];

@@ -1,7 +1,7 @@
 //! Random histories, operations and faults, in every order that chance finds; what fails is made as short as it gets.
 //!
 //! The model is what the store folds to, up to the versions that the ledger calls applied: it must hold after each step,
-//! whatever has just ended in the middle.
+//! whatever has just ended in the middle, and readers never see fewer events than before.
 //!
 //! ```sh
 //! FLEET_MODEL_CASES=1000 cargo test -p projections --test fleet -- model --nocapture
@@ -17,16 +17,23 @@ use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngCore, SeedableRng};
+use read_model::AnyProjection;
+use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use workers::apply::Mode;
 use workers::audit::Attribution;
 use workers::dead_letters::{self, Filter, MAX_PLANNED, Retry};
+use workers::generations::Generations;
+use workers::generations::promote::Way;
+use workers::pause::{self, NewPause};
 use workers::redrive::Redrive;
 use workers::replay::{self, NewReplay, Replays, Selection};
 use workers::sweep::Sweep;
 use workers::verdict::Event;
 
-use crate::harness::parts::{Parts, consistent};
+use crate::generations;
+use crate::harness::catalogue;
+use crate::harness::parts::{Applied, LIMIT, Parts, apply, consistent};
 use crate::histories::History;
 use crate::plans::{Pool, assert_explained_as};
 use crate::sample::seeded;
@@ -59,6 +66,16 @@ enum Step {
     /// Everything that is parked is tried again. Nothing was fixed, so that it is parked again.
     Retry,
     RetryAndDie(&'static str),
+    /// A projection, by its number, is to be built anew, in so many parts.
+    Rebuild(usize, i32),
+    /// Another generation of it is to be the live one, if there is one that may.
+    Exchange(usize, Way),
+    /// Generations are built, followed and exchanged, as far as that gets.
+    Keep,
+    KeepAndDie(&'static str),
+    /// Nothing is written to it from then on, whoever comes.
+    Pause(usize),
+    Resume(usize),
 }
 
 const APPLY: [&str; 6] =
@@ -74,6 +91,8 @@ fn step() -> impl Strategy<Value = Step> {
     let delivering = [APPLY.as_slice(), &PARK].concat();
     let sweeping = [SWEEP.as_slice(), &APPLY, &PARK].concat();
     let replaying = [REPLAY.as_slice(), &APPLY].concat();
+    let keeping = [generations::STEPS.as_slice(), &generations::EXCHANGE, &generations::EXCHANGE].concat();
+    let way = proptest::sample::select(vec![Way::Promote, Way::Promote, Way::Rollback]);
     prop_oneof![
         4 => (1..25_usize).prop_map(Step::Append),
         4 => Just(Step::Relay),
@@ -90,7 +109,24 @@ fn step() -> impl Strategy<Value = Step> {
         1 => point(replaying).prop_map(Step::ReplayAndDie),
         1 => Just(Step::Retry),
         2 => point(REDRIVE.to_vec()).prop_map(Step::RetryAndDie),
+        2 => (0..PROJECTIONS, 1..3_i32).prop_map(|(which, parts)| Step::Rebuild(which, parts)),
+        2 => (0..PROJECTIONS, way).prop_map(|(which, way)| Step::Exchange(which, way)),
+        2 => Just(Step::Keep),
+        2 => point(keeping).prop_map(Step::KeepAndDie),
+        1 => (0..PROJECTIONS).prop_map(Step::Pause),
+        1 => (0..PROJECTIONS).prop_map(Step::Resume),
     ]
+}
+
+/// Of the sample. A projection is chosen by its number.
+const PROJECTIONS: usize = 5;
+
+fn projection(which: usize) -> &'static dyn AnyProjection {
+    catalogue().projections()[which]
+}
+
+fn name(which: usize) -> &'static str {
+    projection(which).name()
 }
 
 struct World {
@@ -132,29 +168,19 @@ impl World {
             }
             Step::Deliver(count) => {
                 let batch = self.batch(*count);
-                self.parts.apply(&batch, Mode::Live).await.unwrap();
-                self.acked.extend(batch);
+                let taken = self.deliver(&batch).await;
+                self.answer(batch, taken);
             }
             Step::DeliverTwice(count) => {
                 let batch = self.batch(*count);
-                let (one, other) =
-                    tokio::join!(self.parts.apply(&batch, Mode::Live), self.parts.apply(&batch, Mode::Live));
-                one.unwrap();
-                other.unwrap();
-                self.acked.extend(batch);
+                let (one, other) = tokio::join!(self.deliver(&batch), self.deliver(&batch));
+                self.answer(batch, one && other);
             }
             Step::DeliverAndDie(count, point, pass) => {
                 let batch = self.batch(*count);
-                match kill_at(point, *pass, self.parts.apply(&batch, Mode::Live)).await {
-                    Some(done) => {
-                        done.unwrap();
-                        self.acked.extend(batch);
-                    }
-                    None => {
-                        self.deaths += 1;
-                        self.bus.extend(batch);
-                    }
-                }
+                let taken = kill_at(point, *pass, self.deliver(&batch)).await;
+                self.deaths += u32::from(taken.is_none());
+                self.answer(batch, taken.unwrap_or(false));
             }
             Step::Sweep => self.sweep("nothing").await,
             Step::SweepAndDie(point) => self.sweep(point).await,
@@ -162,7 +188,55 @@ impl World {
             Step::ReplayAndDie(point) => self.replay(point).await,
             Step::Retry => self.retry("nothing").await,
             Step::RetryAndDie(point) => self.retry(point).await,
+            Step::Rebuild(which, parts) => {
+                generations::unless_refused(generations::ask_to_rebuild(self.pool(), name(*which), *parts).await);
+            }
+            Step::Exchange(which, way) => {
+                generations::unless_refused(generations::ask_to_exchange(self.pool(), name(*which), *way).await);
+            }
+            Step::Keep => self.keep("nothing").await,
+            Step::KeepAndDie(point) => self.keep(point).await,
+            Step::Pause(which) => {
+                let by = Attribution::default();
+                let new = NewPause { seconds: None, replace: true, by, idempotency_key: None };
+                pause::pause(self.pool(), projection(*which), &new).await.unwrap();
+            }
+            Step::Resume(which) => self.resume(*which).await,
         }
+    }
+
+    fn pool(&self) -> &PgPool {
+        &self.parts.database.pool
+    }
+
+    async fn resume(&self, which: usize) {
+        match pause::resume(self.pool(), projection(which), &Attribution::default(), None).await {
+            Ok(_) | Err(pause::Refused::NotPaused { .. }) => {}
+            Err(refused) => panic!("{refused}"),
+        }
+    }
+
+    /// Whether everybody took all of it.
+    async fn deliver(&self, batch: &[Event]) -> bool {
+        let mut taken = true;
+        for applier in &self.parts.appliers {
+            match apply(applier, batch, Mode::Live).await {
+                Ok(_) => {}
+                Err(error) if error.is_paused() => taken = false,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        taken
+    }
+
+    fn answer(&mut self, batch: Vec<Event>, taken: bool) {
+        if taken { self.acked.extend(batch) } else { self.bus.extend(batch) }
+    }
+
+    async fn keep(&mut self, point: &'static str) {
+        let keeper = Generations { throttled: false, ..generations::keeper(&self.parts) };
+        let keeping = tokio::time::timeout(A_WHILE * 2, keeper.run(CancellationToken::new()));
+        self.deaths += u32::from(kill_at(point, 1, keeping).await.is_none());
     }
 
     fn batch(&mut self, count: usize) -> Vec<Event> {
@@ -222,30 +296,41 @@ fn no_sequence_of_operations_and_faults_takes_the_read_models_from_what_the_stor
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &seed));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let deaths = std::cell::Cell::new(0);
+    let exchanges = std::cell::Cell::new(0);
+    assert_eq!(catalogue().projections().len(), PROJECTIONS);
     let cases = (any::<u64>(), vec(step(), 5..40));
     let result = runner.run(&cases, |(seed, steps)| {
         // A panic within is the failure that proptest looks for.
-        deaths.set(deaths.get() + runtime.block_on(run(seed, &steps)));
+        let (died, exchanged) = runtime.block_on(run(seed, &steps));
+        deaths.set(deaths.get() + died);
+        exchanges.set(exchanges.get() + exchanged);
         Ok(())
     });
     match result {
-        Ok(()) => println!("{} deaths on the way", deaths.get()),
+        Ok(()) => println!("{} deaths on the way, {} exchanges after it", deaths.get(), exchanges.get()),
         Err(TestError::Fail(reason, (seed, steps))) => {
             panic!("{reason}\nhistory seed {seed}, the shortest steps that do it:\n{steps:#?}")
         }
         Err(abort) => panic!("{abort}"),
     }
     assert!(deaths.get() > 0, "nothing died, so little was tested");
+    assert!(exchanges.get() > 0, "nothing was built, so little was tested");
 }
 
-async fn run(seed: u64, steps: &[Step]) -> u32 {
+/// How many died on the way, and how often a generation took another's place after it.
+async fn run(seed: u64, steps: &[Step]) -> (u32, usize) {
     let history = History::of(seed, 300).poison(seed, 0.05);
     let parts = Parts::new().await;
     let mut world =
         World { parts, history, appended: 0, relayed: Position::START, bus: Vec::new(), acked: Vec::new(), deaths: 0 };
+    let mut before = Applied::new();
     for step in steps {
         world.take(step).await;
-        consistent(&world.parts.database.pool).await;
+        let now = consistent(world.pool()).await;
+        for (of, version) in before {
+            assert!(now.get(&of).is_some_and(|now| *now >= version), "readers saw version {version} of {of:?}");
+        }
+        before = now;
     }
     // Only what was appended can be held.
     let mut so_far = world.history.clone();
@@ -253,9 +338,16 @@ async fn run(seed: u64, steps: &[Step]) -> u32 {
     let known: std::collections::HashSet<_> =
         so_far.lines.iter().flat_map(|line| line.events.iter().map(|event| event.event_id)).collect();
     so_far.poisoned.retain(|poisoned| known.contains(&Some(poisoned.event_id)));
+    for which in 0..PROJECTIONS {
+        world.resume(which).await;
+    }
     world.parts.converge(&so_far.held()).await;
+    let keeping = generations::Keeping::of(&world.parts);
+    let check = async || world.parts.converge(&so_far.held()).await;
+    let exchanges = generations::finished(world.pool(), LIMIT, check).await;
+    keeping.stop().await;
     assert_explained_as(Pool::Applying, &world.parts.appliers[0].pool).await;
     assert_explained_as(Pool::Plain, &world.parts.database.pool).await;
     world.parts.database.drop().await;
-    world.deaths
+    (world.deaths, exchanges)
 }

@@ -1,6 +1,6 @@
 //! The fleet's parts within the test: no process and no bus between it and Postgres, so that it says what happens when.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use event_store::Metrics as StoreMetrics;
@@ -152,12 +152,13 @@ pub async fn apply(applier: &Applier, events: &[Event], mode: Mode) -> Result<Ta
 
 /// At any moment, whatever has just broken: the rows of the read models are what the versions that the ledger calls
 /// applied fold to, and the ids that are remembered are those of applied events, all of them above the settled position.
-pub async fn consistent(pool: &PgPool) {
+/// Returns those versions.
+pub async fn consistent(pool: &PgPool) -> Applied {
     // Versions only rise: if they are the same afterwards, nobody wrote in between.
     let mut before = applied(pool).await;
     loop {
         let mut held = Held::default();
-        for (projection, aggregate, version) in &before {
+        for ((projection, aggregate), version) in &before {
             held.after(catalogue().projection(projection).unwrap().name(), *aggregate, (*version).into());
         }
         let holds = oracle::holds(pool, &held).await;
@@ -178,10 +179,14 @@ pub async fn consistent(pool: &PgPool) {
         known.insert((row.get::<String, _>("projection"), row.get::<i64, _>("position"), row.get::<String, _>("what")));
     }
     assert_eq!(known, HashSet::new(), "ids and versions say the same");
+    before
 }
 
+/// The version of each aggregate in each projection.
+pub type Applied = BTreeMap<(String, uuid::Uuid), i32>;
+
 /// The version of each aggregate of the store in each projection; 0: nothing is applied.
-async fn applied(pool: &PgPool) -> BTreeSet<(String, uuid::Uuid, i32)> {
+async fn applied(pool: &PgPool) -> Applied {
     let rows = sqlx::query(
         "select projection.name, event.aggregate_id, coalesce(max(known.version), 0) as version
          from projections as projection
@@ -193,7 +198,7 @@ async fn applied(pool: &PgPool) -> BTreeSet<(String, uuid::Uuid, i32)> {
          group by projection.name, event.aggregate_id",
     );
     let rows = rows.fetch_all(pool).await.unwrap();
-    rows.iter().map(|row| (row.get("name"), row.get("aggregate_id"), row.get("version"))).collect()
+    rows.iter().map(|row| ((row.get("name"), row.get("aggregate_id")), row.get("version"))).collect()
 }
 
 pub fn request(line: &AppendLine) -> Append {

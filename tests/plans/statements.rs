@@ -94,7 +94,7 @@ pub const STATEMENTS: &[Statement] = &[
     whole(&[Plain], "join unnest($2::text[], $3::text[]) as carried", "'vocabulary', array['User'], array['integration-events']", "once, while migrating, when a topic is new to a read model: all that is parked of it"),
     whole(&[Plain], "update processed_event_ids as id set topic", "'vocabulary', array['integration-events']", "once, while migrating, when a topic is new to a read model: the ids of what is not settled"),
     few(&[Applying], "from projections join projection_progress using (generation) where name = $1 and projection = name and projection_progress.topic = $2 ) as \"listens!\"", "'vocabulary', 'vocabulary-events'"),
-    few(&[Plain], "pg_advisory_xact_lock(hashtextextended($1, 1))", "'vocabulary'"),
+    few(&[Plain, Applying], "pg_advisory_xact_lock(hashtextextended($1, 1))", "'vocabulary'"),
     // pause
     few(&[Plain], "select set_config('lock_timeout', $1, true)", "'10s'"),
     few(&[Plain], "as \"expired!\"", "'vocabulary'"),

@@ -18,8 +18,13 @@ use indicatif::ProgressBar;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
+use read_model::AnyProjection;
 use uuid::Uuid;
+use workers::audit::Attribution;
+use workers::generations::promote::Way;
+use workers::pause::{self, NewPause};
 
+use crate::generations;
 use crate::harness::parts::consistent;
 use crate::harness::{Broker, Database, Fleet, Process, Project, catalogue, eventually};
 use crate::histories::History;
@@ -48,12 +53,18 @@ enum Harm {
     AppendBomb,
     PublishBomb,
     PlantBomb,
+    /// A new generation is asked for, beside the live one.
+    Rebuild,
+    Promote,
+    Rollback,
+    /// For some seconds.
+    Pause,
 }
 
 impl Harm {
     /// So often each is done at least, or what holds then is not worth saying. A bomb that is in the store costs every reader
     /// what it prints as: these few are as good as many.
-    const LEAST: [(Self, usize); 9] = [
+    const LEAST: [(Self, usize); 13] = [
         (Self::KillWorker, 6),
         (Self::KillStore, 3),
         (Self::RestartPostgres, 2),
@@ -63,10 +74,14 @@ impl Harm {
         (Self::AppendBomb, 3),
         (Self::PublishBomb, 3),
         (Self::PlantBomb, 3),
+        (Self::Rebuild, 4),
+        (Self::Promote, 4),
+        (Self::Rollback, 2),
+        (Self::Pause, 2),
     ];
 
     /// What is done from then on, as long as there is work.
-    const MORE: [Self; 12] = [
+    const MORE: [Self; 16] = [
         Self::KillWorker,
         Self::KillWorker,
         Self::KillWorker,
@@ -79,6 +94,10 @@ impl Harm {
         Self::FastBus,
         Self::AppendBomb,
         Self::PublishBomb,
+        Self::Rebuild,
+        Self::Promote,
+        Self::Rollback,
+        Self::Pause,
     ];
 
     fn least(rng: &mut StdRng) -> Vec<Self> {
@@ -110,6 +129,8 @@ struct Soak {
     stores: [Process; 2],
     workers: Vec<Process>,
     bombs: Bombs,
+    /// What is rebuilt and paused. One alone, because what is kept beside the live ones is work as well.
+    rebuilt: &'static dyn AnyProjection,
 }
 
 impl Soak {
@@ -122,8 +143,9 @@ impl Soak {
         let fleet = Fleet { database, project: Project::of(&broker) };
         let stores = [fleet.event_store().await, fleet.event_store().await];
         let workers = fleet.workers(&stores[0]).await;
-        let rng = StdRng::seed_from_u64(seed);
-        Self { rng, servers, broker, fleet, stores, workers, bombs: Bombs::default() }
+        let mut rng = StdRng::seed_from_u64(seed);
+        let rebuilt = *catalogue().projections().choose(&mut rng).unwrap();
+        Self { rng, servers, broker, fleet, stores, workers, bombs: Bombs::default(), rebuilt }
     }
 
     async fn harm(&mut self, harm: Harm) {
@@ -148,9 +170,37 @@ impl Soak {
             Harm::AppendBomb => self.bombs.append(&self.stores[0]).await,
             Harm::PublishBomb => self.bombs.publish(&self.broker).await,
             Harm::PlantBomb => self.bombs.plant(&self.servers.pool()).await,
+            Harm::Rebuild => {
+                let parts = self.rng.random_range(1..=3);
+                let asked = generations::ask_to_rebuild(&self.servers.pool(), self.rebuilt.name(), parts).await;
+                generations::unless_refused(asked);
+            }
+            Harm::Promote => self.exchange(Way::Promote).await,
+            Harm::Rollback => self.exchange(Way::Rollback).await,
+            Harm::Pause => {
+                let by = Attribution { actor: "ada".to_owned(), reason: "to see what waits".to_owned() };
+                let seconds = Some(self.rng.random_range(1..10));
+                let new = NewPause { seconds, replace: true, by, idempotency_key: None };
+                match pause::pause(&self.servers.pool(), self.rebuilt, &new).await {
+                    Ok(_) | Err(pause::Refused::Busy(_)) => {}
+                    Err(refused) => panic!("{refused}"),
+                }
+            }
         }
     }
+
+    async fn exchange(&self, way: Way) {
+        let asked = generations::ask_to_exchange(&self.servers.pool(), self.rebuilt.name(), way).await;
+        generations::unless_refused(asked);
+    }
 }
+
+/// In what is live: a generation that is built anew parks what the store has, and not what only the bus had.
+const PARKED: &str = "select count(*) from parked_events as parked left join projections on name = projection
+    where parked.generation is not distinct from projections.generation";
+const PARKED_FOREIGN: &str = "select count(*) from parked_events as parked left join projections on name = projection
+    where parked.generation is not distinct from projections.generation
+    and error like '%event_data: the number at more[0]%'";
 
 async fn soak(seed: u64, events: usize) -> String {
     let mut soak = Soak::start(seed).await;
@@ -185,11 +235,10 @@ async fn soak(seed: u64, events: usize) -> String {
     bombs.hold(&mut held);
     oracle::assert_equal_but(&database.pool, &held).await;
     consistent(&database.pool).await;
-    let foreign = "select count(*) from parked_events where error like '%event_data: the number at more[0]%'";
-    let arrived = database.count(foreign).await;
+    let arrived = database.count(PARKED_FOREIGN).await;
     assert!(arrived <= bombs.foreign.into(), "each is parked once");
     let poisoned: usize = history.poisoned.iter().map(|poisoned| poisoned.projections.len()).sum();
-    let parked = database.count("select count(*) from parked_events").await;
+    let parked = database.count(PARKED).await;
     assert_eq!(parked, poisoned as i64 + planted + arrived, "what cannot be applied is parked, and nothing else");
     assert_eq!(broker.dead_letters().await, 0);
     // The sweep may have been faster than all the copies; they must change nothing either.
@@ -202,12 +251,21 @@ async fn soak(seed: u64, events: usize) -> String {
         if enough { Ok(()) } else { Err(format!("{bus:?}")) }
     })
     .await;
-    oracle::assert_equal_but(&database.pool, &held).await;
+    let check = async || {
+        oracle::assert_equal_but(&database.pool, &held).await;
+        consistent(&database.pool).await;
+    };
+    check().await;
+    let exchanged = generations::finished(&database.pool, limit, check).await;
+    assert!(exchanged > 0, "{} was not rebuilt", soak.rebuilt.name());
+    let exchanges = "select count(*) from operations where state = 'succeeded' and kind in ('promote', 'rollback')";
+    let exchanges = database.count(exchanges).await;
     format!(
-        "{did:?}; {arrived} bombs came by the bus, which lost {}, doubled {}, shuffled {}, and lost {} acks",
+        "{did:?}; {} had {exchanges} exchanges; {arrived} bombs came by the bus, which lost {}, doubled {}, shuffled {}, and lost {} acks",
+        soak.rebuilt.name(),
         bus.lost(),
         bus.duplicated(),
         bus.shuffled(),
-        bus.acks_lost()
+        bus.acks_lost(),
     )
 }
