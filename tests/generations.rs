@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use workers::apply::{Applier, Mode};
 use workers::audit::Attribution;
+use workers::fence::Fence;
 use workers::generations::as_of::{self, AsOf, NewAsOf};
 use workers::generations::promote::{self, NewPromote, Way};
 use workers::generations::rebuild::{self, NewRebuild};
@@ -496,6 +497,52 @@ async fn an_apply_that_is_under_way_is_waited_for() {
     .await;
     keeping.stop().await;
     parts.converge(&Held::default()).await;
+}
+
+/// Those who share the fence would let each other in past whoever waits to change it, if they did not stand in one queue with
+/// him.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_promote_gets_in_among_busy_writers() {
+    let (parts, history) = Parts::with_history(seeded().random(), 300).await;
+    let applier = parts.applier("vocabulary").clone();
+    let keeping = Keeping::of(&parts);
+    let rebuild = start(&parts, "vocabulary", 1).await;
+    is(&parts, rebuild, State::Waiting).await;
+    let (promoted, writes) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
+    let mut writers = tokio::task::JoinSet::new();
+    for _ in 0..6 {
+        let (applier, promoted, writes) = (applier.clone(), promoted.clone(), writes.clone());
+        writers.spawn(async move {
+            while !promoted.is_cancelled() {
+                let mut tx = applier.pool.begin().await.unwrap();
+                Fence::enter(&mut tx, applier.projection).await.unwrap();
+                // So long that there is always one of them in it.
+                sqlx::query("select pg_sleep(0.2)").execute(&mut *tx).await.unwrap();
+                tx.commit().await.unwrap();
+                writes.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+    }
+    let more = async || {
+        let before = writes.load(Ordering::SeqCst);
+        eventually("all are at it", LIMIT, async || match writes.load(Ordering::SeqCst) - before {
+            12.. => Ok(()),
+            few => Err(few.to_string()),
+        })
+        .await;
+    };
+    more().await;
+    let operation = ask(&parts, "vocabulary", Way::Promote).await.unwrap();
+    eventually("it is in place", Duration::from_secs(20), async || {
+        let now = operations::get(&parts.database.pool, operation).await.unwrap().unwrap();
+        if now.state == State::Succeeded { Ok(()) } else { Err(format!("{:?}", now.state)) }
+    })
+    .await;
+    more().await;
+    promoted.cancel();
+    writers.join_all().await;
+    keeping.stop().await;
+    parts.converge(&history.held()).await;
 }
 
 #[tokio::test]

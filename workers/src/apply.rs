@@ -253,6 +253,8 @@ impl Applier {
         let mut done = Done::default();
         let mut pending = self.projection.begin();
         for event in events {
+            // A builder has tens of thousands, and others share the thread.
+            tokio::task::consume_budget().await;
             match ledger.judge(event) {
                 Verdict::Duplicate => done.tally.duplicate += 1,
                 Verdict::Held => done.tally.held += 1,

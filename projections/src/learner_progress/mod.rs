@@ -1,7 +1,7 @@
 //! `learner_progress`: how learners get on, by session, item, day, and in all.
 //!
 //! An answer says which session it belongs to, not which user: that is known only where the session is stored. So
-//! everything is folded by session, and the statements in `write` ask the stored sessions for their users.
+//! everything is folded by session, and `write` asks the stored sessions for their users.
 
 #[cfg(test)]
 mod tests;
@@ -33,7 +33,7 @@ struct Session {
     since: Gains,
 }
 
-/// What a session's row and its user gain.
+/// What a session's row and its user gain. Of a user, who may have several sessions, the end of one says nothing.
 #[derive(Debug, Default, PartialEq)]
 struct Gains {
     ended: Option<Ended>,
@@ -106,14 +106,23 @@ impl Projection for LearnerProgress {
         if sessions.is_empty() {
             return Ok(());
         }
-        // The sessions first: the other tables learn their users from them.
+        // The sessions first: what they gain is their users'.
         let stored = write::sessions_continued(&sessions, db).await?;
-        write::sessions_started(&sessions, db).await?;
-        let gained = |(id, session): (Uuid, Session)| (id, session.gained(stored.contains(&id)));
-        let gains: BTreeMap<_, _> = sessions.into_iter().map(gained).collect();
-        write::item_mastery(&gains, db).await?;
-        write::daily_progress(&gains, db).await?;
-        write::user_progress(&gains, db).await
+        let mut owners = write::sessions_started(&sessions, db).await?;
+        owners.extend(&stored);
+        // A start that came before, alone, and now again.
+        let others: Vec<_> = sessions.keys().copied().filter(|id| !owners.contains_key(id)).collect();
+        owners.extend(write::sessions_known(&others, db).await?);
+        let mut users = BTreeMap::<Uuid, Gains>::new();
+        for (id, session) in sessions {
+            // What is said of a session that never started is nobody's.
+            if let Some(user) = owners.get(&id) {
+                users.entry(*user).or_default().absorb(session.gained(stored.contains_key(&id)));
+            }
+        }
+        write::item_mastery(&users, db).await?;
+        write::daily_progress(&users, db).await?;
+        write::user_progress(&users, db).await
     }
 }
 

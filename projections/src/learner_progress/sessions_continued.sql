@@ -1,6 +1,6 @@
 -- binds: one array a column of what changes in sessions, sorted by session_id; a null status leaves the end as it is
 -- locks: learning_sessions by session_id
--- why one: all rows in one round trip; returns the sessions that are stored, which are all that it touches
+-- why one: all rows in one round trip; returns the sessions that are stored, which are all that it touches, and their users
 with stored as (
     select change.*
     from unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::timestamptz[], $6::int[])
@@ -17,4 +17,4 @@ set judged = session.judged + stored.judged,
     duration_seconds = case when stored.status is null then session.duration_seconds else stored.duration_seconds end
 from stored
 where session.session_id = stored.session_id
-returning session.session_id
+returning session.session_id, session.user_id

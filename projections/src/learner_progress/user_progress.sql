@@ -1,24 +1,12 @@
--- binds: one array a column of what was done by session
+-- binds: one array a column of what was done by user, sorted by user_id
 -- locks: user_progress by user_id
--- why one: only the session knows the user, and one learner may have many sessions in a batch
+-- why one: all rows in one round trip
 insert into user_progress as progress (
     user_id, sessions_started, sessions_completed, sessions_abandoned, answers, correct, study_seconds,
     last_studied_at
 )
-select
-    session.user_id,
-    sum(done.started),
-    sum(done.completed),
-    sum(done.abandoned),
-    sum(done.answers),
-    sum(done.correct),
-    sum(done.study_seconds),
-    max(done.last_studied_at)
+select *
 from unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::int[], $6::int[], $7::bigint[], $8::timestamptz[])
-    as done (session_id, started, completed, abandoned, answers, correct, study_seconds, last_studied_at)
-join learning_sessions as session using (session_id)
-group by session.user_id
-order by session.user_id
 on conflict (user_id) do update
 set sessions_started = progress.sessions_started + excluded.sessions_started,
     sessions_completed = progress.sessions_completed + excluded.sessions_completed,
