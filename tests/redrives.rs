@@ -94,14 +94,21 @@ async fn a_sweep_that_looked_before_a_hold_ended_does_not_settle_what_was_held()
         .execute(&fleet.database.pool)
         .await
         .unwrap();
-    connect(&store).await.append_events(append("User", user, vec![signed_up(user)])).await.unwrap();
+    let _worker = fleet.worker_builder("integration-events", &store).await.env("FLEET_SWEEP_GRACE", "0").start().await;
+    // It has just said that it is alive, so that what it writes next is how far it has settled.
+    let alive = "select count(*) from projection_progress
+        where projection = 'user_directory' and swept_at > clock_timestamp() - interval '1 second'";
+    eventually("a sweep has looked", LIMIT, async || {
+        if fleet.database.count(alive).await > 0 { Ok(()) } else { Err("not just now".to_owned()) }
+    })
+    .await;
     // As a release does: lock the progress row, end the hold, commit. In between, a sweep has looked and waits.
     let mut release = fleet.database.pool.begin().await.unwrap();
     sqlx::query("update projection_progress set releases = releases + 1 where projection = 'user_directory'")
         .execute(&mut *release)
         .await
         .unwrap();
-    let _worker = fleet.worker_builder("integration-events", &store).await.env("FLEET_SWEEP_GRACE", "0").start().await;
+    connect(&store).await.append_events(append("User", user, vec![signed_up(user)])).await.unwrap();
     eventually("a sweep waits to settle", LIMIT, async || {
         let waiting = "select count(*) from pg_stat_activity where datname = current_database() \
                        and wait_event_type = 'Lock' and query like '%settled_position%'";
