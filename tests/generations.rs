@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+#[cfg(debug_assertions)]
 use events::Position;
 use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
+#[cfg(debug_assertions)]
 use read_model::AnyProjection;
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::task::JoinHandle;

@@ -40,6 +40,7 @@ mod observability;
 mod operations;
 mod outage;
 mod outside;
+#[cfg(debug_assertions)]
 mod pauses;
 mod plans;
 mod poolers;
