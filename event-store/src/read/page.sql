@@ -37,22 +37,29 @@ charged as (
         sum(case when bytes <= $7 then bytes end) over (order by position rows unbounded preceding) as bytes_so_far
     from sized
 ),
-first_that_does_not_fit as (
-    select min(position) as position
-    from charged
-    where bytes is null or (bytes <= $7 and bytes_so_far > $6 and bytes_so_far <> bytes)
+extent as (
+    select
+        min(position) as first,
+        coalesce(min(position) filter (where not fits), max(position)) as last,
+        min(position) filter (where not fits) as first_that_does_not_fit
+    from (
+        select
+            position,
+            bytes is not null and (bytes > $7 or bytes_so_far <= $6 or bytes_so_far = bytes) as fits
+        from charged
+    ) as judged
 ),
 page as (
     select
         *,
         case
-            when position = (select position from first_that_does_not_fit) then null
+            when position = (select first_that_does_not_fit from extent) then null
             when data_bytes is not null then data_bytes
             else event_bytes(position, event_data, metadata)
         end as bytes
     from events
-    where position > $1
-    and position <= coalesce((select position from first_that_does_not_fit), $2)
+    where position >= (select first from extent)
+    and position <= (select last from extent)
     and (cardinality($3::text[]) = 0 or aggregate_type = any($3))
     and (cardinality($4::text[]) = 0 or event_type = any($4))
     and (cardinality($5::uuid[]) = 0 or aggregate_id = any($5))
