@@ -288,7 +288,7 @@ fn no_sequence_of_operations_and_faults_takes_the_read_models_from_what_the_stor
     let mut seed = [0; 32];
     rng.fill_bytes(&mut seed);
     let config = Config {
-        cases: number("FLEET_MODEL_CASES", 16) as u32,
+        cases: number("FLEET_MODEL_CASES", 10) as u32,
         max_shrink_time: 120_000,
         failure_persistence: None,
         ..Config::default()
