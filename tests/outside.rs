@@ -141,7 +141,8 @@ async fn a_project_of_another_domain_is_built_tested_and_served_outside_of_the_w
     let (data, database) = (tempfile::tempdir().unwrap(), Database::empty().await);
     let mut command = project.cargo(&serve);
     command.args(["--bus", "emulator"]).env("DATABASE_URL", &database.url);
-    command.env("PUBSUB_EMULATOR_HOST", emulator().await);
+    let emulator = emulator().await;
+    command.env("PUBSUB_EMULATOR_HOST", emulator.host());
     command.env("GOOGLE_CLOUD_PROJECT", format!("test-{}", Uuid::now_v7().simple()));
     let running = Running::start(command, data.path()).await;
     appended_and_applied(&running).await;

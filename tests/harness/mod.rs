@@ -1,5 +1,5 @@
-//! What the tests stand on: one Postgres and one emulator for the whole binary, a database and a Pub/Sub project for
-//! each test, and the fleet's processes.
+//! What the tests stand on: one Postgres for the whole binary, emulators that some tests share, a database and a Pub/Sub
+//! project for each test, and the fleet's processes.
 
 pub mod admin;
 pub mod broker;
@@ -17,7 +17,7 @@ pub mod proxy;
 pub mod terraform;
 
 use std::future::Future;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use bus::Spec;
@@ -26,7 +26,7 @@ use events::Topic;
 use fleet::bus_choice::Bus;
 use local_servers::{Emulator, Place};
 use read_model::Catalogue;
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 pub use admin::Admin;
@@ -62,17 +62,26 @@ where
     }
 }
 
-/// The emulator of this test binary. It must be there: nothing here is tested without it.
-pub async fn emulator() -> &'static str {
-    static EMULATOR: OnceCell<Emulator> = OnceCell::const_new();
-    let start = async || {
-        let given = std::env::var("PUBSUB_EMULATOR_HOST").ok().filter(|host| !host.is_empty());
-        Emulator::resolve(given.as_deref(), Place::Throwaway).await.unwrap().expect(
-            "these tests need Google's Pub/Sub emulator: gcloud components install pubsub-emulator (and Java), \
-             or set PUBSUB_EMULATOR_HOST",
-        )
-    };
-    EMULATOR.get_or_init(start).await.host()
+/// Projects that share an emulator. It never lets go of a stream whose client was killed, and is busy with all that it ever had.
+const SHARING: usize = 15;
+
+/// An emulator that some of the tests share, for as long as one of them keeps it. It must be there: nothing here is tested
+/// without it.
+pub async fn emulator() -> Arc<Emulator> {
+    static SHARED: Mutex<Option<(Arc<Emulator>, usize)>> = Mutex::const_new(None);
+    let mut shared = SHARED.lock().await;
+    if let Some((emulator, projects)) = shared.as_mut().filter(|(_, projects)| *projects < SHARING) {
+        *projects += 1;
+        return emulator.clone();
+    }
+    let given = std::env::var("PUBSUB_EMULATOR_HOST").ok().filter(|host| !host.is_empty());
+    let emulator = Emulator::resolve(given.as_deref(), Place::Throwaway).await.unwrap().expect(
+        "these tests need Google's Pub/Sub emulator: gcloud components install pubsub-emulator (and Java), \
+         or set PUBSUB_EMULATOR_HOST",
+    );
+    let emulator = Arc::new(emulator);
+    *shared = Some((emulator.clone(), 1));
+    emulator
 }
 
 /// A Pub/Sub project of a test's own, with the fleet's topics and subscriptions.
@@ -81,20 +90,20 @@ pub struct Project {
     pub google: Google,
     /// host:port of its emulator.
     pub emulator: String,
-    /// Kept, because it ends with the project.
-    _own: Option<Emulator>,
+    /// Kept, because it ends with its last project.
+    _kept: Option<Arc<Emulator>>,
 }
 
 impl Project {
     pub async fn new() -> Self {
-        Self::on(emulator().await.to_owned(), None).await
+        Self::on(emulator().await).await
     }
 
     /// A project on an emulator of its own. The emulator never lets go of a stream whose client was killed, and slows down
     /// with every message it has seen: tests that kill or that carry the whole sample do not share one.
     pub async fn apart() -> Self {
         match Emulator::resolve(None, Place::Throwaway).await.unwrap() {
-            Some(own) => Self::on(own.host().to_owned(), Some(own)).await,
+            Some(own) => Self::on(Arc::new(own)).await,
             None => Self::new().await,
         }
     }
@@ -102,26 +111,26 @@ impl Project {
     /// A project on an emulator of its own, without a topic.
     pub async fn bare() -> Self {
         match Emulator::resolve(None, Place::Throwaway).await.unwrap() {
-            Some(own) => Self::empty(own.host().to_owned(), Some(own)),
-            None => Self::empty(emulator().await.to_owned(), None),
+            Some(own) => Self::empty(Arc::new(own)),
+            None => Self::shared().await,
         }
     }
 
-    /// A project on the emulator of this test binary, without a topic.
+    /// A project on an emulator that others share, without a topic.
     pub async fn shared() -> Self {
-        Self::empty(emulator().await.to_owned(), None)
+        Self::empty(emulator().await)
     }
 
-    async fn on(emulator: String, own: Option<Emulator>) -> Self {
-        let project = Self::empty(emulator, own);
+    async fn on(emulator: Arc<Emulator>) -> Self {
+        let project = Self::empty(emulator);
         project.bus().ensure(catalogue().topics()).await.unwrap();
         project
     }
 
-    fn empty(emulator: String, own: Option<Emulator>) -> Self {
-        let name = format!("test-{}", Uuid::now_v7().simple());
+    fn empty(kept: Arc<Emulator>) -> Self {
+        let (name, emulator) = (format!("test-{}", Uuid::now_v7().simple()), kept.host().to_owned());
         let google = Google::new(&name, Some(emulator.clone()));
-        Self { name, google, emulator, _own: own }
+        Self { name, google, emulator, _kept: Some(kept) }
     }
 
     /// Makes a topic or a subscription (`topics/T`) out of what Pub/Sub's REST API takes.
@@ -145,7 +154,7 @@ impl Project {
     pub fn of(broker: &Broker) -> Self {
         let name = "test".to_owned();
         let google = Google::new(&name, Some(broker.host.clone()));
-        Self { name, google, emulator: broker.host.clone(), _own: None }
+        Self { name, google, emulator: broker.host.clone(), _kept: None }
     }
 
     /// Turns the topic's subscription into one that pushes.
