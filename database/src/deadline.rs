@@ -18,8 +18,20 @@ pub async fn with_deadline<T, E: From<sqlx::Error>>(
     doing: &str,
     work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
+    within(SILENCE, doing, work).await
+}
+
+/// [`with_deadline`] for work of which a single statement may take longer than others may.
+///
+/// # Errors
+/// Those of `work`, and a transient one after `limit` or after a change of the primary.
+pub async fn within<T, E: From<sqlx::Error>>(
+    limit: Duration,
+    doing: &str,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
     // Boxed, because what is waited for may be large, and each layer around it would hold it once more.
-    let timed = tokio::time::timeout(SILENCE, Box::pin(work));
+    let timed = tokio::time::timeout(limit, Box::pin(work));
     unless_changed(async { timed.await.unwrap_or_else(|_| Err(timed_out(doing).into())) }).await
 }
 

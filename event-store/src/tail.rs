@@ -90,7 +90,8 @@ impl Head {
         let mut own = self.own.subscribe();
         while let Some(Ok(())) = stop.run_until_cancelled(own.changed()).await {
             let position = own.borrow_and_update().to_string();
-            if let Err(error) = sqlx::query!("select pg_notify($1, $2)", CHANNEL, position).execute(&pool).await {
+            let notify = sqlx::query!("select pg_notify($1, $2)", CHANNEL, position).execute(&pool);
+            if let Err(error) = database::with_deadline("notifying", notify).await {
                 tracing::debug!(error = %database::describe(&error), "notification lost; readers will poll");
             }
             stop.run_until_cancelled(tokio::time::sleep(COALESCE)).await;

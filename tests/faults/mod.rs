@@ -23,6 +23,7 @@ mod relaying;
 mod relays;
 mod several_topics;
 mod side_by_side;
+mod silence;
 mod sizes;
 mod smaller;
 mod snapshots;

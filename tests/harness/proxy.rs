@@ -1,7 +1,8 @@
 //! A connection to Postgres that breaks where a test wants it to: between the fleet and its database.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,6 +19,8 @@ pub enum Weather {
     Slow(Duration),
     /// Connections stay open and nothing ever goes through them any more, not even when the weather changes.
     BlackHole,
+    /// So does the connection by which a statement comes that has not come before.
+    HoleOfEachStatement,
     /// Connections are cut, and new ones too.
     Down,
     /// The first request with these bytes in it is cut off before the database sees it.
@@ -33,8 +36,12 @@ pub struct Proxy {
     weather: watch::Sender<Weather>,
     cuts: Arc<AtomicUsize>,
     swallowed: Arc<Notify>,
+    statements: Statements,
     stop: CancellationToken,
 }
+
+/// What has come since a [`Weather::HoleOfEachStatement`] began, and how often it was prepared.
+type Statements = Arc<Mutex<BTreeMap<String, usize>>>;
 
 impl Proxy {
     pub async fn before(url: &str) -> Self {
@@ -48,14 +55,22 @@ impl Proxy {
             weather,
             cuts: Arc::default(),
             swallowed: Arc::default(),
+            statements: Arc::default(),
             stop: CancellationToken::new(),
         };
         let (weather, cuts, swallowed) = (proxy.weather.clone(), proxy.cuts.clone(), proxy.swallowed.clone());
-        let (stop, address) = (proxy.stop.clone(), proxy.address.clone());
+        let (stop, address, statements) = (proxy.stop.clone(), proxy.address.clone(), proxy.statements.clone());
         tokio::spawn(proxy.stop.clone().run_until_cancelled_owned(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let carrying =
-                    carry(client, address.borrow().clone(), weather.clone(), cuts.clone(), swallowed.clone());
+                let swallowed = Hole { open: AtomicBool::new(false), first: swallowed.clone() };
+                let carrying = carry(
+                    client,
+                    address.borrow().clone(),
+                    weather.clone(),
+                    cuts.clone(),
+                    swallowed,
+                    statements.clone(),
+                );
                 tokio::spawn(stop.clone().run_until_cancelled_owned(carrying));
             }
         }));
@@ -74,6 +89,11 @@ impl Proxy {
     /// Waits until a black hole has swallowed something.
     pub async fn swallowed(&self) {
         self.swallowed.notified().await;
+    }
+
+    /// The statements that have come since a [`Weather::HoleOfEachStatement`] began, and how often.
+    pub fn statements(&self) -> BTreeMap<String, usize> {
+        self.statements.lock().unwrap().clone()
     }
 
     /// How many connections were cut: a test that saw none has tested nothing.
@@ -98,7 +118,8 @@ async fn carry(
     address: String,
     weather: watch::Sender<Weather>,
     cuts: Arc<AtomicUsize>,
-    swallowed: Arc<Notify>,
+    swallowed: Hole,
+    statements: Statements,
 ) {
     if *weather.borrow() == Weather::Down {
         cuts.fetch_add(1, Ordering::Relaxed);
@@ -110,7 +131,6 @@ async fn carry(
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let (answer, last) = watch::channel(false);
-    let swallowed = Hole { open: AtomicBool::new(false), first: swallowed };
     let mut seasons = weather.subscribe();
     let down = async {
         let _ = seasons.wait_for(|weather| *weather == Weather::Down).await;
@@ -118,7 +138,7 @@ async fn carry(
     };
     let carrying = async {
         let cut = tokio::select! {
-            cut = requests(from_client, to_server, &weather, &swallowed, &answer) => cut,
+            cut = requests(from_client, to_server, &weather, &swallowed, &answer, &statements) => cut,
             cut = answers(from_server, to_client, &weather, &swallowed, last) => cut,
         };
         swallowed.spare().await;
@@ -138,9 +158,14 @@ async fn requests(
     weather: &watch::Sender<Weather>,
     swallowed: &Hole,
     answer: &watch::Sender<bool>,
+    statements: &Statements,
 ) -> bool {
     let mut chunk = vec![0; 64 << 10];
     while let Ok(count @ 1..) = from.read(&mut chunk).await {
+        let holes = *weather.borrow() == Weather::HoleOfEachStatement;
+        if (holes || !statements.lock().unwrap().is_empty()) && any_new(&chunk[..count], statements) && holes {
+            swallowed.opens();
+        }
         endure(weather, swallowed).await;
         let hit = |bytes: &&[u8]| chunk[..count].windows(bytes.len()).any(|window| window == *bytes);
         let now = weather.borrow().clone();
@@ -185,11 +210,33 @@ async fn answers(
     false
 }
 
+/// Counts the statements in what a client sends, which it does in whole messages. Whether one had not come before.
+fn any_new(mut sent: &[u8], statements: &Statements) -> bool {
+    let mut any = false;
+    while let [kind, a, b, c, d, rest @ ..] = sent {
+        let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
+        // What begins a connection has no kind, and is no statement.
+        let Some((body, next)) = length.checked_sub(4).and_then(|length| rest.split_at_checked(length)) else { break };
+        let mut texts = body.split(|byte| *byte == 0);
+        let text = match kind {
+            b'P' => texts.nth(1),
+            b'Q' => texts.next(),
+            _ => None,
+        };
+        if let Some(text) = text.filter(|text| !text.is_empty()) {
+            let text = String::from_utf8_lossy(text).into_owned();
+            let times = *statements.lock().unwrap().entry(text).and_modify(|times| *times += 1).or_insert(1);
+            any |= times == 1;
+        }
+        sent = next;
+    }
+    any
+}
+
 async fn endure(weather: &watch::Sender<Weather>, swallowed: &Hole) {
     let now = weather.borrow().clone();
     if now == Weather::BlackHole {
-        swallowed.open.store(true, Ordering::Relaxed);
-        swallowed.first.notify_one();
+        swallowed.opens();
     }
     swallowed.spare().await;
     if let Weather::Slow(delay) = now {
@@ -204,6 +251,11 @@ struct Hole {
 }
 
 impl Hole {
+    fn opens(&self) {
+        self.open.store(true, Ordering::Relaxed);
+        self.first.notify_one();
+    }
+
     /// Returns at once, or never.
     async fn spare(&self) {
         if self.open.load(Ordering::Relaxed) {

@@ -13,7 +13,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use database::primary::Seen;
-use database::{MIGRATE, Migrations, Primary};
+use database::{MIGRATE, Migrations, Primary, SILENCE};
 use prometheus::{Registry, TextEncoder};
 use read_model::AnyProjection;
 use sqlx::PgPool;
@@ -99,12 +99,19 @@ pub fn router(health: Health) -> Router {
         .with_state(health)
 }
 
-/// Has routes answer at once, with the reason, while the database cannot be worked with.
+/// Has routes answer at once, with the reason, while the database cannot be worked with, and when that begins meanwhile.
 pub fn guarded(router: Router, primary: Primary) -> Router {
     async fn guard(State(primary): State<Primary>, request: Request, next: Next) -> Response {
         match primary.refusal() {
             Some(reason) => Problem::unavailable(reason).into_response(),
-            None => next.run(request).await,
+            None => {
+                let answering = async { Ok::<_, sqlx::Error>(next.run(request).await) };
+                let answered = timeout(SILENCE, primary.unless_changed(answering)).await;
+                match answered.unwrap_or_else(|_| Err(database::timed_out("answering"))) {
+                    Ok(response) => response,
+                    Err(error) => Problem::unavailable(database::describe(&error)).into_response(),
+                }
+            }
         }
     }
     router.layer(middleware::from_fn_with_state(primary, guard))

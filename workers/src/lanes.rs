@@ -126,7 +126,7 @@ async fn run(lane: usize, applier: Applier, events: Arc<[Event]>, stop: Cancella
     let ids: Arc<[EventId]> = events.iter().map(|event| event.event_id).collect();
     let mut first = Some(events);
     let doing = format!("applying to {}", applier.projection.name());
-    let done = retry::until_done(&doing, &stop, || {
+    let done = retry::until_all_done(&doing, &stop, || {
         let (applier, first, ids) = (applier.clone(), first.take(), ids.clone());
         async move {
             let applied = match first {

@@ -23,8 +23,21 @@ pub fn backoff(attempt: u32, random: f64) -> Duration {
 }
 
 /// Runs `work` until it succeeds or `stop` is cancelled; `None` if stopped. Whatever it fails with is taken to be
-/// transient: Postgres is away, and while it is, this caller takes nothing new and burns no delivery attempt.
-pub async fn until_done<T, E: Display, F>(
+/// transient: Postgres is away, and while it is, this caller takes nothing new and burns no delivery attempt. Each try has
+/// [a deadline](database::with_deadline), which a change of the primary ends as well.
+pub async fn until_done<T, E: Display + From<sqlx::Error>, F>(
+    doing: &str,
+    stop: &CancellationToken,
+    mut work: impl FnMut() -> F,
+) -> Option<T>
+where
+    F: Future<Output = Result<T, E>>,
+{
+    until_all_done(doing, stop, || database::with_deadline(doing, work())).await
+}
+
+/// [`until_done`] of work that has many steps, each of which has a deadline of its own.
+pub async fn until_all_done<T, E: Display, F>(
     doing: &str,
     stop: &CancellationToken,
     mut work: impl FnMut() -> F,

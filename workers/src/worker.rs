@@ -122,9 +122,7 @@ impl Worker {
 
     /// Settles a batch and acknowledges it. While Postgres is away it holds the batch and takes no other.
     async fn settle(&self, lanes: &mut Lanes, mut batch: Vec<Delivery>, stop: &CancellationToken) {
-        let resolving = retry::until_done("a batch of deliveries", stop, || {
-            database::with_deadline("resolving", self.resolver.resolve(&batch))
-        });
+        let resolving = retry::until_done("a batch of deliveries", stop, || self.resolver.resolve(&batch));
         let Some(Resolved { events, rest, later }) = lanes.beside(resolving).await else { return };
         kill_point!("worker.resolved");
         // What they said is not needed any more.
@@ -163,9 +161,7 @@ impl Worker {
             if rest.is_empty() {
                 return true;
             }
-            let reading = retry::until_done("the rest of a batch of deliveries", stop, || {
-                database::with_deadline("reading", self.resolver.part(&rest))
-            });
+            let reading = retry::until_done("the rest of a batch of deliveries", stop, || self.resolver.part(&rest));
             let Some(part) = lanes.beside(reading).await else { return false };
             (events, rest) = (part.events, part.rest);
         }

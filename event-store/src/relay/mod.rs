@@ -107,7 +107,7 @@ impl Relay {
             }
         }
         self.metrics.relay_leader.with_label_values(&[self.topic.name]).set(0);
-        if let Err(error) = state.cursor.release().await {
+        if let Err(error) = database::with_deadline("releasing", state.cursor.release()).await {
             tracing::debug!(topic = self.topic.name, %error, "the relay's lease was not released; it will expire");
         }
     }
@@ -232,7 +232,7 @@ impl Relay {
     async fn keep(&self, cursor: &Cursor) -> Infallible {
         loop {
             tokio::time::sleep(RENEW).await;
-            if let Err(error) = cursor.renew().await {
+            if let Err(error) = database::with_deadline("renewing", cursor.renew()).await {
                 let error = database::describe(&error);
                 tracing::debug!(topic = self.topic.name, error, "relay: the lease was not renewed");
             }

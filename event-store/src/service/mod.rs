@@ -141,14 +141,14 @@ impl EventStore for Service {
         let (from, filter) = request::selection(&request).map_err(|violations| invalid(&violations))?;
         let after = match from {
             request::From::Position(after) => after,
-            request::From::Time(time) => read::before_time(self.readable()?, time).await.map_err(away)?,
+            request::From::Time(time) => in_time(read::before_time(self.readable()?, time)).await.map_err(away)?,
         };
         let all = stream::all(self.reader()?, self.head.clone(), after, filter, request.follow);
         Ok(Response::new(Box::pin(all.take_until(self.stop.clone().cancelled_owned()))))
     }
 
     async fn get_head(&self, _: Request<GetHeadRequest>) -> Result<Response<GetHeadResponse>, Status> {
-        let position = read::head(self.readable()?).await.map_err(away)?.0;
+        let position = in_time(read::head(self.readable()?)).await.map_err(away)?.0;
         Ok(Response::new(GetHeadResponse { position }))
     }
 
@@ -168,8 +168,8 @@ impl EventStore for Service {
             return Err(invalid(&violations.0));
         };
         let version = Version(request.event_version);
-        snapshot::save(self.readable()?, aggregate_id.into(), &request.aggregate_type, version, &request.snapshot_data)
-            .await?;
+        let (pool, snapshot) = (self.readable()?, &request.snapshot_data);
+        in_time(snapshot::save(pool, aggregate_id.into(), &request.aggregate_type, version, snapshot)).await?;
         Ok(Response::new(SaveSnapshotResponse {}))
     }
 
@@ -182,7 +182,7 @@ impl EventStore for Service {
         let Some(aggregate_id) = violations.check("aggregate_id", validate::uuid(&id)) else {
             return Err(invalid(&violations.0));
         };
-        let snapshot = snapshot::get(self.readable()?, aggregate_id.into()).await.map_err(away)?;
+        let snapshot = in_time(snapshot::get(self.readable()?, aggregate_id.into())).await.map_err(away)?;
         let snapshot = snapshot.ok_or_else(|| Status::not_found(format!("aggregate {id} has no snapshot")))?;
         Ok(Response::new(GetSnapshotResponse {
             aggregate_id: snapshot.aggregate_id.to_string(),
@@ -253,6 +253,11 @@ fn invalid(violations: &[Violation]) -> Status {
     let all: Vec<_> =
         violations.iter().map(|violation| format!("{}: {}", violation.field, violation.problem)).collect();
     Status::with_error_details(tonic::Code::InvalidArgument, all.join("; "), details)
+}
+
+/// What a caller waits for does not outlast the server that it is asked of.
+async fn in_time<T, E: From<sqlx::Error>>(work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    database::with_deadline("answering", work).await
 }
 
 fn away(error: sqlx::Error) -> Status {

@@ -28,7 +28,7 @@ impl Reader {
         events: Vec<Recorded<Payload>>,
         found: Vec<Unreadable>,
     ) -> Result<impl Iterator<Item = Result<RecordedEvent, Status>> + use<>, Status> {
-        unreadable::record(&self.pool, &self.metrics, &found).await.map_err(super::away)?;
+        super::in_time(unreadable::record(&self.pool, &self.metrics, &found)).await.map_err(super::away)?;
         let mut all: Vec<_> = events.into_iter().map(recorded).chain(found.into_iter().map(named)).collect();
         // Positions rise with the versions of an aggregate, so that both orders are this one.
         all.sort_by_key(|event| event.position);
@@ -46,10 +46,11 @@ pub(super) fn aggregate(
         let reader = reader.clone();
         async move {
             let Some(from) = from else { return Ok(None) };
-            let mut db = reader.pool.acquire().await.map_err(super::away)?;
-            let read = read::careful::aggregate(&mut db, aggregate_id, from, to, WINDOW).await;
-            drop(db);
-            let part = read.map_err(super::away)?;
+            let reading = async {
+                let mut db = reader.pool.acquire().await?;
+                read::careful::aggregate(&mut db, aggregate_id, from, to, WINDOW).await
+            };
+            let part = super::in_time(reading).await.map_err(super::away)?;
             let next = part.rest.first().map(|(_, from, _)| *from);
             Ok::<_, Status>(Some((reader.merged(part.events, part.unreadable).await?, next)))
         }
@@ -72,19 +73,20 @@ pub(super) fn all(
             // Without `follow` the end is where the store ended when the reading began.
             let mut upto: Position = match end {
                 Some(end) => end,
-                None => read::head(&pool).await.map_err(super::away)?,
+                None => super::in_time(read::head(&pool)).await.map_err(super::away)?,
             };
             while upto <= after {
                 if !follow {
                     return Ok(None);
                 }
                 head.past(after).await;
-                upto = head.look(&pool).await.map_err(super::away)?;
+                upto = super::in_time(head.look(&pool)).await.map_err(super::away)?;
             }
-            let mut db = pool.acquire().await.map_err(super::away)?;
-            let page = read::careful::page(&mut db, after, upto, WINDOW, &filter).await;
-            drop(db);
-            let page = page?;
+            let reading = async {
+                let mut db = pool.acquire().await?;
+                read::careful::page(&mut db, after, upto, WINDOW, &filter).await
+            };
+            let page = super::in_time(reading).await?;
             let end = (!follow).then_some(upto);
             Ok::<_, Status>(Some((reader.merged(page.events, page.unreadable).await?, (page.upto, end))))
         }

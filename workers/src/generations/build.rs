@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::automatic::{self, Raised};
 use super::size::Size;
-use super::throttle::{self, Throttle};
+use super::throttle::{Gauge, Throttle};
 use super::{Part, promote, rebuild, retire, verify};
 use crate::apply::{self, Applier, Chunk, Condemned, Pace};
 use crate::dead_letters::park::Reason;
@@ -36,6 +36,9 @@ const FORGOTTEN: i64 = 5000;
 
 /// How often a worker writes down that this version of the code runs.
 const SEEN: Duration = Duration::from_secs(5);
+
+/// How long the end of a bulk may take: making indexes, comparing. The server ends each statement of it sooner.
+const ENDING: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// Times that an event that is alone may take too long, before it is taken for poison.
 const TOO_SLOW_IN_A_ROW: u32 = 3;
@@ -57,8 +60,9 @@ pub struct Generations {
 impl Generations {
     pub async fn run(self, stop: CancellationToken) {
         let projections = self.appliers.iter().map(|applier| applier.projection).collect();
-        let (throttle, measuring) = throttle::measuring(self.reading.clone(), projections, self.throttled);
-        let mut measuring = std::pin::pin!(measuring);
+        let gauge = Gauge::new(self.reading.clone(), projections);
+        let throttle = gauge.throttle(self.throttled);
+        let mut watched = None;
         let mut kept = BTreeSet::new();
         let mut building: JoinSet<(usize, Part)> = JoinSet::new();
         let mut seen: Option<Instant> = None;
@@ -66,7 +70,7 @@ impl Generations {
         for applier in self.appliers.iter().cloned() {
             redriving.spawn(kill_points::carried(Beside { applier }.run(stop.clone())));
         }
-        while let Some(due) = retry::until_done("looking at generations", &stop, || self.look()).await {
+        while let Some(due) = retry::until_all_done("looking at generations", &stop, || self.look()).await {
             for (index, part) in due {
                 if kept.insert((index, part.clone())) {
                     let applier = self.appliers[index].clone();
@@ -79,28 +83,23 @@ impl Generations {
                     }));
                 }
             }
+            // Only somebody who builds wants to know.
+            watched = (!building.is_empty()).then(|| watched.unwrap_or_else(|| gauge.watch()));
             if seen.is_none_or(|at| at.elapsed() >= SEEN) {
                 // If it fails, so will the next look, which says so.
-                seen = self.is_seen().await.is_ok().then(Instant::now);
+                let saying = database::with_deadline("saying what code runs", self.is_seen());
+                seen = saying.await.is_ok().then(Instant::now);
             }
-            let wait = async {
-                if building.is_empty() {
-                    tokio::time::sleep(POLL).await;
-                } else {
-                    // Only somebody who builds wants to know.
-                    let _ = tokio::time::timeout(POLL, &mut measuring).await;
-                }
-                while let Some(ended) = building.try_join_next() {
-                    match ended {
-                        Ok(key) => {
-                            kept.remove(&key);
-                        }
-                        Err(error) => std::panic::resume_unwind(error.into_panic()),
-                    }
-                }
-            };
-            if stop.run_until_cancelled(wait).await.is_none() {
+            if stop.run_until_cancelled(tokio::time::sleep(POLL)).await.is_none() {
                 break;
+            }
+            while let Some(ended) = building.try_join_next() {
+                match ended {
+                    Ok(key) => {
+                        kept.remove(&key);
+                    }
+                    Err(error) => std::panic::resume_unwind(error.into_panic()),
+                }
             }
         }
         while building.join_next().await.is_some() {}
@@ -109,13 +108,14 @@ impl Generations {
 
     /// Does what operations ask for, and finds what is to be kept.
     async fn look(&self) -> Result<Vec<(usize, Part)>, apply::Error> {
-        automatic::look(&self.reading, &self.appliers, self.raised).await?;
+        use database::with_deadline;
+        with_deadline("looking at versions", automatic::look(&self.reading, &self.appliers, self.raised)).await?;
         for applier in &self.appliers {
-            rebuild::begin(applier, &["rebuild", "verify", "as_of"]).await?;
-            promote::carry_out(applier, &self.head).await?;
-            retire::carry_out(applier).await?;
+            with_deadline("beginning", rebuild::begin(applier, &["rebuild", "verify", "as_of"])).await?;
+            with_deadline("exchanging", promote::carry_out(applier, &self.head)).await?;
+            with_deadline("retiring", retire::carry_out(applier)).await?;
         }
-        Ok(self.due().await?)
+        Ok(with_deadline("looking at generations", self.due()).await?)
     }
 
     /// Says that somebody runs this version of each projection's code.
@@ -197,6 +197,15 @@ enum Next {
     Gone,
 }
 
+/// What there is to do.
+enum Due {
+    Nothing(Next),
+    /// It has everything up to here.
+    End(Wanted, Position),
+    /// Up to here.
+    Build(Wanted, Position),
+}
+
 /// What is wanted of a part now.
 struct Wanted {
     position: Position,
@@ -251,7 +260,8 @@ impl Builder {
                     failures += 1;
                     if failures > retry::TELLING {
                         // Where the operation is looked at. If that fails as well, the log has it.
-                        let _ = self.say(format!("failing: {error}")).await;
+                        let said = self.say(format!("failing: {error}"));
+                        let _ = database::with_deadline("saying why it fails", said).await;
                     }
                     Next::Wait(retry::backoff(failures, rand::random()))
                 }
@@ -271,62 +281,82 @@ impl Builder {
 
     /// One transaction, if there is something to do.
     async fn step(&mut self) -> Result<Next, apply::Error> {
-        let Some(wanted) = self.wanted().await? else { return Ok(Next::Gone) };
+        match database::with_deadline("looking at a part", self.look()).await? {
+            Due::Nothing(next) => Ok(next),
+            Due::End(wanted, head) => database::within(ENDING, "ending the bulk", self.end(&wanted, head)).await,
+            Due::Build(wanted, head) => self.build(&wanted, head).await,
+        }
+    }
+
+    async fn look(&mut self) -> Result<Due, apply::Error> {
+        let Some(wanted) = self.wanted().await? else { return Ok(Due::Nothing(Next::Gone)) };
         match wanted.state {
-            Some(State::Cancelled | State::Failed) => return Ok(Next::Gone),
+            Some(State::Cancelled | State::Failed) => return Ok(Due::Nothing(Next::Gone)),
             Some(State::Paused) => {
                 self.say("paused".to_owned()).await?;
-                return Ok(Next::Wait(POLL));
+                return Ok(Due::Nothing(Next::Wait(POLL)));
             }
             _ => {}
         }
-        if let Some(by) = wanted.stopped_by.filter(|_| !wanted.built) {
+        if let Some(by) = wanted.stopped_by.as_ref().filter(|_| !wanted.built) {
             self.rests = None;
             self.say(format!("stopped with all operations by {by}")).await?;
-            return Ok(Next::Wait(POLL));
+            return Ok(Due::Nothing(Next::Wait(POLL)));
         }
         // A rest is looked at each second: it is over when another rate is wanted.
         if let Some((until, _)) = self.rests.filter(|(until, rate)| *rate == wanted.rate && *until > Instant::now()) {
-            return Ok(Next::Wait(until.saturating_duration_since(Instant::now()).min(POLL)));
+            return Ok(Due::Nothing(Next::Wait(until.saturating_duration_since(Instant::now()).min(POLL))));
         }
         self.rests = None;
         let mut head = self.head.look(&self.applier.pool).await?;
         head = wanted.upto.map_or(head, |upto| head.min(upto));
         if wanted.position >= head {
             self.say(String::new()).await?;
-            if wanted.verify {
-                verify::finish(&self.applier, &self.reading, self.part.generation).await?;
-                return Ok(Next::Wait(POLL));
-            }
-            if wanted.built {
-                self.forget_ids().await?;
-            } else {
-                rebuild::finish(&self.applier, self.part.generation).await?;
-            }
-            return Ok(Next::CaughtUp(head));
+            return Ok(Due::End(wanted, head));
         }
         // A generation that is read, or about to be, follows at any price: there is little to do, and it must not fall behind.
-        let following = wanted.built;
-        if !following && let Some(reason) = self.throttle.stopped() {
+        if !wanted.built
+            && let Some(reason) = self.throttle.stopped()
+        {
             self.say(reason).await?;
+            return Ok(Due::Nothing(Next::Wait(POLL)));
+        }
+        Ok(Due::Build(wanted, head))
+    }
+
+    /// The part has all that there is.
+    async fn end(&self, wanted: &Wanted, head: Position) -> Result<Next, apply::Error> {
+        if wanted.verify {
+            verify::finish(&self.applier, &self.reading, self.part.generation).await?;
             return Ok(Next::Wait(POLL));
         }
-        let Some(mut chunk) = self.next(wanted.position, head).await? else { return Ok(Next::Wait(POLL)) };
+        if wanted.built {
+            self.forget_ids().await?;
+        } else {
+            rebuild::finish(&self.applier, &self.reading, self.part.generation).await?;
+        }
+        Ok(Next::CaughtUp(head))
+    }
+
+    async fn build(&mut self, wanted: &Wanted, head: Position) -> Result<Next, apply::Error> {
+        let next = self.next(wanted.position, head);
+        let Some(mut chunk) = database::with_deadline("reading", next).await? else { return Ok(Next::Wait(POLL)) };
         if wanted.verify {
-            chunk = verify::as_far_as_live(&self.applier, chunk).await?;
+            let settled = verify::as_far_as_live(&self.applier, chunk);
+            chunk = database::with_deadline("looking how far it is settled", settled).await?;
         }
         let began = Instant::now();
         // As much as goes through in a second, so that the rest after it is short.
         let most = wanted
             .rate
-            .filter(|_| !following)
+            .filter(|_| !wanted.built)
             .map_or(usize::MAX, |rate| ((rate / f64::from(self.part.parts)) as usize).max(1));
         let Some(events) = self.apply(chunk, head, most).await? else { return Ok(Next::Wait(POLL)) };
-        if following {
+        if wanted.built {
             return Ok(Next::Step);
         }
         let (rest, reason) = self.throttle.rest(events, began.elapsed(), wanted.rate, self.part.parts);
-        self.say(reason).await?;
+        database::with_deadline("saying how fast it goes", self.say(reason)).await?;
         self.rests = (!rest.is_zero()).then(|| (Instant::now() + rest, wanted.rate));
         Ok(if rest.is_zero() { Next::Step } else { Next::Wait(rest.min(POLL)) })
     }

@@ -348,7 +348,7 @@ pub(super) async fn begin(applier: &Applier, kinds: &[&str]) -> sqlx::Result<()>
 
 /// Ends the bulk, if all parts have what was in the store when it began: makes the indexes, and has Postgres look at the
 /// tables. From then on the generation follows the store.
-pub(super) async fn finish(applier: &Applier, generation: i32) -> sqlx::Result<()> {
+pub(super) async fn finish(applier: &Applier, reading: &PgPool, generation: i32) -> sqlx::Result<()> {
     let name = applier.projection.name();
     let mut db = Lent::by(&applier.pool).await?;
     let mut tx = db.begin().await?;
@@ -358,7 +358,8 @@ pub(super) async fn finish(applier: &Applier, generation: i32) -> sqlx::Result<(
         db.give_back();
         return Ok(());
     };
-    busy(&applier.pool, name, generation, INDEXING).await?;
+    // Not of the pool of which this holds a connection: others may hold the rest of it, and want the same.
+    busy(reading, name, generation, INDEXING).await?;
     // An index of a large table takes longer than any statement that others wait for.
     sqlx::raw_sql("set local statement_timeout = '2h'; set local lock_timeout = '10s'").execute(&mut *tx).await?;
     let mut making = tx.begin().await?;

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::build::Builder;
-use super::throttle::{self, Throttle};
+use super::throttle::{Gauge, Throttle};
 use super::{Part, rebuild};
 use crate::apply::{self, Applier};
 use crate::operations::State;
@@ -59,14 +59,12 @@ struct Seen {
 impl Task {
     /// Builds until its parts are built.
     pub async fn run(self, stop: CancellationToken) -> Outcome {
-        let (throttle, measuring) = throttle::measuring(self.reading.clone(), vec![self.applier.projection], true);
+        let gauge = Gauge::new(self.reading.clone(), vec![self.applier.projection]);
+        let _watched = gauge.watch();
+        let throttle = gauge.throttle(true);
         let mut building = JoinSet::new();
         let builders = stop.child_token();
-        let outcome = tokio::select! {
-            outcome = self.work(&throttle, &mut building, &builders, &stop) => outcome,
-            // It never ends.
-            () = measuring => Outcome::Stopped,
-        };
+        let outcome = self.work(&throttle, &mut building, &builders, &stop).await;
         builders.cancel();
         while let Some(ended) = building.join_next().await {
             if let Err(error) = ended {

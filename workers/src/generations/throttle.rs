@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use read_model::AnyProjection;
 use sqlx::PgPool;
 use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::lag::{Measurer, Report, State};
 
@@ -68,25 +69,39 @@ impl Seen {
     }
 }
 
-/// Measures once a second, for as long as it is polled.
-pub(super) fn measuring(
-    pool: PgPool,
-    projections: Vec<&'static dyn AnyProjection>,
-    throttled: bool,
-) -> (Throttle, impl Future<Output = ()>) {
-    let (sender, seen) = watch::channel(Seen::first());
-    let measurer = Measurer::new(pool, projections).within(Duration::from_secs(5));
-    let measuring = async move {
-        loop {
-            if let Ok(report) = measurer.report().await
-                && let Some(lag) = lag(&report)
-            {
-                sender.send_modify(|seen| *seen = seen.then(lag));
+/// Measures what a [`Throttle`] goes by.
+#[derive(Debug)]
+pub(super) struct Gauge {
+    measurer: Measurer,
+    seen: watch::Sender<Seen>,
+}
+
+impl Gauge {
+    pub fn new(pool: PgPool, projections: Vec<&'static dyn AnyProjection>) -> Self {
+        let measurer = Measurer::new(pool, projections).within(Duration::from_secs(5));
+        Self { measurer, seen: watch::Sender::new(Seen::first()) }
+    }
+
+    pub fn throttle(&self, throttled: bool) -> Throttle {
+        Throttle { seen: self.seen.subscribe(), off: !throttled }
+    }
+
+    /// Measures once a second until what is returned is dropped. In a task, because it holds connections, which whoever would
+    /// have to poll it may be waiting for.
+    #[must_use = "it ends when it is dropped"]
+    pub fn watch(&self) -> AbortOnDropHandle<()> {
+        let (measurer, seen) = (self.measurer.clone(), self.seen.clone());
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            loop {
+                if let Ok(report) = measurer.report().await
+                    && let Some(lag) = lag(&report)
+                {
+                    seen.send_modify(|seen| *seen = seen.then(lag));
+                }
+                tokio::time::sleep(MEASURE).await;
             }
-            tokio::time::sleep(MEASURE).await;
-        }
-    };
-    (Throttle { seen, off: !throttled }, measuring)
+        }))
+    }
 }
 
 /// The lag of what is being kept. What nobody keeps is late for another reason, and resting does not help it. `None`: it is not

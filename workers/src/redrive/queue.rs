@@ -28,7 +28,7 @@ const TURN: Duration = Duration::from_secs(1);
 
 /// Decisions that are to be made true.
 pub(super) trait Queue: Sync {
-    type Error: Display + Send;
+    type Error: Display + From<sqlx::Error> + Send;
 
     /// The operations that have something to do.
     fn open(&self) -> impl Future<Output = Result<Vec<Uuid>, Self::Error>> + Send;
@@ -74,12 +74,13 @@ pub(super) async fn run<Q: Queue>(doing: &str, queue: &Q, stop: &CancellationTok
     let mut turns = Turns::default();
     let mut under_way = FuturesUnordered::new();
     let mut failures = 0;
-    under_way.push(look(queue, Duration::ZERO));
+    under_way.push(look(doing, queue, Duration::ZERO));
     while !stop.is_cancelled() {
         while turns.busy() < SIDE_BY_SIDE
             && let Some(operation) = turns.next(Instant::now())
         {
-            under_way.push(queue.turn(operation, stop).map(move |took| Done::Took(operation, took)).boxed());
+            let turn = database::with_deadline(doing, queue.turn(operation, stop));
+            under_way.push(turn.map(move |took| Done::Took(operation, took)).boxed());
         }
         let rest = if turns.busy() < SIDE_BY_SIDE { turns.rest(Instant::now(), POLL) } else { POLL };
         let done = tokio::select! {
@@ -92,11 +93,11 @@ pub(super) async fn run<Q: Queue>(doing: &str, queue: &Q, stop: &CancellationTok
             Done::Looked(Ok(open)) => {
                 failures = 0;
                 turns.open(&open, Instant::now());
-                under_way.push(look(queue, POLL));
+                under_way.push(look(doing, queue, POLL));
             }
             Done::Looked(Err(error)) => {
                 warn(doing, error.to_string(), failures).await;
-                under_way.push(look(queue, retry::backoff(failures, rand::random())));
+                under_way.push(look(doing, queue, retry::backoff(failures, rand::random())));
                 failures += 1;
             }
             Done::Took(operation, Ok(rest)) => turns.took(operation, Instant::now() + rest.min(MOST)),
@@ -120,8 +121,9 @@ pub(super) async fn run<Q: Queue>(doing: &str, queue: &Q, stop: &CancellationTok
 /// An `Instant` has an end, and a rate may be as small as one likes.
 const MOST: Duration = Duration::from_secs(24 * 60 * 60);
 
-fn look<Q: Queue>(queue: &Q, after: Duration) -> BoxFuture<'_, Done<Q::Error>> {
-    tokio::time::sleep(after).then(|()| queue.open()).map(Done::Looked).boxed()
+fn look<'a, Q: Queue>(doing: &'a str, queue: &'a Q, after: Duration) -> BoxFuture<'a, Done<Q::Error>> {
+    let looking = move |()| database::with_deadline(doing, queue.open());
+    tokio::time::sleep(after).then(looking).map(Done::Looked).boxed()
 }
 
 /// What passes at once is not worth a line, nor what the watch of the database has told of.

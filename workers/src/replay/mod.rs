@@ -9,7 +9,6 @@ mod selection;
 mod store;
 
 use std::future::Future;
-use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use event_store::read;
@@ -145,7 +144,8 @@ impl Replays {
         let mut position = claim.position;
         let mut window = WINDOW;
         let mut rate = claim.rate;
-        let path = Path::to(&claim.selection, position, claim.upto, &applier.pool).await?;
+        let path = Path::to(&claim.selection, position, claim.upto, &applier.pool);
+        let path = database::with_deadline("choosing a way", path).await?;
         tracing::info!(operation = %claim.id, projection = claim.projection, ?path, "replay: running");
         kill_point!("replay.claimed");
         let mut read: Option<Chunk> = None;
@@ -242,13 +242,19 @@ impl Replays {
         claim: &Claim,
         work: impl Future<Output = Result<T, Error>>,
     ) -> Result<Option<T>, Error> {
-        let mut work = pin!(work);
-        loop {
-            match tokio::time::timeout(BEAT, &mut work).await {
-                Ok(done) => return done.map(Some),
-                Err(_) if store::beat(&applier.pool, claim.id, claim.runner).await? != Wanted::TakenOver => {}
-                Err(_) => return Ok(None),
+        let lost = async {
+            loop {
+                tokio::time::sleep(BEAT).await;
+                if store::beat(&applier.pool, claim.id, claim.runner).await? == Wanted::TakenOver {
+                    return Ok(None);
+                }
             }
+        };
+        // Both go on at any time: what the one holds, the other may wait for.
+        tokio::select! {
+            biased;
+            done = work => done.map(Some),
+            lost = lost => lost,
         }
     }
 }

@@ -210,34 +210,32 @@ pub(super) async fn progress(
         (tally.applied + tally.skipped) as i64,
         tally.parked as i64
     )
-    .fetch_optional(pool)
-    .await?;
+    .fetch_optional(pool);
+    let ours = within_reason(ours).await?;
     Ok(ours.map_or(Wanted::TakenOver, |row| Wanted::of(row.rate, row.stopped)))
 }
 
 pub(super) async fn succeed(pool: &PgPool, id: Uuid, runner: Uuid) -> sqlx::Result<()> {
-    sqlx::query!(
+    let update = sqlx::query!(
         "update operations set state = 'succeeded', finished_at = clock_timestamp() where id = $1 and runner = $2",
         id,
         runner
     )
-    .execute(pool)
-    .await
-    .map(drop)
+    .execute(pool);
+    within_reason(update).await.map(drop)
 }
 
 /// Ends an operation that would fail again however often it is tried.
 pub(super) async fn fail(pool: &PgPool, id: Uuid, runner: Uuid, error: &str) -> sqlx::Result<()> {
-    sqlx::query!(
+    let update = sqlx::query!(
         "update operations set state = 'failed', error = $3, finished_at = clock_timestamp()
          where id = $1 and runner = $2",
         id,
         runner,
         error
     )
-    .execute(pool)
-    .await
-    .map(drop)
+    .execute(pool);
+    within_reason(update).await.map(drop)
 }
 
 /// A sign of life, while a page takes long or it rests.
@@ -251,22 +249,21 @@ pub(super) async fn beat(pool: &PgPool, id: Uuid, runner: Uuid) -> sqlx::Result<
         id,
         runner
     )
-    .fetch_optional(pool)
-    .await?;
+    .fetch_optional(pool);
+    let ours = within_reason(ours).await?;
     Ok(ours.map_or(Wanted::TakenOver, |row| Wanted::of(row.rate, row.stopped)))
 }
 
 /// Gives it back; others come first.
 pub(super) async fn release(pool: &PgPool, id: Uuid, runner: Uuid) -> sqlx::Result<()> {
-    sqlx::query!(
+    let update = sqlx::query!(
         "update operations set state = 'pending', runner = null, heartbeat_at = clock_timestamp()
          where id = $1 and runner = $2",
         id,
         runner
     )
-    .execute(pool)
-    .await
-    .map(drop)
+    .execute(pool);
+    within_reason(update).await.map(drop)
 }
 
 /// Gives it back if another waits that nobody runs; whether it did.
@@ -282,5 +279,10 @@ pub(super) async fn give_way(pool: &PgPool, id: Uuid, runner: Uuid, projections:
         runner,
         projections as &[&str]
     );
-    Ok(gave.execute(pool).await?.rows_affected() == 1)
+    Ok(within_reason(gave.execute(pool)).await?.rows_affected() == 1)
+}
+
+/// What a replay asks between its steps.
+async fn within_reason<T>(asking: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    database::with_deadline("keeping a replay", asking).await
 }

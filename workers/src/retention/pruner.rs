@@ -56,7 +56,7 @@ impl Pruner {
     pub async fn run(self, stop: CancellationToken) {
         loop {
             for table in Table::ALL {
-                if retry::until_done("pruning", &stop, || self.table(table, &stop)).await.is_none() {
+                if retry::until_all_done("pruning", &stop, || self.table(table, &stop)).await.is_none() {
                     return;
                 }
             }

@@ -82,7 +82,7 @@ impl Sweep {
     pub async fn run(self, stop: CancellationToken) {
         let marks = Mutex::new(Marks::default());
         let mut paused = false;
-        while let Some(swept) = retry::until_done("sweeping", &stop, || self.pass(&marks, &stop)).await {
+        while let Some(swept) = retry::until_all_done("sweeping", &stop, || self.pass(&marks, &stop)).await {
             if paused != matches!(swept, Swept::Paused) {
                 paused = !paused;
                 let (projection, topic) = (self.applier.projection.name(), self.applier.topic.name);

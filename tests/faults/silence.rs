@@ -1,0 +1,94 @@
+//! A server that never answers, at each statement of the fleet in turn.
+
+use std::collections::BTreeSet;
+use std::io::Cursor;
+use std::time::Duration;
+
+use bus::Chaos;
+use fleet::commands::import;
+use fleet::{client, roles};
+use indicatif::ProgressBar;
+use rand::Rng;
+
+use crate::generations::{ask_to_rebuild, finished};
+use crate::harness::cluster::Cluster;
+use crate::harness::parts::consistent;
+use crate::harness::proxy::{Proxy, Weather};
+use crate::harness::{Broker, Database, Fleet, Project, catalogue, eventually, full_size};
+use crate::histories::History;
+use crate::oracle;
+use crate::sample::seeded;
+
+/// Everything is slow when all cores are busy with other tests.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Without a new statement for so long, all that could come has come.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// Statements after which nothing is left to be asked that has not been: most come in the first rounds.
+const ROUNDS: usize = 6;
+
+/// Waits until no statement has come for a while that was new. All that have come.
+async fn quiet(proxy: &Proxy) -> BTreeSet<String> {
+    let mut seen = proxy.statements().len();
+    loop {
+        tokio::time::sleep(QUIET).await;
+        let all = proxy.statements();
+        if all.len() == seen {
+            return all.into_keys().collect();
+        }
+        seen = all.len();
+    }
+}
+
+fn short(statement: &str) -> String {
+    let lines = statement.lines().map(str::trim).filter(|line| !line.starts_with("--"));
+    lines.collect::<Vec<_>>().join(" ").chars().take(100).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whichever_statement_has_no_answer_it_is_asked_again_once_the_primary_has_changed() {
+    let cluster = Cluster::start();
+    let direct = Database::existing(&cluster.url);
+    roles::migrate::migrate(catalogue(), &direct.pool).await.unwrap();
+    let proxy = Proxy::before(&cluster.url).await;
+    let broker = Broker::start(Chaos::new(1)).await;
+    let fleet = Fleet { database: Database::existing(&proxy.url), project: Project::of(&broker) };
+    let stores = [fleet.event_store().await];
+    let workers = fleet.workers(&stores[0]).await;
+    let history = History::of(seeded().random(), 400).poison(7, 0.02);
+    ask_to_rebuild(&direct.pool, "learner_progress", 2).await.unwrap();
+
+    proxy.set(Weather::HoleOfEachStatement);
+    cluster.restart_immediately();
+    let (at, file) = (client::EventStore::at(&stores[0].grpc()), history.ndjson());
+    let importing = tokio::spawn(async move { import::import(&at, Cursor::new(file), &ProgressBar::hidden()).await });
+    let mut before = BTreeSet::new();
+    for round in 0..if full_size() { usize::MAX } else { ROUNDS } {
+        let all = quiet(&proxy).await;
+        println!("round {round}: {} statements", all.len());
+        if all.len() == before.len() {
+            break;
+        }
+        before = all;
+        tokio::task::block_in_place(|| cluster.restart_immediately());
+    }
+    proxy.set(Weather::Fair);
+    eventually("all is asked again", LIMIT, async || {
+        let statements = proxy.statements();
+        let once: Vec<_> = before.iter().filter(|text| statements[*text] == 1).map(|text| short(text)).collect();
+        if once.is_empty() { Ok(()) } else { Err(format!("{once:#?}")) }
+    })
+    .await;
+
+    importing.await.unwrap().unwrap();
+    direct.settled(history.events() as i64, LIMIT).await;
+    let held = history.held();
+    let check = async || {
+        oracle::assert_equal_but(&direct.pool, &held).await;
+        consistent(&direct.pool).await;
+    };
+    check().await;
+    assert_eq!(finished(&direct.pool, LIMIT, check).await, 2, "promoted and taken back");
+    drop(workers);
+}
