@@ -12,6 +12,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 #[cfg(debug_assertions)]
 use read_model::AnyProjection;
+use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +32,7 @@ use workers::operations::{self, State};
 use crate::faults::fences::Next;
 use crate::harness::client::{SAMPLE_EVENTS, load_sample};
 use crate::harness::parts::{LIMIT, Parts};
+use crate::harness::proxy::{Proxy, Weather};
 use crate::harness::{Fleet, catalogue, eventually, expected};
 use crate::histories::History;
 use crate::oracle::Held;
@@ -426,6 +428,23 @@ const VERIFY: [&str; 3] = ["verify.caught_up", "verify.compared", "verify.commit
 /// At each of these somebody is killed here.
 pub fn points() -> impl Iterator<Item = &'static str> {
     STEPS.into_iter().chain(EXCHANGE).chain(RETIRE).chain(VERIFY)
+}
+
+/// One connection, over which nothing comes quickly: whoever holds it and does not go on holds up all others.
+#[tokio::test]
+async fn measuring_live_lag_holds_up_nobody_who_builds() {
+    let (parts, _) = Parts::with_history(seeded().random(), 500).await;
+    parts.sweep().await;
+    let proxy = Proxy::before(&parts.database.url).await;
+    let reading = PgPoolOptions::new().max_connections(1).acquire_timeout(Duration::from_secs(10));
+    let reading = reading.connect(&proxy.url).await.unwrap();
+    proxy.set(Weather::Slow(Duration::from_millis(150)));
+    let rebuild = start(&parts, PROGRESS, 1).await;
+    let (stop, keeper) = (CancellationToken::new(), Generations { reading, ..keeper(&parts) });
+    let running = tokio::spawn(keeper.run(stop.clone()));
+    is(&parts, rebuild, State::Waiting).await;
+    stop.cancel();
+    running.await.unwrap();
 }
 
 /// Whoever keeps the generations ends at a point, and another goes on.

@@ -90,8 +90,12 @@ impl Gauge {
     /// have to poll it may be waiting for.
     #[must_use = "it ends when it is dropped"]
     pub fn watch(&self) -> AbortOnDropHandle<()> {
+        AbortOnDropHandle::new(tokio::spawn(self.measuring()))
+    }
+
+    fn measuring(&self) -> impl Future<Output = ()> + use<> {
         let (measurer, seen) = (self.measurer.clone(), self.seen.clone());
-        AbortOnDropHandle::new(tokio::spawn(async move {
+        async move {
             loop {
                 if let Ok(report) = measurer.report().await
                     && let Some(lag) = lag(&report)
@@ -100,7 +104,7 @@ impl Gauge {
                 }
                 tokio::time::sleep(MEASURE).await;
             }
-        }))
+        }
     }
 }
 
