@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[cfg(debug_assertions)]
 use events::Position;
@@ -33,7 +33,7 @@ use crate::faults::fences::Next;
 use crate::harness::client::{SAMPLE_EVENTS, load_sample};
 use crate::harness::parts::{LIMIT, Parts};
 use crate::harness::proxy::{Proxy, Weather};
-use crate::harness::{Fleet, catalogue, eventually, expected};
+use crate::harness::{Fleet, catalogue, eventually, expected, full_size};
 use crate::histories::History;
 use crate::oracle::Held;
 use crate::sample::seeded;
@@ -160,18 +160,29 @@ async fn all(parts: &Parts, projection: &str) -> Vec<Generation> {
     generations::list(&parts.database.pool, projection, 100).await.unwrap()
 }
 
-/// Appends the rest of a history, and has it applied, shuffled and twice, as a bus would.
+/// Events a second that are appended beside a rebuild at full size.
+const RATE: f64 = 2000.0;
+
+/// Appends the rest of a history, and has it applied, shuffled and twice, as a bus would. At full size not faster than
+/// [`RATE`], nor much slower.
 async fn live(parts: &Parts, history: &History, from: usize, mut rng: StdRng) {
+    let (began, mut appended) = (Instant::now(), 0);
     for lines in history.lines[from..].chunks(40) {
         let before = parts.database.head().await;
         parts.load(lines).await;
+        appended += lines.iter().map(|line| line.events.len()).sum::<usize>();
         let mut events = parts.events(before).await;
         events.extend(events.clone());
         events.shuffle(&mut rng);
         for some in events.chunks(100) {
             parts.apply(some, Mode::Live).await.unwrap();
         }
+        if full_size() {
+            tokio::time::sleep_until((began + Duration::from_secs_f64(appended as f64 / RATE)).into()).await;
+        }
     }
+    let seconds = began.elapsed().as_secs_f64();
+    println!("{appended} events in {seconds:.1} s, {:.0} a second", appended as f64 / seconds);
 }
 
 /// A reader with one connection and one prepared statement, which must never see less than before.
@@ -208,7 +219,7 @@ impl Reader {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rebuild_is_promoted_and_taken_back_while_it_is_read_and_written() {
     let mut rng = seeded();
-    let history = History::of(rng.random(), 6000);
+    let history = History::of(rng.random(), if full_size() { 400_000 } else { 6000 });
     let parts = Parts::new().await;
     let half = history.lines.len() / 2;
     parts.load(&history.lines[..half]).await;
@@ -237,6 +248,12 @@ async fn a_rebuild_is_promoted_and_taken_back_while_it_is_read_and_written() {
     converged(&parts).await;
     let reads = reader.stop().await;
     assert!(reads > 100, "{reads} reads");
+    let held_up = "select array_agg((result ->> 'held_up_ms')::bigint order by created_at) from operations
+                   where kind in ('promote', 'rollback')";
+    let held_up: Vec<i64> = sqlx::query_scalar(held_up).fetch_one(&parts.database.pool).await.unwrap();
+    println!("{reads} reads; writers were held up for {held_up:?} ms");
+    assert_eq!(held_up.len(), 3);
+    assert!(held_up.iter().all(|&ms| ms < if full_size() { 100 } else { 5000 }), "{held_up:?}");
     retired(&parts, 1).await;
     assert_eq!(standings(all(&parts, PROGRESS).await), [(2, Standing::Live), (1, Standing::Retired)]);
     let left = "select count(*) from projected_aggregates where projection = 'learner_progress' and generation = 1";

@@ -353,12 +353,14 @@ async fn promote(db: &mut PgConnection, applier: &Applier, wanted: &Wanted) -> R
     exchange(&mut tx, applier.projection, (live.generation, &live.schema_name), (generation, &new.schema_name), head)
         .await?;
     kill_point!("promote.exchanged");
+    let result = json!({"held_up_ms": began.elapsed().as_millis() as u64});
     sqlx::query!(
         "update operations
-         set state = 'succeeded', started_at = now(), finished_at = clock_timestamp(), position = $2
+         set state = 'succeeded', started_at = now(), finished_at = clock_timestamp(), position = $2, result = $3
          where id = $1",
         wanted.operation,
-        head.0
+        head.0,
+        result
     )
     .execute(&mut *tx)
     .await?;

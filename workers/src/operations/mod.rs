@@ -57,7 +57,8 @@ pub struct Operation {
     /// By the database's clock: then the rate falls away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_until: Option<DateTime<Utc>>,
-    /// What a verification has found.
+    /// What a verification has found; of a promote and a rollback, `held_up_ms`: for how long nobody could write to the
+    /// projection, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub result: Option<Json<Value>>,
