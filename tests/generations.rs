@@ -160,25 +160,22 @@ async fn all(parts: &Parts, projection: &str) -> Vec<Generation> {
     generations::list(&parts.database.pool, projection, 100).await.unwrap()
 }
 
-/// Events a second that are appended beside a rebuild at full size.
-const RATE: f64 = 2000.0;
-
-/// Appends the rest of a history, and has it applied, shuffled and twice, as a bus would. At full size not faster than
-/// [`RATE`], nor much slower.
-async fn live(parts: &Parts, history: &History, from: usize, mut rng: StdRng) {
+/// Appends the rest of a history, and has it applied, shuffled and three times, as a bus would. At full size at most so many
+/// events a second.
+async fn live(parts: &Parts, history: &History, from: usize, rate: f64, mut rng: StdRng) {
     let (began, mut appended) = (Instant::now(), 0);
     for lines in history.lines[from..].chunks(40) {
         let before = parts.database.head().await;
         parts.load(lines).await;
         appended += lines.iter().map(|line| line.events.len()).sum::<usize>();
         let mut events = parts.events(before).await;
-        events.extend(events.clone());
+        events.extend([events.clone(), events.clone()].concat());
         events.shuffle(&mut rng);
         for some in events.chunks(100) {
             parts.apply(some, Mode::Live).await.unwrap();
         }
         if full_size() {
-            tokio::time::sleep_until((began + Duration::from_secs_f64(appended as f64 / RATE)).into()).await;
+            tokio::time::sleep_until((began + Duration::from_secs_f64(appended as f64 / rate)).into()).await;
         }
     }
     let seconds = began.elapsed().as_secs_f64();
@@ -232,14 +229,14 @@ async fn a_rebuild_is_promoted_and_taken_back_while_it_is_read_and_written() {
     let second = history.clone();
     let (one, two): (u64, u64) = rng.random();
     let seed = |seed: u64| <StdRng as rand::SeedableRng>::seed_from_u64(seed);
-    tokio::join!(live(&parts, &first, half, seed(one)), async {
+    tokio::join!(live(&parts, &first, half, 2000.0, seed(one)), async {
         is(&parts, rebuild, State::Waiting).await;
         exchanged(&parts, PROGRESS, Way::Promote).await;
     });
     is(&parts, rebuild, State::Succeeded).await;
     let standings = |all: Vec<Generation>| all.iter().map(|it| (it.generation, it.standing)).collect::<Vec<_>>();
     assert_eq!(standings(all(&parts, PROGRESS).await), [(2, Standing::Live), (1, Standing::Previous)]);
-    tokio::join!(live(&parts, &second, quarter, seed(two)), exchanged(&parts, PROGRESS, Way::Rollback));
+    tokio::join!(live(&parts, &second, quarter, 2000.0, seed(two)), exchanged(&parts, PROGRESS, Way::Rollback));
     assert_eq!(standings(all(&parts, PROGRESS).await), [(2, Standing::Previous), (1, Standing::Live)]);
     converged(&parts).await;
     // And forward again, to the one that was kept.
@@ -925,19 +922,72 @@ async fn a_verification_names_what_was_changed_removed_and_added_by_hand() {
     keeping.stop().await;
 }
 
-/// Under live traffic, shuffled and doubled, with aggregates that are held, on a read model of two topics as well.
+/// Three rows of a million, at full size.
+#[tokio::test]
+async fn a_verification_finds_a_row_among_very_many() {
+    let users: i64 = if full_size() { 1_000_000 } else { 3000 };
+    let parts = Parts::new().await;
+    let pool = &parts.database.pool;
+    let fill = "
+        with told as (
+            select number, md5(number::text)::uuid as id,
+                   jsonb_build_object('user_id', md5(number::text)::uuid, 'name', 'Ada', 'email', number || '@example.org') as event_data
+            from generate_series(1, $1) as number
+        ), head as (
+            update event_store_head set position = $1
+        )
+        insert into events (position, event_id, aggregate_id, aggregate_type, event_type, event_version, event_data, metadata,
+                            occurred_at, created_at, data_bytes)
+        select number, md5('event ' || number)::uuid, id, 'User', 'UserSignedUp', 1, event_data, '{}',
+               now(), now(), octet_length(event_data::text) + 2
+        from told";
+    sqlx::query(fill).bind(users).execute(pool).await.unwrap();
+    let keeping = Keeping::of(&parts);
+    start(&parts, "user_directory", 2).await;
+    exchanged(&parts, "user_directory", Way::Promote).await;
+    let (_, findings) = verified(&parts, "user_directory").await;
+    assert!(findings.equal && findings.events == users && findings.tables[0].rows == users, "{findings:?}");
+    for sql in [
+        "update user_directory.users set email = 'nobody@example.org' where user_id = md5('7')::uuid",
+        "delete from user_directory.users where user_id = md5('77')::uuid",
+        "insert into user_directory.users
+         select (jsonb_populate_record(users, '{\"user_id\": \"00000000-0000-0000-0000-000000000000\"}')).*
+         from user_directory.users where user_id = md5('777')::uuid",
+    ] {
+        assert_eq!(sqlx::query(sql).execute(pool).await.unwrap().rows_affected(), 1);
+    }
+    let began = Instant::now();
+    let (operation, findings) = verified(&parts, "user_directory").await;
+    println!("{users} rows were compared in {:?}", began.elapsed());
+    let found = verify::differences(pool, operation).await.unwrap();
+    let found =
+        found.iter().map(|it| (it.kind.clone(), it.key["user_id"].as_str().unwrap().to_owned(), it.columns.clone()));
+    let id = async |number: &str| {
+        sqlx::query_scalar::<_, String>("select md5($1)::uuid::text").bind(number).fetch_one(pool).await.unwrap()
+    };
+    let expected = [
+        ("changed".to_owned(), id("7").await, vec!["email".to_owned()]),
+        ("missing".to_owned(), id("77").await, vec![]),
+        ("extra".to_owned(), Uuid::nil().to_string(), vec![]),
+    ];
+    assert_eq!(found.collect::<BTreeSet<_>>(), BTreeSet::from(expected), "{findings:?}");
+    keeping.stop().await;
+}
+
+/// Under live traffic, shuffled and tripled, with aggregates that are held, on a read model of two topics as well.
 #[tokio::test]
 async fn a_verification_of_what_is_right_finds_nothing_whatever_comes_meanwhile() {
     let mut rng = seeded();
-    let history = History::of(rng.random(), 4000).poison(rng.random(), 0.02);
+    let history = History::of(rng.random(), if full_size() { 80_000 } else { 4000 }).poison(rng.random(), 0.02);
     let parts = Parts::new().await;
     let half = history.lines.len() / 2;
     parts.load(&history.lines[..half]).await;
     parts.sweep().await;
     let keeping = Keeping::of(&parts);
-    let traffic = live(&parts, &history, half, <StdRng as rand::SeedableRng>::seed_from_u64(rng.random()));
+    let traffic = live(&parts, &history, half, 1000.0, <StdRng as rand::SeedableRng>::seed_from_u64(rng.random()));
     let verifying = async {
-        for projection in [PROGRESS, "learning_time", "user_directory", "vocabulary", PROGRESS] {
+        let projections = [PROGRESS, "learning_time", "user_directory", "vocabulary", PROGRESS];
+        for projection in projections.into_iter().cycle().take(if full_size() { 10 } else { 5 }) {
             let (operation, findings) = verified(&parts, projection).await;
             let found = verify::differences(&parts.database.pool, operation).await.unwrap();
             assert!(findings.equal, "{projection}: {findings:?} {found:?}");
