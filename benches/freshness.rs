@@ -15,17 +15,17 @@ use tonic::transport::Channel;
 use uuid::Uuid;
 use workers::audit::Attribution;
 use workers::generations::rebuild::{self, NewRebuild};
-use workers::operations::{self, State};
+use workers::operations::{self, Rate, State};
 
 use crate::Options;
 use crate::isolation::{self, email_updated, request, settled, signed_up};
 use crate::numbers::{Gate, Spread, percentile, thousands};
 use crate::server::{Database, Server};
 
-const DIRECTORY: &str = "user_directory";
+pub const DIRECTORY: &str = "user_directory";
 
 /// Users to whom something happens now.
-const LIVE: usize = 400;
+pub const LIVE: usize = 400;
 
 /// Appends a second.
 const RATE: f64 = 300.0;
@@ -86,7 +86,7 @@ pub async fn measure(server: &Server, options: Options) -> Result<Vec<Gate>> {
 }
 
 /// A store in which all that was said of so many users is applied.
-async fn applied(server: &Server, users: i64) -> Result<Database> {
+pub async fn applied(server: &Server, users: i64) -> Result<Database> {
     let store = server.empty().await?;
     let pool = store.pool()?;
     sqlx::query(include_str!("users.sql")).bind(users).execute(&pool).await?;
@@ -109,7 +109,7 @@ async fn applied(server: &Server, users: i64) -> Result<Database> {
     Ok(store)
 }
 
-async fn ended(stop: CancellationToken, mut parts: roles::Running) -> Result<()> {
+pub async fn ended(stop: CancellationToken, mut parts: roles::Running) -> Result<()> {
     stop.cancel();
     while let Some(ended) = parts.join_next().await {
         ended??;
@@ -131,7 +131,7 @@ async fn cell(server: &Server, store: &Database, throttle: bool, window: Duratio
     let first = settled(&pool).await?;
     drive(&client, &users, window, None).await?;
     let second = settled(&pool).await?;
-    let operation = start(&pool).await?;
+    let operation = start(&pool, None).await?;
     drive(&client, &users, window, Some((&pool, operation))).await?;
     let third = settled(&pool).await?;
     let (before, during) = (lags(&pool, first, second).await?, lags(&pool, second, third).await?);
@@ -151,11 +151,12 @@ async fn cell(server: &Server, store: &Database, throttle: bool, window: Duratio
     Ok(Cell { before, during, events_per_second })
 }
 
-async fn start(pool: &PgPool) -> Result<Uuid> {
+pub async fn start(pool: &PgPool, rate: Option<f64>) -> Result<Uuid> {
     let projection = crate::catalogue().projection(DIRECTORY).context("no such projection")?;
     let by = Attribution { actor: "bench".to_owned(), reason: "to see whom it holds up".to_owned() };
     let plan = rebuild::plan(pool, projection).await?;
-    let new = NewRebuild { parts: 1, rate: None, plan_token: plan.plan_token, by, idempotency_key: None };
+    let rate = rate.map(|events| Rate { events, seconds: None });
+    let new = NewRebuild { parts: 1, rate, plan_token: plan.plan_token, by, idempotency_key: None };
     let operation = rebuild::ask(pool, projection, &new).await?;
     let deadline = Instant::now() + Duration::from_secs(10);
     while operations::get(pool, operation).await?.is_some_and(|it| it.state == State::Pending) {
@@ -166,7 +167,7 @@ async fn start(pool: &PgPool) -> Result<Uuid> {
 }
 
 /// Each user's address changes, at the rate, in turn with the others; for so long, or until the operation is over.
-async fn drive(
+pub async fn drive(
     store: &EventStoreClient<Channel>,
     users: &[Uuid],
     window: Duration,

@@ -6,6 +6,7 @@
 mod append;
 mod apply;
 mod cpu;
+mod eta;
 mod freshness;
 mod isolation;
 mod machine;
@@ -38,6 +39,7 @@ enum Part {
     Isolation,
     Rebuild,
     Freshness,
+    Eta,
 }
 
 #[tokio::main]
@@ -57,6 +59,7 @@ async fn main() -> Result<()> {
             "isolation" => Some(Part::Isolation),
             "rebuild" => Some(Part::Rebuild),
             "freshness" => Some(Part::Freshness),
+            "eta" => Some(Part::Eta),
             _ => None,
         }),
     };
@@ -98,6 +101,12 @@ async fn measure(options: Options) -> Result<()> {
     if options.part.is_none_or(|part| part == Part::Freshness) {
         println!("## Freshness while a read model is rebuilt\n");
         gates.extend(freshness::measure(&server, options).await?);
+    }
+
+    // Takes a quarter of an hour and more, so only if it is asked for.
+    if options.part == Some(Part::Eta) {
+        println!("## When a rebuild ends\n");
+        gates.extend(eta::measure(&server, options).await?);
     }
 
     println!("## Targets\n");
