@@ -1,0 +1,54 @@
+//! As a person does it, on processes.
+
+use crate::harness::client::{SAMPLE_EVENTS, load_sample};
+use crate::harness::parts::LIMIT;
+use crate::harness::{Fleet, eventually, expected};
+
+use super::PROGRESS;
+
+/// As a person does it, on processes.
+#[tokio::test]
+async fn the_commands_say_what_they_would_do_do_it_and_take_it_back() {
+    let fleet = Fleet::new().await;
+    let store = fleet.event_store().await;
+    load_sample(&store).await;
+    let _workers = fleet.workers(&store).await;
+    let admin = fleet.process("admin").await.start().await;
+    let run = async |args: &[&str]| {
+        let builder = fleet.process(args[0]).await.env("FLEET_HTTP", &admin.http());
+        let (status, out, error) = args[1..].iter().fold(builder, |builder, arg| builder.arg(arg)).output().await;
+        (status.code(), out + &error)
+    };
+    let by = ["--reason", "a test", "--actor", "ada"];
+    let (code, out) = run(&["rebuild", PROGRESS, "--dry-run"]).await;
+    assert!(code == Some(0) && out.contains("generation 2 of learner_progress, by version 1"), "{out}");
+    assert_eq!(fleet.database.count("select count(*) from operations").await, 0, "a dry run writes nothing");
+    let (code, out) = run(&["rebuild", PROGRESS]).await;
+    assert!(code != Some(0) && out.contains("reason: must say something"), "{out}");
+    let (code, out) = run(&[&["rebuild", PROGRESS, "--parts", "2"][..], &by].concat()).await;
+    assert!(code == Some(0) && out.contains("waits for you to promote it"), "{out}");
+    let (code, out) = run(&[&["rebuild", PROGRESS][..], &by].concat()).await;
+    assert!(code != Some(0) && out.contains("a rebuild of it is under way: operation"), "{out}");
+    let (code, out) = run(&["generations", PROGRESS]).await;
+    assert!(code == Some(0) && out.contains("ready") && out.contains("live"), "{out}");
+    fleet.database.settled(SAMPLE_EVENTS, LIMIT).await;
+    eventually("it is promoted", LIMIT, async || {
+        let (code, out) = run(&[&["promote", PROGRESS][..], &by].concat()).await;
+        if code == Some(0) { Ok(()) } else { Err(out) }
+    })
+    .await;
+    expected::assert_sample(&fleet.database.pool).await;
+    let (code, out) = run(&["generations", PROGRESS]).await;
+    assert!(code == Some(0) && out.contains("back possible until"), "{out}");
+    let (code, out) = run(&[&["rollback", PROGRESS][..], &by].concat()).await;
+    assert_eq!(code, Some(0), "{out}");
+    expected::assert_sample(&fleet.database.pool).await;
+    let (code, out) = run(&[&["retire", PROGRESS, "--generation", "1"][..], &by].concat()).await;
+    assert!(code != Some(0) && out.contains("refused: it is live"), "{out}");
+    let (code, out) = run(&[&["retire", PROGRESS, "--generation", "2"][..], &by].concat()).await;
+    assert_eq!(code, Some(0), "{out}");
+    let audit = "select count(*) from audit_log where actor = 'ada' and reason = 'a test'";
+    assert_eq!(fleet.database.count(audit).await, 4, "rebuild, promote, rollback, retire");
+    let (code, out) = run(&["rollback", PROGRESS]).await;
+    assert!(code != Some(0) && out.contains("no generation that is previous"), "{out}");
+}
