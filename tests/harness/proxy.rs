@@ -163,7 +163,9 @@ async fn requests(
     let mut chunk = vec![0; 64 << 10];
     while let Ok(count @ 1..) = from.read(&mut chunk).await {
         let holes = *weather.borrow() == Weather::HoleOfEachStatement;
-        if (holes || !statements.lock().unwrap().is_empty()) && any_new(&chunk[..count], statements) && holes {
+        let counted = holes || !statements.lock().unwrap().is_empty();
+        let new = counted && any_new(&chunk[..count], statements);
+        if holes && new {
             swallowed.opens();
         }
         endure(weather, swallowed).await;
