@@ -203,6 +203,9 @@ const PARKED_FOREIGN: &str = "select count(*) from parked_events as parked left 
     and error like '%event_data: the number at more[0]%'";
 
 async fn soak(seed: u64, events: usize) -> String {
+    let began = Instant::now();
+    let mut phases = Vec::new();
+    let mut phase = |name: &str| phases.push(format!("{name} at {:.0} s", began.elapsed().as_secs_f64()));
     let mut soak = Soak::start(seed).await;
     let mut history = History::of(seed, events).poison(seed, 0.01).enlarge(seed, 5 + events / 2_000);
     for line in &mut history.lines {
@@ -223,6 +226,7 @@ async fn soak(seed: u64, events: usize) -> String {
     }
     let summary = importing.await.unwrap().unwrap();
     assert_eq!(summary, wanted, "every append was answered, and none refused");
+    phase("appended");
     // Faults have ended; what is left must heal without help.
     *soak.broker.pause.lock().unwrap() = Duration::ZERO;
     let Soak { servers, broker, bombs, .. } = &soak;
@@ -230,6 +234,7 @@ async fn soak(seed: u64, events: usize) -> String {
     let limit = Duration::from_secs(120 + events as u64 / 100);
     let planted = bombs.planted.len() as i64;
     database.settled(events as i64 + planted * Bombs::PLANTED, limit).await;
+    phase("settled");
 
     let mut held = history.held();
     bombs.hold(&mut held);
@@ -251,6 +256,7 @@ async fn soak(seed: u64, events: usize) -> String {
         if enough { Ok(()) } else { Err(format!("{bus:?}")) }
     })
     .await;
+    phase("brought by the bus");
     let check = async || {
         oracle::assert_equal_but(&database.pool, &held).await;
         consistent(&database.pool).await;
@@ -258,10 +264,12 @@ async fn soak(seed: u64, events: usize) -> String {
     check().await;
     let exchanged = generations::finished(&database.pool, limit, check).await;
     assert!(exchanged > 0, "{} was not rebuilt", soak.rebuilt.name());
+    phase("exchanged");
     let exchanges = "select count(*) from operations where state = 'succeeded' and kind in ('promote', 'rollback')";
     let exchanges = database.count(exchanges).await;
     format!(
-        "{did:?}; {} had {exchanges} exchanges; {arrived} bombs came by the bus, which lost {}, doubled {}, shuffled {}, and lost {} acks",
+        "{}; {did:?}; {} had {exchanges} exchanges; {arrived} bombs came by the bus, which lost {}, doubled {}, shuffled {}, and lost {} acks",
+        phases.join(", "),
         soak.rebuilt.name(),
         bus.lost(),
         bus.duplicated(),
