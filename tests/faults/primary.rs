@@ -195,8 +195,9 @@ async fn fail_over(a_is: Before) {
         .unwrap();
     assert_eq!(acknowledged, users.len() as i64, "nothing that was acknowledged is lost");
     eventually("everything is applied", LIMIT, async || {
-        let behind = "select count(*) from events where not exists
-                          (select 1 from user_directory.users where user_id = events.aggregate_id)";
+        let behind = "select count(*) from events
+                      where not exists (select from user_directory.users where user_id = aggregate_id)
+                      or not exists (select from learning_time.learners where user_id = aggregate_id)";
         match after.count(behind).await {
             0 => Ok(()),
             behind => Err(format!("{behind} are not, {:?}", worker.logged().last())),

@@ -154,7 +154,7 @@ pub const STATEMENTS: &[Statement] = &[
     few(&[Plain], "update operations_stop set stopped_at = null", ""),
     few(&[Plain], "blocker.said as \"blocker?\"", "array['01900000-0000-7000-9000-000000000007']::uuid[]"),
     few(&[Applying], "insert into keepers (projection, version) select ours.projection, ours.version from unnest($1::text[], $2::integer[]) as ours (projection, version) join projections", "array['vocabulary'], array[1]"),
-    few(&[Applying], "update generation_parts set pace = $3", "'vocabulary', 2, 'busy'"),
+    few(&[Plain], "update generation_parts set pace = $3", "'vocabulary', 2, 'busy'"),
     few(&[Applying], "update generation_parts set pace = ''", "'vocabulary', 2"),
     // generations
     few(&[Applying], "for share of generation skip locked", "'vocabulary', 2, 0, 1, null, null"),
@@ -192,7 +192,7 @@ pub const STATEMENTS: &[Statement] = &[
     few(&[Applying], "from generations where projection = $1 and generation = $2 for update", "'vocabulary', 2"),
     few(&[Applying], "select generation, schema_name from projections where name = $1 for update", "'vocabulary'"),
     window(&[Applying], "and applied.generation = $3", "'vocabulary', 2, 1", 40_000, "what is parked in it, up to 10,000 that the live one has applied"),
-    few(&[Applying], "set state = 'succeeded', started_at = now(), finished_at = clock_timestamp(), position = $2", "'01900000-0000-7000-9000-000000000007', 1"),
+    few(&[Applying], "set state = 'succeeded', started_at = now(), finished_at = clock_timestamp(), position = $2", "'01900000-0000-7000-9000-000000000007', 1, '{}'"),
     few(&[Applying], "select part, parts, position from generation_parts", "'vocabulary', 2"),
     few(&[Applying], "set position = greatest(position, $4)", "'vocabulary', 2, 0, 10"),
     few(&[Applying], "set live_since = null, replaced_at", "'vocabulary', 1, 'vocabulary__g1', 24"),

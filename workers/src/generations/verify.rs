@@ -160,7 +160,7 @@ pub(super) async fn as_far_as_live(applier: &Applier, mut chunk: Chunk) -> sqlx:
 pub(super) async fn finish(applier: &Applier, reading: &PgPool, generation: i32) -> Result<(), apply::Error> {
     let name = applier.projection.name();
     if let Some(operation) = extend(&applier.pool, name, generation).await? {
-        super::busy(&applier.pool, name, generation, COMPARING).await?;
+        super::busy(reading, name, generation, COMPARING).await?;
         let mut db = Lent::by(reading).await?;
         let compared = compare(&mut db, applier, generation, operation).await;
         db.give_back();
