@@ -26,7 +26,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// Without a new statement for so long, all that could come has come.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// Statements after which nothing is left to be asked that has not been: most come in the first rounds.
+/// Each round gets one statement further in everything that has several; at full size there are as many as it takes.
 const ROUNDS: usize = 6;
 
 /// A listener says it when it is given up, and nobody waits for the answer.

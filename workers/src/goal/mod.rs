@@ -56,8 +56,7 @@ impl Goal {
             let began = sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(pool).await?;
             Ok::<_, sqlx::Error>((began, read::head(pool).await?))
         };
-        let looking = || look();
-        let (began, head) = retry::until_done("looking at the store", stop, looking).await?;
+        let (began, head) = retry::until_done("looking at the store", stop, look).await?;
         Some(Self { topic, projections, head, began })
     }
 
@@ -65,8 +64,7 @@ impl Goal {
     pub async fn reached(&self, pool: &PgPool, stop: &CancellationToken) -> Option<Outcome> {
         let mut said = Left::default();
         loop {
-            let looking = || self.look(pool);
-            let left = retry::until_done("looking how far it is settled", stop, looking).await?;
+            let left = retry::until_done("looking how far it is settled", stop, || self.look(pool)).await?;
             if !left.outdated.is_empty() {
                 return Some(Outcome::Outdated(left.outdated));
             }
