@@ -5,6 +5,7 @@ use std::sync::Arc;
 use projections::topics::PROGRESS;
 use rand::Rng;
 use sqlx::{AssertSqlSafe, Executor};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use workers::audit::Attribution;
@@ -130,5 +131,44 @@ async fn a_lane_that_was_left_behind_ends_with_its_worker() {
     lock.rollback().await.unwrap();
     let late = "select count(*) from projected_aggregates where projection = 'learner_journeys'";
     assert_eq!(parts.database.count(late).await, 0, "nothing of it was applied after its worker");
+    parts.converge(&history.held()).await;
+}
+
+/// Without its sweep, which takes what a worker does not remember.
+#[tokio::test]
+async fn what_a_lane_missed_while_it_was_left_behind_it_takes_when_it_is_done() {
+    let (parts, history) = Parts::with_history(seeded().random(), 400).await;
+    let mut lock = parts.database.pool.begin().await.unwrap();
+    lock.execute("lock table learner_journeys.learner_journeys in access exclusive mode").await.unwrap();
+    let answers = Arc::new(Answers::default());
+    let (count, _open, mut coming) = delivered(&parts, &PROGRESS, &answers).await;
+    let (sender, deliveries) = mpsc::channel(10_000);
+    let stop = CancellationToken::new();
+    let running = worker(&parts, &PROGRESS).run(Vec::new(), deliveries, sender.clone(), stop.clone());
+    let running = tokio::spawn(running);
+    for half in [count / 2, count] {
+        while coming.len() > (count - half) as usize {
+            sender.send(coming.recv().await.unwrap()).await.unwrap();
+        }
+        eventually("the sibling is done, and waits for nobody", LIMIT, async || match answers.of() {
+            (acked, 0) if acked == half => Ok(()),
+            other => Err(format!("{other:?} of {half}")),
+        })
+        .await;
+    }
+    let missing = "select count(*) from projected_aggregates as sibling
+        where projection = 'learner_progress' and not exists (
+            select from projected_aggregates as late
+            where late.projection = 'learner_journeys'
+            and late.aggregate_id = sibling.aggregate_id and late.version = sibling.version)";
+    assert!(parts.database.count(missing).await > 0);
+    lock.rollback().await.unwrap();
+    eventually("it has what its sibling has", LIMIT, async || match parts.database.count(missing).await {
+        0 => Ok(()),
+        missing => Err(format!("{missing} are missing")),
+    })
+    .await;
+    stop.cancel();
+    running.await.unwrap().unwrap();
     parts.converge(&history.held()).await;
 }

@@ -1,6 +1,6 @@
 //! A migrated database for each test, copied from a template.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use events::Position;
 use fleet::roles;
@@ -10,7 +10,7 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 use workers::lag::{self, Report};
 
-use super::{catalogue, eventually};
+use super::catalogue;
 
 pub struct Database {
     pub url: String,
@@ -100,19 +100,24 @@ impl Database {
         lag::report(&self.pool, catalogue().projections()).await.unwrap()
     }
 
-    /// Waits until every projection has settled the whole store, which must reach `head`.
+    /// Waits until every projection has settled the whole store, which must reach `head`: as long as any of them gets on, and
+    /// `limit` longer.
     pub async fn settled(&self, head: i64, limit: Duration) -> Report {
-        eventually("everything is settled", limit, async || {
+        let mut since = (Vec::new(), Instant::now());
+        loop {
             let report = self.lag().await;
             let store = report.store.head_position;
             let reached = |status: &lag::Status| status.settled_position >= head && status.lag_events == 0;
             if store >= head && report.projections.iter().all(reached) {
-                Ok(report)
-            } else {
-                Err(format!("head {store} of {head}, {:?}", report.projections))
+                return report;
             }
-        })
-        .await
+            let got: Vec<_> = report.projections.iter().map(|it| (it.settled_position, it.lag_events)).collect();
+            if got != since.0 {
+                since = (got, Instant::now());
+            }
+            assert!(since.1.elapsed() < limit, "nothing gets on: head {store} of {head}, {:?}", report.projections);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     pub async fn count(&self, sql: &'static str) -> i64 {

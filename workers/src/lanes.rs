@@ -1,9 +1,10 @@
 //! Live delivery to the projections of a topic, each in a lane of its own.
 //!
 //! What comes is applied by all of them side by side. One that fails or is slow while a sibling is done is left behind: it
-//! goes on with what it has, the others go on without it, and what it misses meanwhile its sweep takes from the store, as
-//! it takes whatever the bus loses. If none of them gets on, nothing is left behind: then it is Postgres that is away. One
-//! that is paused is done at once: what came stays in the store.
+//! goes on with what it has, the others go on without it, and what it misses meanwhile it takes from the store when it is
+//! done. What is more than it can remember its sweep takes, as it takes whatever the bus loses. If none of them gets on,
+//! nothing is left behind: then it is Postgres that is away. One that is paused is done at once: what came stays in the
+//! store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,14 +23,20 @@ use crate::verdict::Event;
 /// How long the others wait for a projection when the first of them is done.
 const LEFT_BEHIND_AFTER: Duration = Duration::from_secs(5);
 
+/// Events that a projection remembers to have missed.
+const REMEMBERED: usize = 10_000;
+
 pub(crate) struct Lanes {
     lanes: Vec<Lane>,
     running: FuturesUnordered<BoxFuture<'static, Run>>,
+    stop: CancellationToken,
 }
 
 struct Lane {
     applier: Applier,
     state: State,
+    /// What came for it while it was behind.
+    missed: Vec<EventId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,17 +55,24 @@ struct Run {
 }
 
 impl Lanes {
-    pub fn of(appliers: &[Applier]) -> Self {
-        let lanes = appliers.iter().cloned().map(|applier| Lane { applier, state: State::Free }).collect();
-        Self { lanes, running: FuturesUnordered::new() }
+    pub fn of(appliers: &[Applier], stop: CancellationToken) -> Self {
+        let free = |applier: &Applier| Lane { applier: applier.clone(), state: State::Free, missed: Vec::new() };
+        Self { lanes: appliers.iter().map(free).collect(), running: FuturesUnordered::new(), stop }
     }
 
     /// Has every free lane apply these events. When it returns `true`, each of them has committed, or was left behind by
     /// one that has; `false`: it was stopped.
-    pub async fn apply(&mut self, events: Arc<[Event]>, stop: &CancellationToken) -> bool {
-        for (index, lane) in self.lanes.iter_mut().enumerate().filter(|(_, lane)| lane.state == State::Free) {
-            lane.state = State::Busy;
-            self.running.push(run(index, lane.applier.clone(), events.clone(), stop.clone()).boxed());
+    pub async fn apply(&mut self, events: Arc<[Event]>) -> bool {
+        let ids: Arc<[EventId]> = events.iter().map(|event| event.event_id).collect();
+        for (index, lane) in self.lanes.iter_mut().enumerate() {
+            if lane.state == State::Behind {
+                let room = REMEMBERED - lane.missed.len();
+                lane.missed.extend(ids.iter().take(room));
+            } else {
+                lane.state = State::Busy;
+                let work = Work { first: Some(events.clone()), ids: ids.clone() };
+                self.running.push(run(index, lane.applier.clone(), work, self.stop.clone()).boxed());
+            }
         }
         let mut impatient = None;
         while self.lanes.iter().any(|lane| lane.state == State::Busy) {
@@ -93,9 +107,16 @@ impl Lanes {
         }
     }
 
+    /// `false`: it was stopped before it was done.
     fn ended(&mut self, run: &Run) -> bool {
         let lane = &mut self.lanes[run.lane];
-        if lane.state == State::Behind && run.done {
+        let missed = std::mem::take(&mut lane.missed);
+        if run.done && !missed.is_empty() {
+            let work = Work { first: None, ids: missed.into() };
+            self.running.push(self::run(run.lane, lane.applier.clone(), work, self.stop.clone()).boxed());
+            return true;
+        }
+        if run.done && lane.state == State::Behind {
             tracing::info!(projection = lane.applier.projection.name(), "has caught up; it gets live deliveries again");
         }
         lane.state = State::Free;
@@ -107,7 +128,7 @@ impl Lanes {
             lane.state = State::Behind;
             tracing::warn!(
                 projection = lane.applier.projection.name(),
-                "does not keep up with its siblings; what it misses its sweep takes from the store"
+                "does not keep up with its siblings; what it misses it takes from the store when it is done"
             );
         }
     }
@@ -120,11 +141,17 @@ async fn sleep_until(time: Option<Instant>) {
     }
 }
 
+/// What a lane has to do.
+struct Work {
+    /// The events, as they came; `None`: they are still to be read.
+    first: Option<Arc<[Event]>>,
+    ids: Arc<[EventId]>,
+}
+
 /// Applies until it succeeds or is stopped. After a failure the events are read again: the store that answers then may be
 /// another, which has lost the last of them.
-async fn run(lane: usize, applier: Applier, events: Arc<[Event]>, stop: CancellationToken) -> Run {
-    let ids: Arc<[EventId]> = events.iter().map(|event| event.event_id).collect();
-    let mut first = Some(events);
+async fn run(lane: usize, applier: Applier, work: Work, stop: CancellationToken) -> Run {
+    let Work { mut first, ids } = work;
     let doing = format!("applying to {}", applier.projection.name());
     let done = retry::until_all_done(&doing, &stop, || {
         let (applier, first, ids) = (applier.clone(), first.take(), ids.clone());

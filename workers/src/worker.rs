@@ -70,7 +70,7 @@ impl Worker {
         }
         drop(sender);
 
-        let mut lanes = Lanes::of(&self.appliers);
+        let mut lanes = Lanes::of(&self.appliers, stop.clone());
         let ended = tokio::select! {
             biased;
             ended = part::first(&mut background) => Err(ended),
@@ -155,7 +155,7 @@ impl Worker {
         stop: &CancellationToken,
     ) -> bool {
         loop {
-            if !events.is_empty() && !lanes.apply(events.into(), stop).await {
+            if !events.is_empty() && !lanes.apply(events.into()).await {
                 return false;
             }
             if rest.is_empty() {
