@@ -15,10 +15,13 @@ use crate::harness::parts::{LIMIT, Parts};
 use crate::harness::proxy::{Proxy, Weather};
 use crate::harness::{catalogue, eventually};
 use crate::histories::History;
+#[cfg(debug_assertions)]
 use crate::oracle::Held;
 use crate::sample::seeded;
 
-use super::{Keeping, PROGRESS, all, ask, by, dies, exchanged, is, keeper, start};
+use super::{Keeping, PROGRESS, all, ask, by, is, keeper, start};
+#[cfg(debug_assertions)]
+use super::{dies, exchanged};
 
 /// Both generations have parked it, and both go on behind it when the cause is gone: what was decided about the one that is read
 /// holds for the one that is built.

@@ -11,23 +11,26 @@ use rand::rngs::StdRng;
 use sqlx::{Connection, PgConnection};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+#[cfg(debug_assertions)]
 use workers::apply::Mode;
 use workers::fence::Fence;
 use workers::generations::promote::Way;
+#[cfg(debug_assertions)]
 use workers::generations::retire::{self, NewRetirement};
 use workers::generations::{Generation, Standing};
 use workers::operations::{self, State};
 
+#[cfg(debug_assertions)]
+use crate::harness::catalogue;
 use crate::harness::parts::{LIMIT, Parts};
-use crate::harness::{catalogue, eventually, full_size};
+use crate::harness::{eventually, full_size};
 use crate::histories::History;
 use crate::oracle::Held;
 use crate::sample::seeded;
 
-use super::{
-    EXCHANGE, Keeping, PROGRESS, RETIRE, STEPS, all, ask, by, converged, dies, exchanged, is, keeper, live, retired,
-    start,
-};
+#[cfg(debug_assertions)]
+use super::{EXCHANGE, RETIRE, STEPS, by, dies, keeper};
+use super::{Keeping, PROGRESS, all, ask, converged, exchanged, is, live, retired, start};
 
 /// A reader with one connection and one prepared statement, which must never see less than before.
 struct Reader {

@@ -4,6 +4,8 @@ mod building;
 mod by_command;
 mod exchanging;
 mod past;
+// Kill points are in debug builds only.
+#[cfg(debug_assertions)]
 mod raised;
 mod verifying;
 

@@ -1,14 +1,12 @@
 //! A raised version of the code.
 
 use rand::Rng;
-#[cfg(debug_assertions)]
 use read_model::AnyProjection;
 use tokio_util::sync::CancellationToken;
 use workers::apply::Applier;
 use workers::generations::promote::Way;
 use workers::generations::{Generations, Raised, Standing, rebuild};
 
-#[cfg(debug_assertions)]
 use crate::faults::fences::Next;
 use crate::harness::parts::{LIMIT, Parts};
 use crate::harness::{catalogue, eventually};
@@ -20,7 +18,6 @@ use super::{Keeping, PROGRESS, all, by, exchanged};
 
 /// While a projection is developed, a raised version is all that anybody has to say. Two versions of the code side by side: each
 /// keeps what it has built, and the way back is the old one's.
-#[cfg(debug_assertions)]
 #[tokio::test]
 async fn a_raised_version_is_built_and_promoted_by_itself_and_the_old_code_keeps_the_way_back() {
     let (parts, _) = Parts::with_history(seeded().random(), 1000).await;
@@ -63,7 +60,6 @@ async fn a_raised_version_is_built_and_promoted_by_itself_and_the_old_code_keeps
 }
 
 /// In production nobody promotes but a person; and what he has cancelled is not begun again.
-#[cfg(debug_assertions)]
 #[tokio::test]
 async fn a_raised_version_is_built_once_and_waits_for_a_person() {
     let (parts, _) = Parts::with_history(seeded().random(), 300).await;

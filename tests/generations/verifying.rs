@@ -15,7 +15,9 @@ use crate::harness::{catalogue, eventually, full_size};
 use crate::histories::History;
 use crate::sample::seeded;
 
-use super::{Keeping, PROGRESS, VERIFY, by, dies, exchanged, is, live, start};
+use super::{Keeping, PROGRESS, by, exchanged, live, start};
+#[cfg(debug_assertions)]
+use super::{VERIFY, dies, is};
 
 async fn verified(parts: &Parts, projection: &str) -> (Uuid, Findings) {
     let projection = catalogue().projection(projection).unwrap();
