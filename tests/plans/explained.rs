@@ -45,6 +45,13 @@ impl Explained {
         whole.filter_map(|scan| scan["Relation Name"].as_str()).collect()
     }
 
+    /// Tables that grow and of which it compares each row that it meets with a list of ids, instead of looking for those ids.
+    pub fn comparing(&self) -> Vec<&str> {
+        let lists = |scan: &&Value| scan["Filter"].as_str().is_some_and(|filter| filter.contains("_id = ANY ($"));
+        let comparing = self.scans().into_iter().filter(lists);
+        comparing.filter_map(|scan| scan["Relation Name"].as_str()).collect()
+    }
+
     fn scans(&self) -> Vec<&Value> {
         let mut scans = Vec::new();
         let mut nodes = vec![&self.0];

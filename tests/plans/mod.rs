@@ -212,6 +212,10 @@ async fn no_statement_goes_through_a_table_that_grows() {
         if !plan.whole().is_empty() && !matches!(statement.table.reads, Reads::Whole(_)) {
             wrong.push(format!("on empty tables, {:?} goes through {:?}: {plan}", statement.table.is, plan.whole()));
         }
+        if !plan.comparing().is_empty() && matches!(statement.table.reads, Reads::Few) {
+            let (is, tables) = (statement.table.is, plan.comparing());
+            wrong.push(format!("on empty tables, {is:?} compares each row of {tables:?} with a list of ids: {plan}"));
+        }
     }
     fill(&database, if full_size() { 3_000_000 } else { 30_000 }).await;
     let binds = [Binds::of(&database.pool, 2).await, Binds::of(&database.pool, 1000).await];

@@ -150,7 +150,11 @@ impl Applier {
         }
         let ids: Vec<_> = events.iter().map(|event| event.event_id.0).collect();
         let discarded = sqlx::query_scalar!(
-            r#"select event_id as "event_id!" from discarded_events where projection = $1 and event_id = any($2)"#,
+            r#"select wanted.event_id as "event_id!"
+               from unnest($2::uuid[]) as wanted (event_id)
+               where exists (
+                   select from discarded_events where projection = $1 and event_id = wanted.event_id offset 0
+               )"#,
             self.projection.name(),
             &ids
         );

@@ -145,8 +145,14 @@ pub(super) async fn as_far_as_live(applier: &Applier, mut chunk: Chunk) -> sqlx:
     let held = sqlx::query!(
         "select known.aggregate_id, known.version
          from projections as live
-         join projected_aggregates as known on known.projection = live.name and known.generation = live.generation
-         where live.name = $1 and known.aggregate_id = any($2) and known.held",
+         cross join unnest($2::uuid[]) as wanted (aggregate_id)
+         cross join lateral (
+             select aggregate_id, version, held
+             from projected_aggregates
+             where projection = live.name and generation = live.generation and aggregate_id = wanted.aggregate_id
+             limit 1
+         ) as known
+         where live.name = $1 and known.held",
         applier.projection.name(),
         &ids
     );
