@@ -95,6 +95,13 @@ async fn whichever_statement_has_no_answer_it_is_asked_again_once_the_primary_ha
         if once.is_empty() { Ok(()) } else { Err(format!("{once:#?}")) }
     })
     .await;
+    // Somebody else may have asked the same. A listener's connection is open until its goodbye is answered.
+    eventually("nobody waits for an answer", LIMIT, async || {
+        let waiting = proxy.waited_for();
+        let waiting: Vec<_> = waiting.iter().filter(|text| !text.contains("LISTEN")).map(|text| short(text)).collect();
+        if waiting.is_empty() { Ok(()) } else { Err(format!("{waiting:#?}")) }
+    })
+    .await;
 
     assert_eq!(importing.await.unwrap().unwrap().refused, 0);
     direct.settled(history.events() as i64, LIMIT).await;

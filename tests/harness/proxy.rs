@@ -37,11 +37,15 @@ pub struct Proxy {
     cuts: Arc<AtomicUsize>,
     swallowed: Arc<Notify>,
     statements: Statements,
+    waiting: Waiting,
     stop: CancellationToken,
 }
 
 /// What has come since a [`Weather::HoleOfEachStatement`] began, and how often it was prepared.
 type Statements = Arc<Mutex<BTreeMap<String, usize>>>;
+
+/// The statements that a [`Weather::HoleOfEachStatement`] has swallowed and whose connection the client has not given up.
+type Waiting = Arc<Mutex<Vec<String>>>;
 
 impl Proxy {
     pub async fn before(url: &str) -> Self {
@@ -56,10 +60,12 @@ impl Proxy {
             cuts: Arc::default(),
             swallowed: Arc::default(),
             statements: Arc::default(),
+            waiting: Arc::default(),
             stop: CancellationToken::new(),
         };
         let (weather, cuts, swallowed) = (proxy.weather.clone(), proxy.cuts.clone(), proxy.swallowed.clone());
         let (stop, address, statements) = (proxy.stop.clone(), proxy.address.clone(), proxy.statements.clone());
+        let waiting = proxy.waiting.clone();
         tokio::spawn(proxy.stop.clone().run_until_cancelled_owned(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let swallowed = Hole { open: AtomicBool::new(false), first: swallowed.clone() };
@@ -69,7 +75,7 @@ impl Proxy {
                     weather.clone(),
                     cuts.clone(),
                     swallowed,
-                    statements.clone(),
+                    (statements.clone(), waiting.clone()),
                 );
                 tokio::spawn(stop.clone().run_until_cancelled_owned(carrying));
             }
@@ -96,6 +102,11 @@ impl Proxy {
         self.statements.lock().unwrap().clone()
     }
 
+    /// The statements that were swallowed and that somebody still waits for.
+    pub fn waited_for(&self) -> Vec<String> {
+        self.waiting.lock().unwrap().clone()
+    }
+
     /// How many connections were cut: a test that saw none has tested nothing.
     pub fn cuts(&self) -> usize {
         self.cuts.load(Ordering::Relaxed)
@@ -119,7 +130,7 @@ async fn carry(
     weather: watch::Sender<Weather>,
     cuts: Arc<AtomicUsize>,
     swallowed: Hole,
-    statements: Statements,
+    statements: (Statements, Waiting),
 ) {
     if *weather.borrow() == Weather::Down {
         cuts.fetch_add(1, Ordering::Relaxed);
@@ -158,15 +169,18 @@ async fn requests(
     weather: &watch::Sender<Weather>,
     swallowed: &Hole,
     answer: &watch::Sender<bool>,
-    statements: &Statements,
+    (statements, waiting): &(Statements, Waiting),
 ) -> bool {
     let mut chunk = vec![0; 64 << 10];
     while let Ok(count @ 1..) = from.read(&mut chunk).await {
         let holes = *weather.borrow() == Weather::HoleOfEachStatement;
         let counted = holes || !statements.lock().unwrap().is_empty();
-        let new = counted && any_new(&chunk[..count], statements);
-        if holes && new {
+        let new = if counted { count_statements(&chunk[..count], statements) } else { None };
+        if let Some(statement) = new.filter(|_| holes) {
             swallowed.opens();
+            waiting.lock().unwrap().push(statement.clone());
+            while let Ok(1..) = from.read(&mut chunk).await {}
+            waiting.lock().unwrap().retain(|other| *other != statement);
         }
         endure(weather, swallowed).await;
         let hit = |bytes: &&[u8]| chunk[..count].windows(bytes.len()).any(|window| window == *bytes);
@@ -212,9 +226,9 @@ async fn answers(
     false
 }
 
-/// Counts the statements in what a client sends, which it does in whole messages. Whether one had not come before.
-fn any_new(mut sent: &[u8], statements: &Statements) -> bool {
-    let mut any = false;
+/// Counts the statements in what a client sends, which it does in whole messages. The first that had not come before.
+fn count_statements(mut sent: &[u8], statements: &Statements) -> Option<String> {
+    let mut first = None;
     while let [kind, a, b, c, d, rest @ ..] = sent {
         let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
         // What begins a connection has no kind, and is no statement.
@@ -227,12 +241,14 @@ fn any_new(mut sent: &[u8], statements: &Statements) -> bool {
         };
         if let Some(text) = text.filter(|text| !text.is_empty()) {
             let text = String::from_utf8_lossy(text).into_owned();
-            let times = *statements.lock().unwrap().entry(text).and_modify(|times| *times += 1).or_insert(1);
-            any |= times == 1;
+            let times = *statements.lock().unwrap().entry(text.clone()).and_modify(|times| *times += 1).or_insert(1);
+            if times == 1 {
+                first.get_or_insert(text);
+            }
         }
         sent = next;
     }
-    any
+    first
 }
 
 async fn endure(weather: &watch::Sender<Weather>, swallowed: &Hole) {
