@@ -1,13 +1,18 @@
-//! Who used the processors: this process, the server's processes, everybody else. Only Linux says so.
+//! Who used the processors: this process, the server's processes, everybody else. And who may use them. Only Linux says so.
 
 use std::fs;
+use std::process::Command;
 use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
 
 /// Linux counts in hundredths of a second, on every architecture that Rust knows (`USER_HZ`).
 const TICKS: f64 = 100.0;
 
 pub struct Meter {
     postmaster: Option<u32>,
+    /// Those that this process might use when it began.
+    cores: Vec<u32>,
 }
 
 /// Seconds of processor time since some beginning.
@@ -34,7 +39,32 @@ impl Meter {
     /// Of the server that `backend` belongs to.
     pub fn of_server_with(backend: i32) -> Self {
         let postmaster = fs::read_to_string(format!("/proc/{backend}/stat")).ok();
-        Self { postmaster: postmaster.as_deref().and_then(Process::parse).map(|process| process.parent) }
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        Self {
+            postmaster: postmaster.as_deref().and_then(Process::parse).map(|process| process.parent),
+            cores: allowed(&status).unwrap_or_default(),
+        }
+    }
+
+    /// Lets this process and the server use so many cores from now on, or all that there were at the beginning. Connections
+    /// that are made later are bound by it, too. Does nothing where this is not Linux.
+    pub fn confine(&self, to: Option<usize>) -> Result<()> {
+        let Some(postmaster) = self.postmaster.filter(|_| !self.cores.is_empty()) else { return Ok(()) };
+        let cores = &self.cores[..to.unwrap_or(usize::MAX).min(self.cores.len())];
+        let list = cores.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+        let children = processes().filter(|(_, process)| process.parent == postmaster).map(|(id, _)| id);
+        for id in [std::process::id(), postmaster].into_iter().chain(children) {
+            let id = id.to_string();
+            let bound = Command::new("taskset").args(["--all-tasks", "--cpu-list", "--pid", &list, &id]).output();
+            let bound = bound.context("starting taskset, of util-linux")?;
+            // A process of the server may have ended meanwhile.
+            ensure!(
+                bound.status.success() || !fs::exists(format!("/proc/{id}"))?,
+                "taskset: {}",
+                String::from_utf8_lossy(&bound.stderr)
+            );
+        }
+        Ok(())
     }
 
     pub fn read(&self) -> Option<Reading> {
@@ -42,14 +72,11 @@ impl Meter {
         let client = Process::parse(&fs::read_to_string("/proc/self/stat").ok()?)?.own;
         let machine = busy(&fs::read_to_string("/proc/stat").ok()?)?;
         let mut server = 0.0;
-        for entry in fs::read_dir("/proc").ok()?.flatten() {
-            let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-            // A process that ends meanwhile is in its parent's count by now.
-            let Ok(stat) = fs::read_to_string(format!("/proc/{id}/stat")) else { continue };
-            match Process::parse(&stat) {
-                Some(process) if id == postmaster => server += process.own + process.ended_children,
-                Some(process) if process.parent == postmaster => server += process.own,
-                _ => {}
+        for (id, process) in processes() {
+            if id == postmaster {
+                server += process.own + process.ended_children;
+            } else if process.parent == postmaster {
+                server += process.own;
             }
         }
         Some(Reading { at: Instant::now(), client, server, machine })
@@ -64,6 +91,25 @@ impl Reading {
         let elapsed = (self.at - earlier.at).as_secs_f64();
         Usage { client, server, others: (others / elapsed).max(0.0) }
     }
+}
+
+/// All that run. One that ends meanwhile is missing; it is in its parent's count by now.
+fn processes() -> impl Iterator<Item = (u32, Process)> {
+    fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| {
+        let id = entry.file_name().to_str()?.parse().ok()?;
+        Some((id, Process::parse(&fs::read_to_string(entry.path().join("stat")).ok()?)?))
+    })
+}
+
+/// The cores that a process may use, of its `status`: a list of numbers and ranges.
+fn allowed(status: &str) -> Option<Vec<u32>> {
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+    let mut cores = Vec::new();
+    for part in list.trim().split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        cores.extend(first.parse::<u32>().ok()?..=last.parse().ok()?);
+    }
+    Some(cores)
 }
 
 struct Process {

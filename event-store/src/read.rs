@@ -64,6 +64,8 @@ pub struct Page {
     /// Everything wanted up to here is in the page or was in one before it. Before the end of the window if the rest did
     /// not fit.
     pub upto: Position,
+    /// Of data and metadata, of the events.
+    pub bytes: i64,
 }
 
 /// The beginning of what was wanted, in order of aggregate and version.
@@ -117,7 +119,7 @@ pub async fn page(
     filter: &Filter,
 ) -> Result<Page, Error> {
     let upto = Position(head.0.min(after.0.saturating_add(window)));
-    let mut page = Page { events: Vec::new(), unreadable: Vec::new(), upto: upto.max(after) };
+    let mut page = Page { events: Vec::new(), unreadable: Vec::new(), upto: upto.max(after), bytes: 0 };
     if upto <= after {
         return Ok(page);
     }
@@ -137,8 +139,12 @@ pub async fn page(
     )
     .fetch(db);
     while let Some(row) = rows.try_next().await? {
+        let bytes = row.bytes;
         match row.into() {
-            budget::Found::Event(event) => page.events.push(event),
+            budget::Found::Event(event) => {
+                page.events.push(event);
+                page.bytes += i64::from(bytes.unwrap_or_default());
+            }
             budget::Found::Unreadable(event) => page.unreadable.push(event),
             budget::Found::Rest { position, .. } => {
                 page.upto = Position(position.0 - 1);

@@ -31,7 +31,7 @@ pub async fn page(
                     let error = blamed(error)?;
                     let unreadable = identity(db, Named::At(after.next()), &error).await?;
                     savepoint.release(db).await?;
-                    return Ok(Page { events: Vec::new(), unreadable, upto: after.next() });
+                    return Ok(Page { events: Vec::new(), unreadable, upto: after.next(), bytes: 0 });
                 }
                 window /= 2;
             }

@@ -1,9 +1,23 @@
 -- Binds: position before the window, last position of the window, aggregate types, event types, aggregate ids; the bytes that an answer may have, the
 -- bytes that an event may have; how many shares the aggregates have, and which of them is wanted.
 -- Locks: none.
--- One statement for filtered and unfiltered reading: an empty list wants all. What fits: see budget.rs. How far it goes is found
--- first, without what the events carry: rows that wait to be added up would be written to disk with it.
-with found as (
+-- One statement for filtered and unfiltered reading: an empty list wants all. How far it goes is found first, without what the
+-- events carry: rows that wait to be added up would be written to disk with it. Nearly always all of the window fits, which
+-- one sum says; only else is it found out event by event what fits: see budget.rs.
+with summed as (
+    select
+        min(position) as first,
+        max(position) as last,
+        coalesce(count(*) = count(data_bytes) and sum(data_bytes) <= $6 and max(data_bytes) <= $7, true) as all_fits
+    from events
+    where position > $1
+    and position <= $2
+    and (cardinality($3::text[]) = 0 or aggregate_type = any($3))
+    and (cardinality($4::text[]) = 0 or event_type = any($4))
+    and (cardinality($5::uuid[]) = 0 or aggregate_id = any($5))
+    and ($8::integer = 1 or mod(uuid_hash_extended(aggregate_id, 0) & 9223372036854775807, $8::bigint) = $9::integer)
+),
+found as (
     select
         position,
         data_bytes,
@@ -12,7 +26,8 @@ with found as (
         sum(coalesce(data_bytes, pg_column_size(event_data) + pg_column_size(metadata)))
             over (order by position rows unbounded preceding) as stored_so_far
     from events
-    where position > $1
+    where not (select all_fits from summed)
+    and position > $1
     and position <= $2
     and (cardinality($3::text[]) = 0 or aggregate_type = any($3))
     and (cardinality($4::text[]) = 0 or event_type = any($4))
@@ -38,16 +53,21 @@ charged as (
     from sized
 ),
 extent as (
+    select first, last, null::bigint as first_that_does_not_fit
+    from summed
+    where all_fits
+    union all
     select
-        min(position) as first,
-        coalesce(min(position) filter (where not fits), max(position)) as last,
-        min(position) filter (where not fits) as first_that_does_not_fit
+        min(position),
+        coalesce(min(position) filter (where not fits), max(position)),
+        min(position) filter (where not fits)
     from (
         select
             position,
             bytes is not null and (bytes > $7 or bytes_so_far <= $6 or bytes_so_far = bytes) as fits
         from charged
     ) as judged
+    having count(*) > 0
 ),
 page as (
     select

@@ -6,16 +6,17 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use event_store::read::{self, Filter, Share};
+use event_store::read::{Filter, Share};
 use event_store::tail::Head;
 use events::Position;
 use kill_points::kill_point;
 use sqlx::PgPool;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::automatic::{self, Raised};
 use super::size::Size;
+use super::source::Source;
 use super::throttle::{Gauge, Throttle};
 use super::{Part, promote, rebuild, retire, verify};
 use crate::apply::{self, Applier, Chunk, Condemned, Pace};
@@ -23,10 +24,6 @@ use crate::dead_letters::park::Reason;
 use crate::operations::State;
 use crate::redrive::Beside;
 use crate::retry;
-use crate::verdict::Event;
-
-/// Positions read at a time.
-const WINDOW: i64 = 50_000;
 
 /// How often a worker looks for generations to keep, and for operations on them.
 const POLL: Duration = Duration::from_secs(1);
@@ -161,11 +158,7 @@ pub(super) struct Builder {
     head: Head,
     reading: PgPool,
     throttle: Throttle,
-    /// What is read and not applied, the next of it last.
-    read: Vec<Chunk>,
-    /// How long it took to read it, for each event.
-    read_in: Duration,
-    ahead: Option<Ahead>,
+    source: Source,
     size: Size,
     condemned: Condemned,
     too_slow: u32,
@@ -173,18 +166,6 @@ pub(super) struct Builder {
     said: Option<String>,
     /// Until when it rests, and for which rate.
     rests: Option<(Instant, Option<f64>)>,
-}
-
-/// What is being read while what comes before it is applied.
-struct Ahead {
-    after: Position,
-    chunk: JoinHandle<Result<(Chunk, Duration), read::Error>>,
-}
-
-impl Drop for Ahead {
-    fn drop(&mut self) {
-        self.chunk.abort();
-    }
 }
 
 /// What comes after a step.
@@ -223,15 +204,18 @@ struct Wanted {
 
 impl Builder {
     pub(super) fn new(applier: Applier, part: Part, head: Head, reading: PgPool, throttle: Throttle) -> Self {
+        let types = applier.projection.topics().iter().flat_map(|topic| topic.aggregate_types);
+        let share = (part.parts > 1).then_some(Share { part: part.part, of: part.parts });
+        let filter =
+            Filter { aggregate_types: types.map(|&name| name.to_owned()).collect(), share, ..Filter::default() };
+        let source = Source::new(applier.pool.clone(), filter);
         Self {
             applier,
             part,
             head,
             reading,
             throttle,
-            read: Vec::new(),
-            read_in: Duration::ZERO,
-            ahead: None,
+            source,
             size: Size::default(),
             condemned: Condemned::new(),
             too_slow: 0,
@@ -250,8 +234,7 @@ impl Builder {
                     next
                 }
                 Some(Err(error)) => {
-                    self.read.clear();
-                    self.ahead = None;
+                    self.source.forget();
                     if failures == retry::TELLING && !database::is_found_away().await {
                         let projection = self.applier.projection.name();
                         let Part { generation, part, .. } = self.part;
@@ -339,8 +322,8 @@ impl Builder {
     }
 
     async fn build(&mut self, wanted: &Wanted, head: Position) -> Result<Next, apply::Error> {
-        let next = self.next(wanted.position, head);
-        let Some(mut chunk) = database::with_deadline("reading", next).await? else { return Ok(Next::Wait(POLL)) };
+        let mut chunk = database::with_deadline("reading", self.source.next(wanted.position, head)).await?;
+        kill_point!("rebuild.read");
         if wanted.verify {
             let settled = verify::as_far_as_live(&self.applier, chunk);
             chunk = database::with_deadline("looking how far it is settled", settled).await?;
@@ -380,46 +363,15 @@ impl Builder {
         }))
     }
 
-    /// The next chunk after `position`. What comes after it is read meanwhile.
-    async fn next(&mut self, position: Position, head: Position) -> Result<Option<Chunk>, apply::Error> {
-        if self.read.last().is_some_and(|next| next.after != position) {
-            // Another has built since, or the store has lost its end.
-            self.read.clear();
-        }
-        if self.read.is_empty() {
-            let ahead = self.ahead.take().filter(|ahead| ahead.after == position);
-            let (chunk, took) = match ahead {
-                Some(mut ahead) => match (&mut ahead.chunk).await {
-                    Ok(read) => read?,
-                    Err(error) => std::panic::resume_unwind(error.into_panic()),
-                },
-                None => page(&self.applier.pool, self.filter(), position, head).await?,
-            };
-            kill_point!("rebuild.read");
-            self.read_in = took / u32::try_from(chunk.events.len().max(1)).unwrap_or(u32::MAX);
-            if chunk.upto < head {
-                let (pool, filter, after) = (self.applier.pool.clone(), self.filter(), chunk.upto);
-                let chunk = tokio::spawn(async move { page(&pool, filter, after, head).await });
-                self.ahead = Some(Ahead { after, chunk });
-            }
-            self.read.push(chunk);
-        }
-        Ok(self.read.pop())
-    }
-
-    fn filter(&self) -> Filter {
-        let types = self.applier.projection.topics().iter().flat_map(|topic| topic.aggregate_types);
-        let share = (self.part.parts > 1).then_some(Share { part: self.part.part, of: self.part.parts });
-        Filter { aggregate_types: types.map(|&name| name.to_owned()).collect(), share, ..Filter::default() }
-    }
-
     /// Applies as much of a chunk as is good for one transaction, at most so many events; the rest of it is for the next steps.
     /// Returns how many they were. `None`: another is at this part, or it is not to be built any more.
     async fn apply(&mut self, chunk: Chunk, head: Position, most: usize) -> Result<Option<usize>, apply::Error> {
         let (now, rest) = chunk.split(self.size.events().min(most));
-        self.read.extend(rest);
+        if let Some(rest) = rest {
+            self.source.give_back(rest);
+        }
         let events = now.events.len();
-        let reading = self.read_in * u32::try_from(events).unwrap_or(u32::MAX);
+        let reading = self.source.took(events);
         let began = Instant::now();
         let building = self.applier.build(&self.part, &now, Pace { head, reading }, &self.condemned);
         match database::with_deadline("building", building).await {
@@ -430,7 +382,7 @@ impl Builder {
                 return Ok(Some(events));
             }
             Ok(None) => {
-                self.read.clear();
+                self.source.forget();
                 return Ok(None);
             }
             Err(apply::Error::Condemned(event, refusal)) => {
@@ -446,7 +398,7 @@ impl Builder {
             Err(error) if error.is_too_slow() => self.too_slow += 1,
             Err(error) => return Err(error),
         }
-        self.read.push(now);
+        self.source.give_back(now);
         Ok(Some(0))
     }
 
@@ -475,25 +427,4 @@ impl Builder {
         self.said = Some(pace);
         Ok(())
     }
-}
-
-/// The next events of a part, and how long it took to read them.
-async fn page(
-    pool: &PgPool,
-    filter: Filter,
-    after: Position,
-    head: Position,
-) -> Result<(Chunk, Duration), read::Error> {
-    let began = Instant::now();
-    let mut db = pool.acquire().await?;
-    let page = match read::page(&mut *db, after, head, WINDOW, &filter).await {
-        Err(read::Error::Database(error)) if database::is_unreadable(&error) || database::is_too_much(&error) => {
-            read::careful::page(&mut db, after, head, WINDOW, &filter).await?
-        }
-        page => page?,
-    };
-    drop(db);
-    let mut events: Vec<_> = Event::all(page.events, page.unreadable).collect();
-    events.sort_unstable_by_key(|event| event.position);
-    Ok((Chunk { after, upto: page.upto, events }, began.elapsed()))
 }

@@ -14,6 +14,7 @@ pub mod promote;
 pub mod rebuild;
 pub mod retire;
 mod size;
+mod source;
 pub mod tasks;
 mod throttle;
 pub mod verify;
