@@ -11,6 +11,8 @@ const PROTO: &str = "fleet/eventstore/v1/event_store.proto";
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
     println!("cargo::rerun-if-changed=migrations");
+    // sqlx says so of those statements alone that return rows.
+    println!("cargo::rerun-if-changed=src");
     let descriptors = protox::compile([PROTO], ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("event_store.bin"), descriptors.encode_to_vec())?;
