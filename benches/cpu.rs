@@ -47,9 +47,12 @@ impl Meter {
     }
 
     /// Lets this process and the server use so many cores from now on, or all that there were at the beginning. Connections
-    /// that are made later are bound by it, too. Does nothing where this is not Linux.
+    /// that are made later are bound by it, too. Where this is not Linux it only says that it cannot.
     pub fn confine(&self, to: Option<usize>) -> Result<()> {
-        let Some(postmaster) = self.postmaster.filter(|_| !self.cores.is_empty()) else { return Ok(()) };
+        let Some(postmaster) = self.postmaster.filter(|_| !self.cores.is_empty()) else {
+            eprintln!("this is not Linux: all cores are used, whatever is said of them");
+            return Ok(());
+        };
         let cores = &self.cores[..to.unwrap_or(usize::MAX).min(self.cores.len())];
         let list = cores.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
         let children = processes().filter(|(_, process)| process.parent == postmaster).map(|(id, _)| id);

@@ -11,7 +11,7 @@ const PROTO: &str = "fleet/eventstore/v1/event_store.proto";
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
     println!("cargo::rerun-if-changed=migrations");
-    // sqlx says so of those statements alone that return rows.
+    // For the statements: `query_file_scalar!`, and `query_file!` of what returns no rows, do not tell Cargo what they read.
     println!("cargo::rerun-if-changed=src");
     let descriptors = protox::compile([PROTO], ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);

@@ -64,7 +64,7 @@ pub struct Page {
     /// Everything wanted up to here is in the page or was in one before it. Before the end of the window if the rest did
     /// not fit.
     pub upto: Position,
-    /// Of data and metadata, of the events.
+    /// How many bytes of data and metadata its events have.
     pub bytes: i64,
 }
 
