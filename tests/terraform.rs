@@ -1,6 +1,7 @@
 //! What Terraform makes is what the program expects: topics and subscriptions, arguments and environment, and a fleet that
 //! runs on them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::deploy::{agree_with_each_other, probed};
 use crate::harness::client::{SAMPLE_EVENTS, load_sample};
-use crate::harness::container::{Container, variables};
+use crate::harness::container::{Container, command_line, variables};
 use crate::harness::terraform::{self, Plan};
 use crate::harness::{Database, Fleet, Process, Project, catalogue, expected};
 use crate::push::Issuer;
@@ -132,6 +133,30 @@ fn every_variable_that_terraform_sets_is_one_of_the_program() {
         }
     }
     assert!(set > 20, "only {set} found: are they written otherwise now?");
+}
+
+/// What begins with `args` in a container works on the database: whatever else the program can do would find no way there.
+#[test]
+fn a_container_may_run_each_role_and_nothing_else() {
+    let works_on_the_database =
+        |command: &&clap::Command| command.get_arguments().any(|arg| arg.get_env() == Some("DATABASE_URL".as_ref()));
+    let program = command_line();
+    let roles: BTreeSet<_> =
+        program.get_subcommands().filter(works_on_the_database).map(clap::Command::get_name).collect();
+    let here = BTreeSet::from(["dev", "schema"]);
+
+    let body = terraform::parse(&terraform::root().join("terraform/modules/container/variables.tf"));
+    let args = body.blocks().find(|block| block.labels().iter().any(|label| label.as_str() == "args")).unwrap();
+    let condition = expressions(args.body()).into_iter().find_map(|expression| match expression {
+        Expression::FuncCall(call) if call.name.name.as_str() == "contains" => call.args.first(),
+        _ => None,
+    });
+    let Some(Expression::Array(allowed)) = condition else { panic!("args is checked otherwise now") };
+    let allowed = allowed.iter().map(|role| match role {
+        Expression::String(role) => role.as_str(),
+        _ => panic!("{role} is no text"),
+    });
+    assert_eq!(allowed.collect::<BTreeSet<_>>(), roles.difference(&here).copied().collect());
 }
 
 /// Terraform, compose and the emulator take their topics from this file.

@@ -94,7 +94,7 @@ impl From<sqlx::Error> for Refused {
 }
 
 /// What the fence row says.
-struct Standing {
+struct Current {
     pause: Option<Pause>,
     /// By the database's clock.
     expired: bool,
@@ -108,7 +108,7 @@ pub async fn pause(pool: &PgPool, projection: &dyn AnyProjection, new: &NewPause
     let selection = json!({"seconds": new.seconds, "replace": new.replace});
     let asked = asked("pause", projection, &selection, &new.by, new.idempotency_key.as_deref());
     let name = projection.name();
-    switch(pool, name, &asked, async |db, id, Standing { pause, expired }| {
+    switch(pool, name, &asked, async |db, id, Current { pause, expired }| {
         let before = pause.filter(|_| !expired);
         if let Some(pause) = before.clone().filter(|_| !new.replace) {
             return Err(Refused::PausedAlready(name, pause));
@@ -132,10 +132,10 @@ pub async fn resume(
 ) -> Result<Switched, Refused> {
     let name = projection.name();
     let selection = json!({});
-    switch(pool, name, &asked("resume", projection, &selection, by, idempotency_key), async |db, id, standing| {
-        let pause = match standing {
-            Standing { pause: Some(pause), expired: false } => pause,
-            Standing { pause: expired, .. } => return Err(Refused::NotPaused { name, expired }),
+    switch(pool, name, &asked("resume", projection, &selection, by, idempotency_key), async |db, id, current| {
+        let pause = match current {
+            Current { pause: Some(pause), expired: false } => pause,
+            Current { pause: expired, .. } => return Err(Refused::NotPaused { name, expired }),
         };
         sqlx::query!(
             "update projections
@@ -168,7 +168,7 @@ async fn switch(
     pool: &PgPool,
     projection: &'static str,
     asked: &New<'_>,
-    work: impl AsyncFnOnce(&mut PgConnection, Uuid, Standing) -> Result<(), Refused>,
+    work: impl AsyncFnOnce(&mut PgConnection, Uuid, Current) -> Result<(), Refused>,
 ) -> Result<Switched, Refused> {
     let mut db = Lent::by(pool).await?;
     let switched = switch_on(&mut db, projection, asked, work).await;
@@ -188,17 +188,17 @@ async fn switch_on(
     db: &mut PgConnection,
     projection: &'static str,
     asked: &New<'_>,
-    work: impl AsyncFnOnce(&mut PgConnection, Uuid, Standing) -> Result<(), Refused>,
+    work: impl AsyncFnOnce(&mut PgConnection, Uuid, Current) -> Result<(), Refused>,
 ) -> Result<Uuid, Refused> {
     let mut tx = db.begin().await?;
     sqlx::query!("select set_config('lock_timeout', $1, true)", WAIT).fetch_one(&mut *tx).await?;
     fence::close(&mut tx, projection).await?;
-    let standing = standing(&mut tx, projection).await?;
+    let current = current(&mut tx, projection).await?;
     let id = match operations::ask(&mut tx, asked).await? {
         Accepted::Before(id) => return Ok(id),
         Accepted::New(id) => id,
     };
-    work(&mut tx, id, standing).await?;
+    work(&mut tx, id, current).await?;
     operations::done(&mut tx, id).await?;
     kill_point!("pause.recorded");
     tx.commit().await?;
@@ -217,7 +217,7 @@ fn paused_by(operation: &Operation) -> Option<Pause> {
     })
 }
 
-async fn standing(db: &mut PgConnection, projection: &'static str) -> Result<Standing, Refused> {
+async fn current(db: &mut PgConnection, projection: &'static str) -> Result<Current, Refused> {
     let row = sqlx::query!(
         r#"select
                pause_reason, paused_by, paused_at, nullif(paused_until, 'infinity') as until,
@@ -231,7 +231,7 @@ async fn standing(db: &mut PgConnection, projection: &'static str) -> Result<Sta
     .await?
     .ok_or(Refused::Missing(projection))?;
     let pause = Pause::of(row.pause_reason, row.paused_by, row.paused_at, row.until);
-    Ok(Standing { pause, expired: row.expired })
+    Ok(Current { pause, expired: row.expired })
 }
 
 impl Pause {

@@ -10,7 +10,7 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use workers::admin::doctor::{Ask, Count, LATE_AFTER};
-use workers::doctor::{Diagnosis, Standing, Symptom, Unknown, of_losses};
+use workers::doctor::{Diagnosis, ProjectionLateness, Symptom, Unknown, of_losses};
 use workers::losses::Counted;
 
 use super::out;
@@ -83,11 +83,11 @@ async fn losses(options: &Options, diagnosis: &Diagnosis) -> Result<(Vec<Counted
     let started = Instant::now();
     let mut unknown = Vec::new();
     let mut counted: Vec<Counted> = Vec::new();
-    let standings = diagnosis.lateness.iter().flat_map(|lateness| &lateness.projections);
-    let mut turns: VecDeque<_> = standings
-        .map(|standing| Count {
-            projection: standing.status.name.clone(),
-            topic: standing.status.topic.clone(),
+    let projections = diagnosis.lateness.iter().flat_map(|lateness| &lateness.projections);
+    let mut turns: VecDeque<_> = projections
+        .map(|projection| Count {
+            projection: projection.status.name.clone(),
+            topic: projection.status.topic.clone(),
             upto: None,
         })
         .collect();
@@ -124,10 +124,11 @@ impl Said {
         let stored = diagnosis.lateness.as_ref().map(|lateness| lateness.head_position);
         // Nothing compared is not nothing lost, unless there is nothing.
         for it in losses.iter().filter(|it| it.events == 0) {
-            let of_one =
-                |standing: &&Standing| (&standing.status.name, &standing.status.topic) == (&it.projection, &it.topic);
-            let standing = diagnosis.lateness.iter().flat_map(|lateness| &lateness.projections).find(of_one);
-            if standing.is_some_and(|standing| standing.status.lag_events > 0) {
+            let of_one = |projection: &&ProjectionLateness| {
+                (&projection.status.name, &projection.status.topic) == (&it.projection, &it.topic)
+            };
+            let projection = diagnosis.lateness.iter().flat_map(|lateness| &lateness.projections).find(of_one);
+            if projection.is_some_and(|projection| projection.status.lag_events > 0) {
                 let what = format!("whether {} has lost anything of {}", it.projection, it.topic);
                 unknown.push(Unknown { what, problem: "no event was compared: none is settled yet".to_owned() });
             }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use uuid::Uuid;
 use workers::admin::aggregates::{Inspected, Looking};
-use workers::inspect::Standing;
+use workers::inspect::Progress;
 
 use super::out;
 use super::table::{Table, numbers, or_dash, words};
@@ -43,17 +43,17 @@ fn show(inspected: &Inspected) -> Result<()> {
     let on = topic.as_ref().map_or_else(|| "on no topic of this fleet".to_owned(), |topic| format!("on {topic}"));
     out::line(format!("{aggregate_type} {aggregate_id} {on}, {last_version} versions\n"))?;
     let mut table = Table::new([words("PROJECTION", 18), numbers("APPLIED", 7), words("NEXT", 0)]);
-    for standing in projections {
-        table.row(&[standing.projection.clone(), standing.applied_version.to_string(), ahead(standing)])?;
+    for progress in projections {
+        table.row(&[progress.projection.clone(), progress.applied_version.to_string(), ahead(progress)])?;
     }
-    for standing in projections {
-        for gone in &standing.discarded {
+    for progress in projections {
+        for gone in &progress.discarded {
             let (version, at) = (or_dash(gone.version), gone.discarded_at.format("%FT%TZ"));
-            let (name, reason, operation) = (&standing.projection, &gone.reason, gone.operation_id);
+            let (name, reason, operation) = (&progress.projection, &gone.reason, gone.operation_id);
             out::line(format!("{name} goes on without version {version} ({reason}), discarded {at} by {operation}"))?;
         }
-        if standing.more_discarded {
-            out::line(format!("{} goes on without others, too", standing.projection))?;
+        if progress.more_discarded {
+            out::line(format!("{} goes on without others, too", progress.projection))?;
         }
     }
     out::line("")?;
@@ -82,14 +82,14 @@ fn show(inspected: &Inspected) -> Result<()> {
 }
 
 /// What is next, and what it waits for.
-fn ahead(standing: &Standing) -> String {
-    let Some(next) = &standing.next else { return "nothing".to_owned() };
+fn ahead(progress: &Progress) -> String {
+    let Some(next) = &progress.next else { return "nothing".to_owned() };
     let mut text = format!("{} {}", next.version, next.event_type);
-    if let Some(letter) = &standing.dead_letter {
+    if let Some(letter) = &progress.dead_letter {
         let decision = letter.decision.as_ref().map_or_else(String::new, |decision| format!(", {decision} decided"));
         text.push_str(&format!(", held at dead letter {} ({}{decision}): {}", letter.id, letter.reason, letter.error));
     }
-    if let Some(pause) = &standing.paused {
+    if let Some(pause) = &progress.paused {
         text.push_str(&format!(", paused {pause}"));
     }
     text

@@ -34,8 +34,9 @@ impl Builder {
         builder.connections(12)
     }
 
-    /// So many connections at most are opened, beside those of the program's own pool, and one every 1.5 s, for a moment, by
-    /// which it is seen who the primary is. At least 4, 12 unless something else is said; an event store has its own.
+    /// So many connections at most are opened, beside those of the program's own pool, four while a generation is built, and one
+    /// every 1.5 s, for a moment, by which it is seen who the primary is. At least 4, 12 unless something else is said; an event
+    /// store has its own.
     pub fn connections(mut self, connections: u32) -> Self {
         let connections = connections.max(4);
         // One is the listener's.

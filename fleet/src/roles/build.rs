@@ -24,7 +24,7 @@ pub struct Options {
     database: Database,
     #[command(flatten)]
     pub log: Log,
-    /// Which of the tasks this is, from 0: it builds the parts whose number, divided by the number of tasks, leaves this.
+    /// Which of the tasks this is, from 0. They deal out the parts: of four tasks, task 1 builds parts 1, 5, 9 and so on.
     #[arg(long, env = "CLOUD_RUN_TASK_INDEX", default_value_t = 0, value_parser = clap::value_parser!(i32).range(0..=9999))]
     task: i32,
     /// How many tasks share the parts.

@@ -59,7 +59,7 @@ module "job_identity" {
 
   project_id  = var.project_id
   name        = "fleet-job"
-  description = "Runs migrations and long replays: reaches the database and nothing else."
+  description = "Runs migrations, long replays and rebuilds: reaches the database and nothing else."
 }
 
 module "network" {
@@ -102,9 +102,10 @@ module "database" {
     },
     { for name, worker in module.worker : name => { instances = local.workers[name].instances.max, connections = worker.connections } },
   )
-  # A migration beside a replay. The previous image is never rolled out, so that its workers are counted once.
+  # A migration beside a replay and a rebuild. The previous image is never rolled out, so that its workers are counted once.
   job_connections = sum(concat(
     [module.migrate.connections, module.replay.connections],
+    module.build[*].connections,
     [for name, worker in module.previous_worker : local.workers[name].instances.max * worker.connections],
   ))
 }
@@ -257,6 +258,30 @@ module "replay" {
     FLEET_PUSH_AUDIENCE        = "fleet-replay"
     FLEET_PUSH_SERVICE_ACCOUNT = module.job_identity.email
   }
+}
+
+# Parts of a rebuild that a person has asked for, for a store that outgrows the workers. The projection is given when it is
+# started. A task that was killed goes on where it was, and the last one makes the indexes.
+module "build" {
+  source = "../../modules/job"
+  count  = var.build == null ? 0 : 1
+
+  project_id            = var.project_id
+  region                = var.region
+  name                  = "fleet-build"
+  image                 = module.migrate.image
+  service_account_email = module.job_identity.email
+  database              = module.database.connections[local.user]
+  network               = module.network.egress
+  args                  = ["build"]
+  tasks                 = var.build.tasks
+  timeout_seconds       = 604800
+  max_retries           = 3
+  max_connections       = var.build.max_connections
+  cpu                   = var.build.cpu
+  memory                = var.build.memory
+  runners               = var.operators
+  labels                = local.labels
 }
 
 module "alerts" {

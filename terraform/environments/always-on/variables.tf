@@ -209,6 +209,22 @@ variable "replay" {
   })
 }
 
+variable "build" {
+  description = "Size of the job fleet-build, which builds a read model anew: how many tasks, and the size of each. Null: there is no such job, and workers build. It costs nothing while it does not run, but the database has to have its connections."
+  type = object({
+    tasks           = number
+    cpu             = number
+    memory          = string
+    max_connections = number
+  })
+  default = null
+
+  validation {
+    condition     = var.build == null || try(var.build.max_connections >= 8, false)
+    error_message = "A task that builds has 5 connections and half of max_connections, which is within max_connections from 8 on."
+  }
+}
+
 variable "worker_shape" {
   description = "pool, or service where worker pools are not offered. Both pull."
   type        = string

@@ -63,9 +63,10 @@ module "database" {
     },
     { for name, worker in module.worker : name => { instances = var.worker_instances.max, connections = worker.connections } },
   )
-  # A migration beside a replay. The previous image is never rolled out, so that its workers are counted once.
+  # A migration beside a replay and a rebuild. The previous image is never rolled out, so that its workers are counted once.
   job_connections = sum(concat(
     [module.migrate.connections, module.replay.connections],
+    module.build[*].connections,
     values(module.previous_worker)[*].connections,
   ))
 }
@@ -217,6 +218,29 @@ module "replay" {
     FLEET_PUSH_AUDIENCE        = "fleet-replay"
     FLEET_PUSH_SERVICE_ACCOUNT = module.push_identity.email
   }
+}
+
+# Parts of a rebuild that a person has asked for. Workers that scale to zero would be gone in the middle. The projection is
+# given when it is started. A task that was killed goes on where it was, and the last one makes the indexes.
+module "build" {
+  source = "../../modules/job"
+  count  = var.build == null ? 0 : 1
+
+  project_id            = var.project_id
+  region                = var.region
+  name                  = "fleet-build"
+  image                 = module.migrate.image
+  service_account_email = module.identity.email
+  database              = module.database.connections[local.user]
+  network               = module.network.egress
+  args                  = ["build"]
+  tasks                 = var.build.tasks
+  timeout_seconds       = 86400
+  max_retries           = 3
+  max_connections       = var.build.max_connections
+  cpu                   = var.build.cpu
+  memory                = var.build.memory
+  labels                = local.labels
 }
 
 # Three conditions, because each is billed by the month. Nobody collects the fleet's own metrics here: what scales to

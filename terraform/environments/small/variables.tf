@@ -77,6 +77,22 @@ variable "wake" {
   default     = "0 4 * * *"
 }
 
+variable "build" {
+  description = "Size of the job fleet-build, which builds a read model anew: how many tasks, and the size of each. Null: there is no such job, and workers build. It costs nothing while it does not run, but the database has to have its connections."
+  type = object({
+    tasks           = number
+    cpu             = number
+    memory          = string
+    max_connections = number
+  })
+  default = null
+
+  validation {
+    condition     = var.build == null || try(var.build.max_connections >= 8, false)
+    error_message = "A task that builds has 5 connections and half of max_connections, which is within max_connections from 8 on."
+  }
+}
+
 variable "event_store_ingress" {
   description = "Where appends may come from: internal (networks of this project), or all, for command services that send through no network. IAM asks for a token either way."
   type        = string

@@ -1,8 +1,8 @@
-# A job of Cloud Run: a run of the image that ends, started by a person or a pipeline. For migrations, and for replays
-# that take hours and must not be scaled away.
+# A job of Cloud Run: a run of the image that ends, started by a person or a pipeline. For migrations, and for replays and
+# rebuilds that take hours and must not be scaled away.
 #
 # A task that is moved to another machine gets SIGTSTP and loses its connections; the fleet connects again, and a replay
-# goes on where its last chunk was committed.
+# or a rebuild goes on where its last chunk was committed.
 
 module "container" {
   source = "../container"
@@ -28,9 +28,8 @@ resource "google_cloud_run_v2_job" "this" {
 
   template {
     labels = var.labels
-    # One task: migrations take turns anyway, and a replay is one operation. A rebuild is given more by whoever executes it.
-    task_count  = 1
-    parallelism = var.parallelism
+    task_count  = var.tasks
+    parallelism = var.tasks
 
     template {
       service_account       = var.service_account_email

@@ -10,6 +10,6 @@ output "image" {
 }
 
 output "connections" {
-  description = "Connections that a run opens at most, for the database's connection budget: its pools', and the watch's."
-  value       = module.container.connections
+  description = "Connections that an execution opens at most, for the database's connection budget: in each task those of its pools, and one of the watch."
+  value       = var.tasks * module.container.connections
 }

@@ -99,7 +99,7 @@ variable "args" {
 }
 
 variable "max_connections" {
-  description = "Connections to Postgres that the pools of a run open at most. Null: the command has no such setting, as migrate, whose pool has two."
+  description = "Connections to Postgres that the pools of a task open at most. Null: the command has no such setting, as migrate, whose pool has two."
   type        = number
   default     = null
 }
@@ -132,14 +132,14 @@ variable "max_retries" {
   }
 }
 
-variable "parallelism" {
-  description = "How many tasks of an execution run at once: 0 lets all of them, for the parts of a rebuild (gcloud run jobs execute --tasks)."
+variable "tasks" {
+  description = "Tasks of an execution, which run all at once: more than one for the parts of a rebuild. Everything else is one task."
   type        = number
   default     = 1
 
   validation {
-    condition     = var.parallelism >= 0 && var.parallelism <= 100
-    error_message = "parallelism is from 0, for all, to 100."
+    condition     = var.tasks >= 1 && var.tasks <= 100 && (var.tasks == 1 || try(var.args[0], "") == "build")
+    error_message = "tasks is from 1 to 100, and more than 1 only with args = [\"build\"]: nothing else is shared by tasks."
   }
 }
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::request::{Parameters, page, query};
 use super::{Admin, Kind, Problem};
-use crate::inspect::{self, Event, Standing};
+use crate::inspect::{self, Event, Progress};
 
 /// Which of its events are looked at.
 #[derive(Debug, Default, Serialize, Deserialize, IntoParams)]
@@ -33,7 +33,7 @@ pub struct Inspected {
     pub topic: Option<String>,
     pub last_version: i32,
     /// Those that listen to it.
-    pub projections: Vec<Standing>,
+    pub projections: Vec<Progress>,
     /// In the order of their versions, without what they carry.
     pub events: Vec<Event>,
     /// `null`: this is the last page.
@@ -79,7 +79,7 @@ pub(super) async fn show(
     let topic = admin.catalogue.topic_of(&last.aggregate_type);
     let listening = topic.map(|topic| admin.catalogue.listening_to(topic)).unwrap_or_default();
     let names: Vec<_> = listening.iter().map(|projection| projection.name()).collect();
-    let projections = inspect::standings(&admin.pool, aggregate_id, &names).await?;
+    let projections = inspect::progress(&admin.pool, aggregate_id, &names).await?;
     let events = inspect::events(&admin.pool, aggregate_id, after, limit).await?;
     let end = events.last().map(|event| event.version);
     Ok(Json(Inspected {

@@ -56,7 +56,7 @@ pub struct Count {
     pub upto: Option<i64>,
 }
 
-/// Whether anything is lost: events of the store against applied versions, for a second.
+/// Whether anything is lost: compares events of the store with applied versions, for one second at most.
 #[utoipa::path(
     get,
     path = "/losses",

@@ -440,7 +440,7 @@ pub(super) async fn resume(admin: State<Admin>, id: Path<String>, body: Bytes) -
     steer(admin, id, &body, async |admin, id, by| rebuild::resume(&admin.pool, id, &by).await).await
 }
 
-/// Ends it, and drops what it has built.
+/// Ends a rebuild or a verification, and drops what it has built.
 #[utoipa::path(
     post,
     path = "/operations/{id}/cancel",

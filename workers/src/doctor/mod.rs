@@ -79,11 +79,11 @@ pub struct Lateness {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operations_stopped: Option<Pause>,
     /// Each projection, with each topic that it listens to.
-    pub projections: Vec<Standing>,
+    pub projections: Vec<ProjectionLateness>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct Standing {
+pub struct ProjectionLateness {
     #[serde(flatten)]
     pub status: Status,
     pub late: bool,
@@ -229,7 +229,7 @@ async fn now(pool: &PgPool) -> sqlx::Result<DateTime<Utc>> {
 
 impl Lateness {
     fn of(before: Option<Report>, now: &Report, relays: Option<&Relays>, late_after: f64) -> Self {
-        let standing = |status: &Status| {
+        let lateness_of = |status: &Status| {
             let behind = relays.and_then(|relays| relays.topics.iter().find(|it| it.topic == status.topic));
             let unpublished = behind.filter(|behind| !behind.unknown).map(|behind| behind.seconds);
             let waits = status.lag_events > 0;
@@ -240,7 +240,7 @@ impl Lateness {
                 Some((report, Point { status, head: report.store.head_position }))
             });
             let point = Point { status, head: now.store.head_position };
-            Standing {
+            ProjectionLateness {
                 late: waits && status.lag_seconds > late_after,
                 stage: waits.then(|| Stage::of(status.state, status.lag_seconds, unpublished)),
                 since: waits.then(|| now.observed_at - oldest),
@@ -255,7 +255,7 @@ impl Lateness {
             observed_at: now.observed_at,
             head_position: now.store.head_position,
             operations_stopped: now.operations_stopped.clone(),
-            projections: now.projections.iter().map(standing).collect(),
+            projections: now.projections.iter().map(lateness_of).collect(),
         }
     }
 }

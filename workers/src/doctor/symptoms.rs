@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Diagnosis, Lateness, Stage, Standing};
+use super::{Diagnosis, Lateness, ProjectionLateness, Stage};
 use crate::lag::{State, Status};
 use crate::losses::Counted;
 use crate::operations::Operation;
@@ -33,10 +33,10 @@ impl Symptom {
 
 /// What is late first, then what is parked, then what does no harm to the read models, and what somebody may have forgotten.
 pub(super) fn of(diagnosis: &Diagnosis) -> Vec<Symptom> {
-    let standings = || diagnosis.lateness.iter().flat_map(|lateness| &lateness.projections);
-    let mut symptoms: Vec<_> = standings().filter_map(late).collect();
+    let projections = || diagnosis.lateness.iter().flat_map(|lateness| &lateness.projections);
+    let mut symptoms: Vec<_> = projections().filter_map(late).collect();
     // A projection of two topics was built by one version.
-    symptoms.extend(standings().filter_map(outdated).collect::<BTreeMap<_, _>>().into_values());
+    symptoms.extend(projections().filter_map(outdated).collect::<BTreeMap<_, _>>().into_values());
     symptoms.sort_by_key(|symptom| symptom.runbook != "ProjectionStalled");
     for behind in diagnosis.relays.iter().flat_map(|relays| &relays.topics).filter(|it| it.seconds > UNPUBLISHED) {
         let topic = &behind.topic;
@@ -46,7 +46,7 @@ pub(super) fn of(diagnosis: &Diagnosis) -> Vec<Symptom> {
             Symptom::new("RelayLeadership", format!("no relay publishes {topic}"))
         });
     }
-    symptoms.extend(standings().filter_map(parked));
+    symptoms.extend(projections().filter_map(parked));
     if let Some(set_aside) = &diagnosis.set_aside {
         let (refused, unreadable) = (set_aside.refused_messages, set_aside.unreadable_events);
         if unreadable > 0 {
@@ -85,30 +85,30 @@ fn stalled(operation: &Operation) -> Option<Symptom> {
     ))
 }
 
-fn paused(standing: &Standing, lateness: &Lateness) -> Option<Symptom> {
-    let pause = standing.status.paused.as_ref()?;
+fn paused(projection: &ProjectionLateness, lateness: &Lateness) -> Option<Symptom> {
+    let pause = projection.status.paused.as_ref()?;
     let old = (lateness.observed_at - pause.since).as_seconds_f64() > OLD;
-    old.then(|| Symptom::new("ProjectionPaused", format!("{} is paused {pause}", standing.status.name)))
+    old.then(|| Symptom::new("ProjectionPaused", format!("{} is paused {pause}", projection.status.name)))
 }
 
-fn late(standing: &Standing) -> Option<Symptom> {
-    let (name, topic) = (&standing.status.name, &standing.status.topic);
-    let stage = standing.stage.filter(|_| standing.late)?;
+fn late(projection: &ProjectionLateness) -> Option<Symptom> {
+    let (name, topic) = (&projection.status.name, &projection.status.topic);
+    let stage = projection.stage.filter(|_| projection.late)?;
     let runbook = match stage {
         Stage::Version | Stage::Paused | Stage::Worker => "ProjectionStalled",
         Stage::Relay | Stage::Bus => "HighLag",
         // Whether anything gets through at all.
         Stage::Apply => {
             let stands = |trend: &super::Trend| trend.direction != super::Direction::Better;
-            if standing.trend.as_ref().is_some_and(stands) { "ProjectionStalled" } else { "HighLag" }
+            if projection.trend.as_ref().is_some_and(stands) { "ProjectionStalled" } else { "HighLag" }
         }
     };
     Some(Symptom::new(runbook, format!("{name} is late on {topic}: {}", stage.says())))
 }
 
 /// Whatever its lag is: the code that built it may go on, and must not be forgotten.
-fn outdated(standing: &Standing) -> Option<(&str, Symptom)> {
-    let Status { name, state, version, code_version, .. } = &standing.status;
+fn outdated(projection: &ProjectionLateness) -> Option<(&str, Symptom)> {
+    let Status { name, state, version, code_version, .. } = &projection.status;
     if *state != State::Outdated {
         return None;
     }
@@ -121,8 +121,8 @@ fn outdated(standing: &Standing) -> Option<(&str, Symptom)> {
     Some((name, symptom))
 }
 
-fn parked(standing: &Standing) -> Option<Symptom> {
-    let status = &standing.status;
+fn parked(projection: &ProjectionLateness) -> Option<Symptom> {
+    let status = &projection.status;
     if status.parked == 0 {
         return None;
     }
@@ -162,7 +162,7 @@ mod tests {
     use super::*;
     use event_store::relay::behind::Behind;
 
-    fn standing(stage: Option<Stage>, late: bool, direction: Direction, parked: i64) -> Standing {
+    fn projection(stage: Option<Stage>, late: bool, direction: Direction, parked: i64) -> ProjectionLateness {
         let status = Status {
             name: "orders".to_owned(),
             topic: "order-events".to_owned(),
@@ -181,20 +181,15 @@ mod tests {
             paused: None,
         };
         let trend = Trend { seconds: 1.0, counted: Unit::Events, before: 1, now: 1, direction, done_in_seconds: None };
-        Standing { status, late, stage, since: None, trend: Some(trend) }
+        ProjectionLateness { status, late, stage, since: None, trend: Some(trend) }
     }
 
-    fn runbooks(standings: Vec<Standing>, unpublished: f64, led: bool) -> Vec<String> {
+    fn runbooks(projections: Vec<ProjectionLateness>, unpublished: f64, led: bool) -> Vec<String> {
         let observed_at = DateTime::UNIX_EPOCH;
         let topic = "order-events".to_owned();
         let diagnosis = Diagnosis {
             late_after_seconds: 30.0,
-            lateness: Some(Lateness {
-                observed_at,
-                head_position: 9,
-                operations_stopped: None,
-                projections: standings,
-            }),
+            lateness: Some(Lateness { observed_at, head_position: 9, operations_stopped: None, projections }),
             relays: Some(Relays {
                 observed_at,
                 topics: vec![Behind { topic, position: 1, led, seconds: unpublished, unknown: false }],
@@ -211,19 +206,19 @@ mod tests {
     fn each_finding_ends_in_its_runbook_and_what_stands_still_comes_first() {
         use Direction::{Better, Same};
         let none = Vec::<String>::new();
-        assert_eq!(runbooks(vec![standing(None, false, Same, 0)], 0.0, true), none);
-        assert_eq!(runbooks(vec![standing(Some(Stage::Bus), false, Same, 0)], 0.0, true), none);
+        assert_eq!(runbooks(vec![projection(None, false, Same, 0)], 0.0, true), none);
+        assert_eq!(runbooks(vec![projection(Some(Stage::Bus), false, Same, 0)], 0.0, true), none);
         let outdated = |late, version| {
-            let mut standing = standing(Some(Stage::Version), late, Same, 0);
-            (standing.status.state, standing.status.version) = (State::Outdated, version);
-            runbooks(vec![standing.clone(), standing], 0.0, true)
+            let mut projection = projection(Some(Stage::Version), late, Same, 0);
+            (projection.status.state, projection.status.version) = (State::Outdated, version);
+            runbooks(vec![projection.clone(), projection], 0.0, true)
         };
         assert_eq!(outdated(false, 0), ["ProjectionOutdated"]);
         assert_eq!(outdated(true, 0), ["ProjectionStalled", "ProjectionStalled", "ProjectionOutdated"]);
         assert_eq!(outdated(false, 2), ["ProjectionStalled"]);
-        assert_eq!(runbooks(vec![standing(Some(Stage::Apply), true, Better, 0)], 0.0, true), ["HighLag"]);
-        assert_eq!(runbooks(vec![standing(Some(Stage::Apply), true, Same, 0)], 0.0, true), ["ProjectionStalled"]);
-        let all = vec![standing(Some(Stage::Relay), true, Same, 9), standing(Some(Stage::Worker), true, Same, 1)];
+        assert_eq!(runbooks(vec![projection(Some(Stage::Apply), true, Better, 0)], 0.0, true), ["HighLag"]);
+        assert_eq!(runbooks(vec![projection(Some(Stage::Apply), true, Same, 0)], 0.0, true), ["ProjectionStalled"]);
+        let all = vec![projection(Some(Stage::Relay), true, Same, 9), projection(Some(Stage::Worker), true, Same, 1)];
         let expected = ["ProjectionStalled", "HighLag", "RelayLeadership", "ParkedEventsOld", "ParkedEvents"];
         assert_eq!(runbooks(all.clone(), 40.0, false), expected);
         assert_eq!(runbooks(all, 40.0, true)[2], "RelayFailing");

@@ -27,7 +27,7 @@ pub struct Task {
     pub head: Head,
     /// For measuring how late the live generation is.
     pub reading: PgPool,
-    /// Its parts are those whose number, divided by `count`, leaves this.
+    /// Which of the tasks this is, from 0: its parts are this one and every `count`th after it.
     pub index: i32,
     pub count: i32,
 }

@@ -35,8 +35,8 @@ pub struct Event {
 
 /// How far a projection is with the aggregate.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[schema(as = AggregateStanding)]
-pub struct Standing {
+#[schema(as = AggregateProgress)]
+pub struct Progress {
     pub projection: String,
     /// Up to this version everything is applied, skipped or discarded.
     pub applied_version: i32,
@@ -117,9 +117,9 @@ fn trace_id(traceparent: &str) -> Option<String> {
 }
 
 /// How far each of these projections is with the aggregate.
-pub async fn standings(pool: &PgPool, aggregate_id: Uuid, projections: &[&str]) -> sqlx::Result<Vec<Standing>> {
+pub async fn progress(pool: &PgPool, aggregate_id: Uuid, projections: &[&str]) -> sqlx::Result<Vec<Progress>> {
     let limit = DISCARDED as i64 + 1;
-    let rows = sqlx::query_file!("src/inspect/standing.sql", aggregate_id, projections as &[&str], limit);
+    let rows = sqlx::query_file!("src/inspect/progress.sql", aggregate_id, projections as &[&str], limit);
     let rows = rows.fetch_all(pool).await?;
     Ok(rows
         .into_iter()
@@ -131,7 +131,7 @@ pub async fn standings(pool: &PgPool, aggregate_id: Uuid, projections: &[&str]) 
             let more_discarded = discarded.len() > DISCARDED;
             discarded.truncate(DISCARDED);
             let pause = Pause::of(row.pause_reason, row.paused_by, row.paused_at, row.until);
-            Standing {
+            Progress {
                 projection: row.projection,
                 applied_version: row.applied_version,
                 held: row.held,

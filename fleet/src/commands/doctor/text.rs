@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use chrono::{DateTime, Utc};
-use workers::doctor::{Changes, Diagnosis, Lateness, Relays, Standing, Trend, Unit};
+use workers::doctor::{Changes, Diagnosis, Lateness, ProjectionLateness, Relays, Trend, Unit};
 use workers::lag::State;
 use workers::losses::{Counted, Example};
 use workers::operations::Operation;
@@ -104,8 +104,8 @@ fn of_lateness(text: &mut String, lateness: &Lateness, late_after: f64) {
     }
 }
 
-fn done_when(standing: &Standing, done: String) -> String {
-    match standing.status.state {
+fn done_when(projection: &ProjectionLateness, done: String) -> String {
+    match projection.status.state {
         State::Outdated => "it waits for you: see the runbook".to_owned(),
         State::Paused => "it waits until it is resumed".to_owned(),
         State::Stopped => "it waits for a worker".to_owned(),

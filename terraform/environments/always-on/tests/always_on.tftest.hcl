@@ -169,6 +169,42 @@ run "the_previous_image_goes_on_beside_the_new_one_until_it_is_taken_away" {
   }
 }
 
+run "a_rebuild_may_have_a_job_of_its_own" {
+  command = plan
+
+  variables {
+    build = { tasks = 2, cpu = 2, memory = "2Gi", max_connections = 8 }
+  }
+
+  assert {
+    condition     = module.build[0].name == "fleet-build" && module.build[0].connections == 18
+    error_message = "Nine connections for each task."
+  }
+  assert {
+    condition     = output.connections.demand == { steady = 172, large = 378 }[var.environment] + 18 && output.connections.demand <= output.connections.takes
+    error_message = "All tasks at once, counted once, because no rollout starts them."
+  }
+}
+
+run "without_it_the_workers_build" {
+  command = plan
+
+  assert {
+    condition     = length(module.build) == 0
+    error_message = "Nobody pays for connections that nobody wants."
+  }
+}
+
+run "a_task_that_builds_has_room_for_its_connections" {
+  command = plan
+
+  variables {
+    build = { tasks = 2, cpu = 2, memory = "2Gi", max_connections = 7 }
+  }
+
+  expect_failures = [var.build]
+}
+
 run "without_a_previous_image_nothing_is_beside" {
   command = plan
 

@@ -147,6 +147,38 @@ run "the_previous_image_goes_on_beside_the_new_one_until_it_is_taken_away" {
   }
 }
 
+run "a_rebuild_may_have_a_job_of_its_own" {
+  command = plan
+
+  variables {
+    build = { tasks = 1, cpu = 1, memory = "1Gi", max_connections = 8 }
+  }
+
+  assert {
+    condition     = module.build[0].name == "fleet-build" && output.connections.demand == 82 + 9 && output.connections.demand <= output.connections.takes
+    error_message = "Counted once, because no rollout starts it."
+  }
+}
+
+run "without_it_the_workers_build" {
+  command = plan
+
+  assert {
+    condition     = length(module.build) == 0
+    error_message = "Nobody pays for connections that nobody wants."
+  }
+}
+
+run "a_task_that_builds_has_room_for_its_connections" {
+  command = plan
+
+  variables {
+    build = { tasks = 1, cpu = 1, memory = "1Gi", max_connections = 7 }
+  }
+
+  expect_failures = [var.build]
+}
+
 run "without_a_previous_image_nothing_is_beside" {
   command = plan
 

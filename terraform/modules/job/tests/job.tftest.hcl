@@ -62,6 +62,36 @@ run "a_replay_may_take_a_week" {
   }
 }
 
+run "a_rebuild_is_shared_by_tasks_that_run_all_at_once" {
+  command = plan
+
+  variables {
+    name            = "fleet-build"
+    args            = ["build"]
+    tasks           = 8
+    max_connections = 8
+  }
+
+  assert {
+    condition     = google_cloud_run_v2_job.this.template[0].task_count == 8 && google_cloud_run_v2_job.this.template[0].parallelism == 8
+    error_message = "One that waited for another would wait for nothing: each has parts of its own."
+  }
+  assert {
+    condition     = output.connections == 72
+    error_message = "Of all tasks."
+  }
+}
+
+run "nothing_else_is_shared_by_tasks" {
+  command = plan
+
+  variables {
+    tasks = 2
+  }
+
+  expect_failures = [var.tasks]
+}
+
 run "it_reaches_the_database_like_everything_else" {
   command = plan
 
