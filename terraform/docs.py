@@ -26,7 +26,7 @@ FOLDERS = [*sorted((ROOT / "modules").iterdir()), *sorted((ROOT / "environments"
 # What a resource of each type is for, in the table of an environment's plan.
 PURPOSE = {
     "google_billing_budget": "tells when a month becomes expensive",
-    "google_cloud_run_v2_job": "migrations; long replays; rebuilds by tasks, if they are asked for",
+    "google_cloud_run_v2_job": "migrations; long replays",
     "google_cloud_run_v2_job_iam_member": "who may start them",
     "google_cloud_run_v2_service": "event store, admin, and workers that are pushed to",
     "google_cloud_run_v2_service_iam_member": "who may append, who may see and repair",

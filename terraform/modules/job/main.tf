@@ -27,7 +27,7 @@ resource "google_cloud_run_v2_job" "this" {
   deletion_protection = var.deletion_protection
 
   template {
-    labels = var.labels
+    labels      = var.labels
     task_count  = var.tasks
     parallelism = var.tasks
 
