@@ -39,7 +39,7 @@ PURPOSE = {
     "google_monitoring_custom_service": "what the objectives belong to",
     "google_monitoring_dashboard": "six tiles",
     "google_monitoring_slo": "an objective for each subscription",
-    "google_project_iam_member": "roles on the project: into this database; writing metrics; through IAP",
+    "google_project_iam_member": "roles on the project: into this database; writing metrics; through IAP, where that is chosen",
     "google_pubsub_subscription": "one per topic, and one for the dead letters of each",
     "google_pubsub_subscription_iam_member": "workers read; Pub/Sub's agent acknowledges what it dead-letters",
     "google_pubsub_topic": "one per topic, and one for the dead letters of each",

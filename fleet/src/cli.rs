@@ -1,5 +1,5 @@
-//! The command line: roles, and commands against a running fleet. Every setting is a flag and an environment variable;
-//! `.env.sample` lists them.
+//! The command line: roles, and commands against a running fleet. Every setting is a flag; those of a deployment are environment
+//! variables, too, which `.env.sample` lists.
 
 use std::process::ExitCode;
 

@@ -9,8 +9,9 @@
 //!
 //! # A whole read model
 //!
-//! How many orders were placed on each day. In a program of its own the statement would be a `query!`, which is checked
-//! at compile time.
+//! How many orders were placed on each day. A program that depends on `fleet` alone writes `fleet` for `events` and
+//! `read_model`, `fleet::chrono`, `fleet::sqlx` and `fleet::uuid` for the others, and beside the derive
+//! `#[serde(crate = "fleet::serde")]`. The statement may be a `query!`, which is checked at compile time.
 //!
 //! ```
 //! use std::collections::BTreeMap;

@@ -1,14 +1,13 @@
 //! The parts of a fleet, for a program that has a process of its own.
 //!
-//! [`Fleet::run`](crate::Builder::run) is the whole command line. A service that wants to keep a read model up to date beside
+//! [`Builder::run`](crate::Builder::run) is the whole command line. A service that wants to keep a read model up to date beside
 //! its other work has a pool, an HTTP server, a subscriber of traces and an end of its own; it takes [`Parts`] instead:
 //!
 //! ```no_run
-//! use fleet::host::{Bus, Google, Parts, Worker};
+//! use fleet::host::{Bus, CancellationToken, Google, Parts, Worker};
 //! use fleet::sqlx::PgPool;
 //! use fleet::{Catalogue, Topic};
 //! # use fleet::axum::{self, Router};
-//! # use tokio_util::sync::CancellationToken;
 //!
 //! # async fn serve(
 //! #     catalogue: &Catalogue, topic: &'static Topic, pool: &PgPool, own: Router, stop: CancellationToken,
@@ -31,6 +30,8 @@
 //! - They end when the program's token is cancelled, within 8 s; what is unfinished then is rolled back, and comes again.
 //! - One of them that fails or panics ends the others, and [`Parts::run`] says which it was. The program goes on: what that
 //!   means for it, it decides.
+//! - The database is the one in which the event store keeps its events: workers read them there. gRPC is for appending what others
+//!   published.
 //! - A process works on one database: parts of two `Parts` in it may be of different topics, not of different databases.
 //!
 //! `fleet dev` and `fleet worker` are made of the same parts.
@@ -46,6 +47,7 @@ pub(crate) mod worker;
 pub use bus::embedded::Embedded;
 pub use bus::google::Google;
 pub use prometheus::Registry;
+pub use tokio_util::sync::CancellationToken;
 pub use workers::generations::Raised;
 pub use workers::part::Ended;
 pub use workers::push::{OidcConfig, Verifier};

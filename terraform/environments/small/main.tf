@@ -209,6 +209,7 @@ module "replay" {
   timeout_seconds       = 86400
   max_retries           = 0
   max_connections       = 4
+  runners               = var.operators
   labels                = local.labels
 
   environment = {
@@ -240,6 +241,7 @@ module "build" {
   max_connections       = var.build.max_connections
   cpu                   = var.build.cpu
   memory                = var.build.memory
+  runners               = var.operators
   labels                = local.labels
 }
 

@@ -126,12 +126,13 @@ resource "terraform_data" "run" {
   }
 }
 
+# To start it with settings of this execution, such as the topic of a replay, and to wait for its end.
 resource "google_cloud_run_v2_job_iam_member" "runner" {
-  for_each = var.runners
+  for_each = { for grant in setproduct(var.runners, ["roles/run.jobsExecutorWithOverrides", "roles/run.viewer"]) : join(" ", grant) => grant }
 
   project  = var.project_id
   location = var.region
   name     = google_cloud_run_v2_job.this.name
-  role     = "roles/run.invoker"
-  member   = each.value
+  role     = each.value[1]
+  member   = each.value[0]
 }

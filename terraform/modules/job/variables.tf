@@ -150,7 +150,7 @@ variable "run" {
 }
 
 variable "runners" {
-  description = "Members that may start it: the pipeline that deploys, and who is on call."
+  description = "Members that may start it, with settings of their own, and see what becomes of it: the pipeline that deploys, and who is on call."
   type        = set(string)
   default     = []
 

@@ -8,11 +8,11 @@ region     = "europe-west1"
 image      = "europe-west1-docker.pkg.dev/my-project/fleet/fleet@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 runbooks   = "https://github.com/my-company/fleet/blob/main/docs/runbooks"
 
-# Who appends, who deploys, and who is on call.
+# Who appends, who deploys, and who is on call. iam: `gcloud run services proxy fleet-admin` reaches the admin API from anywhere.
 appenders    = ["serviceAccount:commands@my-project.iam.gserviceaccount.com"]
 deployers    = ["serviceAccount:deploy@my-project.iam.gserviceaccount.com"]
 operators    = ["group:on-call@example.com"]
-admin_access = "iap"
+admin_access = "iam"
 
 notification_channels = {
   page   = ["projects/my-project/notificationChannels/1234567890123456789"]

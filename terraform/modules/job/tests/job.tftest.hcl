@@ -113,7 +113,7 @@ run "who_may_start_it_is_named" {
   }
 
   assert {
-    condition     = [for grant in google_cloud_run_v2_job_iam_member.runner : "${grant.name} ${grant.role}"] == ["fleet-migrate roles/run.invoker"]
+    condition     = [for grant in google_cloud_run_v2_job_iam_member.runner : "${grant.name} ${grant.role}"] == ["fleet-migrate roles/run.jobsExecutorWithOverrides", "fleet-migrate roles/run.viewer"]
     error_message = "Of this job and of no other."
   }
 }
