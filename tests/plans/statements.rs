@@ -242,9 +242,9 @@ pub const STATEMENTS: &[Statement] = &[
     window(&[Plain], "as \"open!\"", "'vocabulary-events', array['vocabulary'], now()", 20_000, "the operations that are open, and the letters of each until one is ours: a batch has 10,000 at most"),
     // retention
     window(&[Plain, Applying], "delete from idempotency_keys", "now(), 1000, 31", 12_000, "a thousand rows, and each looked up to go"),
-    window(&[Plain, Applying], "delete from operations where id in", "now(), 1000", 12_000, "a thousand rows, each with the letters that may point to it"),
+    window(&[Plain, Applying], "delete from operations where id = any", "now(), 1000", 12_000, "a thousand rows, each with the letters that may point to it"),
     window(&[Plain, Applying], "update discarded_events set payload", "now(), 1000", 12_000, "a thousand rows, and each looked up to be emptied or to go"),
-    window(&[Plain, Applying], "delete from audit_log where id in", "now(), 1000", 12_000, "a thousand rows, and each looked up to go"),
+    window(&[Plain, Applying], "delete from audit_log where id = any", "now(), 1000", 12_000, "a thousand rows, and each looked up to go"),
     window(&[Plain, Applying], "select from idempotency_keys where created_at < least(", "now(), 1000, 31", 2000, "the count ends at its most"),
     window(&[Plain, Applying], "select from operations where finished_at < $1 order by finished_at limit $2", "now(), 1000", 2000, "the count ends at its most"),
     window(&[Plain, Applying], "where discarded_at < $1 and pruned_at is null order by discarded_at limit $2", "now(), 1000", 2000, "the count ends at its most"),

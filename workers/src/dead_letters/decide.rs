@@ -166,6 +166,7 @@ async fn write(db: &mut PgConnection, operation: Uuid, new: &New<'_>, ids: &[Uui
                  where parked.projection = kept.projection and parked.generation = kept.generation
                  and parked.aggregate_id = named.aggregate_id
                  and ($1 = 'retry' or parked.event_id = named.event_id)
+                 offset 0
              ) as twin
              where named.id = any($3)
          ),

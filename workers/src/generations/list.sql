@@ -49,6 +49,7 @@ select
         select count(*) from (
             select from parked_events as parked
             where parked.projection = generation.projection and parked.generation = generation.generation
+            order by parked.id
             limit 10000
         ) as counted
     ) as "parked!"

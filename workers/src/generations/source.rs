@@ -10,8 +10,12 @@ use tokio::task::JoinHandle;
 use crate::apply::Chunk;
 use crate::verdict::Event;
 
-/// Positions read at a time, at most.
+/// Positions read at a time for each share of the aggregates, at most: whoever builds one of several shares looks further, for as
+/// many events.
 const WINDOW: i64 = 50_000;
+
+/// Shares for which it looks further. The rest of the way is what a statement may take.
+const WIDEST: i32 = 8;
 
 /// Positions read first, when nothing is there to be applied meanwhile. From then on it is at most twice as many each time.
 const FIRST: i64 = 2000;
@@ -21,6 +25,8 @@ pub(super) struct Source {
     filter: Filter,
     /// Positions to read next.
     window: i64,
+    /// Positions to read at a time, at most.
+    widest: i64,
     /// What is read and not applied, the next of it last.
     chunks: Vec<Chunk>,
     /// How long it took to read it, for each event.
@@ -49,7 +55,8 @@ impl Drop for Ahead {
 
 impl Source {
     pub fn new(pool: PgPool, filter: Filter) -> Self {
-        Self { pool, filter, window: FIRST, chunks: Vec::new(), took: Duration::ZERO, ahead: None }
+        let widest = WINDOW * i64::from(filter.share.map_or(1, |share| share.of).min(WIDEST));
+        Self { pool, filter, window: FIRST, widest, chunks: Vec::new(), took: Duration::ZERO, ahead: None }
     }
 
     /// The next chunk after `position`.
@@ -68,7 +75,7 @@ impl Source {
             None => page(&self.pool, &self.filter, position, head, self.window).await?,
         };
         self.took = took / u32::try_from(chunk.events.len().max(1)).unwrap_or(u32::MAX);
-        self.window = fitting(chunk.upto.0 - chunk.after.0, bytes).min(self.window * 2);
+        self.window = fitting(chunk.upto.0 - chunk.after.0, bytes, self.widest).min(self.window * 2);
         if chunk.upto < head {
             let (pool, filter, after, window) = (self.pool.clone(), self.filter.clone(), chunk.upto, self.window);
             let read = tokio::spawn(async move { page(&pool, &filter, after, head, window).await });
@@ -82,10 +89,11 @@ impl Source {
         self.chunks.push(chunk);
     }
 
-    /// Nothing of what was read is true any more.
+    /// Nothing of what was read is true any more, or nothing was read: a window that took too long is not asked for again.
     pub fn forget(&mut self) {
         self.chunks.clear();
         self.ahead = None;
+        self.window = FIRST;
     }
 
     /// How long it took to read so many of the events that were given last.
@@ -117,9 +125,9 @@ async fn page(
 
 /// How many positions fit into one answer if they are like these. What does not fit is looked at for nothing, so that an
 /// eighth is left free.
-fn fitting(positions: i64, bytes: i64) -> i64 {
+fn fitting(positions: i64, bytes: i64, widest: i64) -> i64 {
     let free = read::BUDGET / 8 * 7;
-    (free.saturating_mul(positions.max(1)) / bytes.max(1)).clamp(1, WINDOW)
+    (free.saturating_mul(positions.max(1)) / bytes.max(1)).clamp(1, widest)
 }
 
 #[cfg(test)]
@@ -128,9 +136,10 @@ mod tests {
 
     #[test]
     fn a_window_has_what_fits_into_one_answer() {
-        assert_eq!(fitting(50_000, 5_000_000), WINDOW);
-        assert_eq!(fitting(40_000, read::BUDGET), 35_000);
-        assert_eq!(fitting(1, read::BUDGET), 1, "an event that fills an answer alone");
-        assert_eq!(fitting(50_000, 0), WINDOW, "nothing was wanted");
+        assert_eq!(fitting(50_000, 5_000_000, WINDOW), WINDOW);
+        assert_eq!(fitting(50_000, 5_000_000, 2 * WINDOW), 2 * WINDOW, "half of the events, twice the way");
+        assert_eq!(fitting(40_000, read::BUDGET, WINDOW), 35_000);
+        assert_eq!(fitting(1, read::BUDGET, WINDOW), 1, "an event that fills an answer alone");
+        assert_eq!(fitting(50_000, 0, WINDOW), WINDOW, "nothing was wanted");
     }
 }

@@ -3,7 +3,8 @@
 -- One statement, because one snapshot must show the events, how far their aggregates are applied, what holds these, and up to
 -- where all of that is promised: nothing above the settled position is looked at. No row says that the generation is not live
 -- any more. An aggregate that is held by no letter is held for ever, and so its events are lost as well. The inner limits:
--- see ../sweep/unsettled.sql.
+-- see ../sweep/unsettled.sql. Events are looked at by aggregate and carried along as arrays: two results of this statement joined
+-- would be each row against each, because nobody can tell the planner how many they have.
 with stand as materialized (
     select progress.settled_position
     from projections as live
@@ -12,21 +13,27 @@ with stand as materialized (
     and live.generation = $2
     and progress.topic = $3
 ),
-seen as materialized (
-    select event.aggregate_id, event.event_version, event.position, event.event_id, event.event_type
+wanted as materialized (
+    select
+        event.aggregate_id,
+        array_agg(event.event_version) as versions,
+        array_agg(event.position) as positions,
+        array_agg(event.event_id) as ids,
+        array_agg(event.event_type) as types
     from events as event
     where event.position > $4
     and event.position <= $5
     and event.position <= (select settled_position from stand)
     and event.aggregate_type = any($6::text[])
+    group by event.aggregate_id
 ),
 applied as materialized (
     select
-        wanted.aggregate_id,
+        wanted.*,
         coalesce(known.version, 0) as version,
         known.version > 0 and newest.version is null as ahead,
         letter.event_version as parked
-    from (select distinct aggregate_id from seen) as wanted
+    from wanted
     left join lateral (
         select known.version, known.held
         from projected_aggregates as known
@@ -54,16 +61,18 @@ applied as materialized (
 ),
 judged as materialized (
     select
-        seen.*,
+        applied.aggregate_id,
         applied.version as applied_version,
+        seen.*,
         case
             when seen.event_version <= applied.version then 'applied'
             when applied.parked is null then 'lost'
             when seen.event_version = applied.parked then 'parked'
             else 'waiting'
         end as verdict
-    from seen
-    join applied on applied.aggregate_id = seen.aggregate_id
+    from applied
+    cross join lateral unnest(applied.versions, applied.positions, applied.ids, applied.types)
+        as seen (event_version, position, event_id, event_type)
 ),
 counted as (
     select

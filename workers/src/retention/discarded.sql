@@ -19,16 +19,12 @@ with old as materialized (
 emptied as (
     update discarded_events
     set payload = '', attributes = '{}', error = '', pruned_at = clock_timestamp()
-    from old
-    where discarded_events.id = old.id
-    and old.needed
+    where id = any (array(select old.id from old where old.needed))
     returning 1
 ),
 deleted as (
     delete from discarded_events
-    using old
-    where discarded_events.id = old.id
-    and not old.needed
+    where id = any (array(select old.id from old where not old.needed))
     returning 1
 )
 select (select count(*) from emptied) + (select count(*) from deleted) as "pruned!"

@@ -3,7 +3,7 @@
 -- One statement, so that what was found to be old and needed by nobody is what goes: a letter, parked or discarded, says which
 -- operation decided about it, and a generation which made it. One that gets such a letter meanwhile is not over, and so it is not here.
 delete from operations
-where id in (
+where id = any (array(
     select old.id
     from operations as old
     where old.finished_at < $1
@@ -14,4 +14,4 @@ where id in (
     order by old.finished_at
     limit $2
     for update skip locked
-)
+))
