@@ -33,8 +33,8 @@ pub struct Url {
 pub struct Database {
     #[command(flatten)]
     url: Url,
-    /// Connections that this process opens at most, besides the event store's one for writing, four of whoever builds a
-    /// generation, and one every 1.5 s, for a moment, by which it sees who the primary is.
+    /// Connections that this process opens at most. Beside them are the one by which an event store writes, up to four while a
+    /// worker builds a generation, and one every 1.5 s, for a moment, by which the process sees who the primary is.
     #[arg(long, env = "FLEET_MAX_CONNECTIONS", default_value_t = 12, value_parser = clap::value_parser!(u32).range(4..=500))]
     max_connections: u32,
 }
