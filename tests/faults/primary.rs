@@ -162,6 +162,7 @@ async fn fail_over(a_is: Before) {
     proxy.set(Weather::Fair);
     let promoted = Instant::now();
     let before = load.last();
+    let applied = tokio::spawn(applied(b.url.clone(), before, promoted));
     // Whatever is said from now on is of B, once everybody has noticed.
     let enough = NOTICED + Duration::from_secs(if full_size() { 30 } else { 4 });
     while promoted.elapsed() < enough {
@@ -184,6 +185,8 @@ async fn fail_over(a_is: Before) {
         metric(&get(&admin, "metrics").await.1, "projection_lag_events").ok_or_else(|| "it is not".to_owned())
     })
     .await;
+    let applied = applied.await.unwrap();
+    println!("all that was acknowledged before the promotion is applied {applied:?} after it");
     load.reaches(before + events).await;
     let users = load.end().await;
 
@@ -208,6 +211,25 @@ async fn fail_over(a_is: Before) {
     for process in [&store, &worker, &admin] {
         ready(process).await;
     }
+}
+
+/// How long after the promotion everything up to a position is applied there.
+async fn applied(url: String, position: i64, promoted: Instant) -> Duration {
+    let after = Database::existing(&url);
+    // Not on a machine that is busy with other tests.
+    let limit = if full_size() { Duration::from_secs(15) } else { LIMIT };
+    eventually("what was acknowledged before is applied", limit, async || {
+        let behind = "select count(*) from events
+                      where position <= $1
+                      and (not exists (select from user_directory.users where user_id = aggregate_id)
+                          or not exists (select from learning_time.learners where user_id = aggregate_id))";
+        match sqlx::query_scalar::<_, i64>(behind).bind(position).fetch_one(&after.pool).await {
+            Ok(0) => Ok(()),
+            behind => Err(format!("{behind:?}")),
+        }
+    })
+    .await;
+    promoted.elapsed()
 }
 
 #[tokio::test]

@@ -30,10 +30,10 @@ const QUIET: Duration = Duration::from_secs(2);
 const ROUNDS: usize = 6;
 
 /// How statements begin that are asked for a reason which may be gone when the work is done again: a listener says goodbye when it is
-/// given up, a batch goes back to before an event that could not be written, which a batch of one has no need of, and events are
-/// read by their names if they were missing.
-const ON_OCCASION: [&str; 3] =
-    ["UNLISTEN *", "ROLLBACK TO SAVEPOINT", "with found as ( select *, sum(coalesce(data_bytes,"];
+/// given up, a batch goes back to before an event that could not be written, which a batch of one has no need of, events are
+/// read by their names if they were missing, and whoever waits is told of what was appended, and looks by itself all the same.
+const ON_OCCASION: [&str; 4] =
+    ["UNLISTEN *", "ROLLBACK TO SAVEPOINT", "with found as ( select *, sum(coalesce(data_bytes,", "select pg_notify("];
 
 /// Waits until no statement has come for a while that was new. All that have come.
 async fn quiet(proxy: &Proxy) -> BTreeSet<String> {
