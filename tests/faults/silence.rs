@@ -29,11 +29,19 @@ const QUIET: Duration = Duration::from_secs(2);
 /// Each round gets one statement further in everything that has several; at full size there are as many as it takes.
 const ROUNDS: usize = 6;
 
-/// How statements begin that are asked for a reason which may be gone when the work is done again: a listener says goodbye when it is
-/// given up, a batch goes back to before an event that could not be written, which a batch of one has no need of, events are
-/// read by their names if they were missing, and whoever waits is told of what was appended, and looks by itself all the same.
-const ON_OCCASION: [&str; 4] =
-    ["UNLISTEN *", "ROLLBACK TO SAVEPOINT", "with found as ( select *, sum(coalesce(data_bytes,", "select pg_notify("];
+/// How statements begin that are asked for a reason which may be gone when the work is done again.
+const ON_OCCASION: [&str; 5] = [
+    // A listener says goodbye when it is given up.
+    "UNLISTEN *",
+    // A batch goes back to before an event that could not be written. A batch of one need not.
+    "ROLLBACK TO SAVEPOINT",
+    // Events that were missing are read by their names.
+    "with found as ( select *, sum(coalesce(data_bytes,",
+    // Whoever waits is told of what was appended, and looks by itself all the same.
+    "select pg_notify(",
+    // What is not settled is counted, as long as something is not.
+    "select count(*) as \"events!\", extract(epoch from clock_timestamp() - min(event.created_at))",
+];
 
 /// Waits until no statement has come for a while that was new. All that have come.
 async fn quiet(proxy: &Proxy) -> BTreeSet<String> {
