@@ -150,7 +150,7 @@ pub async fn measure(server: &Server, options: Options) -> Result<Vec<Gate>> {
         },
         Gate {
             what: "rebuild, learner_progress, two parts on two cores : one on one".to_owned(),
-            at_least: 1.3,
+            at_least: 1.6,
             reached: ratio(7, 6),
         },
     ])

@@ -122,7 +122,8 @@ async fn whichever_statement_has_no_answer_it_is_asked_again_once_the_primary_ha
     })
     .await;
 
-    assert_eq!(importing.await.unwrap().refused, 0);
+    let imported = tokio::time::timeout(LIMIT, importing).await.expect("the import ends");
+    assert_eq!(imported.unwrap().refused, 0);
     direct.settled(history.events() as i64, LIMIT).await;
     let held = history.held();
     let check = async || {
