@@ -55,6 +55,7 @@ mod schema;
 mod soak;
 mod sweep;
 mod terraform;
+mod traces;
 mod unreadable;
 mod until_settled;
 mod upgrade;

@@ -27,5 +27,5 @@ pub use json::{Json, Object};
 pub use metadata::Metadata;
 pub use recorded::{AppendLine, EventLine, NewEvent, Payload, Recorded};
 pub use topic::Topic;
-pub use trace::is_traceparent;
+pub use trace::TraceContext;
 pub use upcast::Upcast;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::{Object, is_traceparent};
+use crate::{Object, TraceContext};
 
 /// The `metadata` object of an event, as it was written: few who read an event look into it, so that it is carried as text.
 #[derive(Debug, Clone, Serialize)]
@@ -25,9 +25,9 @@ impl Metadata {
         self.read(Self::SCHEMA_VERSION).unwrap_or(1)
     }
 
-    /// The trace, if what is said is one. Whoever appends may have written anything there.
-    pub fn traceparent(&self) -> Option<String> {
-        self.read(Self::TRACEPARENT).filter(|said: &String| is_traceparent(said))
+    /// The trace that it belongs to, if what is said is one. Whoever appends may have written anything there.
+    pub fn trace(&self) -> Option<TraceContext> {
+        TraceContext::parse(&self.read::<String>(Self::TRACEPARENT)?)
     }
 
     /// What is said under a key, as a `T`; `None` if nothing is, or no `T`.
@@ -85,7 +85,7 @@ mod tests {
         let text = r#"{"n": 1.10, "schema_version": 3, "who": {"schema_version": 9}}"#;
         let metadata: Metadata = serde_json::from_str(text).expect("an object");
         assert_eq!(serde_json::to_string(&metadata).expect("JSON"), text);
-        assert_eq!((metadata.schema_version(), metadata.traceparent()), (3, None));
+        assert_eq!((metadata.schema_version(), metadata.trace()), (3, None));
         for (text, version) in [
             ("{}", 1),
             (r#"{"who": "schema_version"}"#, 1),

@@ -87,8 +87,8 @@ pub fn encode(event: &Recorded<Payload>) -> (Vec<u8>, Vec<(&'static str, String)
         ("position", event.position.to_string()),
         ("schema_version", event.data.metadata.schema_version().to_string()),
     ];
-    if let Some(traceparent) = event.data.metadata.traceparent() {
-        attributes.push((TRACEPARENT, traceparent));
+    if let Some(trace) = event.data.metadata.trace() {
+        attributes.push((TRACEPARENT, trace.to_string()));
     }
     (data, attributes)
 }

@@ -107,19 +107,19 @@ impl Cli {
         match self.command.unwrap_or(Command::Dev(self.dev)) {
             Command::Dev(options) => dev::run(catalogue, sample, options, shutdown::signal()?).await.map(done),
             Command::EventStore(options) => {
-                telemetry::init(&options.log)?;
+                let _telemetry = telemetry::begin("event-store", &options.telemetry)?;
                 roles::event_store::run(catalogue, options, shutdown::signal()?).await.map(done)
             }
             Command::Worker(options) => {
-                telemetry::init(&options.log)?;
+                let _telemetry = telemetry::begin("worker", &options.telemetry)?;
                 roles::worker::run(catalogue, options, shutdown::signal()?).await
             }
             Command::Build(options) => {
-                telemetry::init(&options.log)?;
+                let _telemetry = telemetry::begin("build", &options.telemetry)?;
                 roles::build::run(catalogue, options, shutdown::signal()?).await
             }
             Command::Admin(options) => {
-                telemetry::init(&options.log)?;
+                let _telemetry = telemetry::begin("admin", &options.telemetry)?;
                 roles::admin::run(catalogue, options, shutdown::signal()?).await.map(done)
             }
             Command::Migrate(options) => {

@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod container;
 pub mod database;
 pub mod expected;
+pub mod otlp;
 pub mod outside;
 pub mod parts;
 pub mod pgbouncer;

@@ -36,7 +36,7 @@ impl Process {
         command.arg(role);
         // Nothing that the caller's shell has set may change what is tested.
         for (name, _) in std::env::vars() {
-            let ours = name.starts_with("FLEET_") || name.starts_with("GOOGLE_") || name == "PORT";
+            let ours = ["FLEET_", "GOOGLE_", "OTEL_"].iter().any(|ours| name.starts_with(ours)) || name == "PORT";
             if ours || name == "DATABASE_URL" || name == "PUBSUB_EMULATOR_HOST" {
                 command.env_remove(name);
             }

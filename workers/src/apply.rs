@@ -8,6 +8,7 @@ mod error;
 mod heal;
 mod ledger;
 mod resume;
+mod spans;
 mod stride;
 mod work;
 
@@ -29,6 +30,7 @@ use crate::part::said;
 use crate::verdict::{Event, Verdict};
 use crate::{Metrics, retry};
 use ledger::Ledger;
+use spans::{Became, Spans};
 pub(crate) use work::Condemned;
 use work::Work;
 
@@ -215,16 +217,19 @@ impl Applier {
         condemned: &Condemned,
         mode: Mode,
     ) -> Result<Done, Error> {
+        let mut spans = Spans::begin(mode);
         let mut tx = connection.begin().await?;
         let mut ledger = self.enter(&mut tx, batch.iter().map(|event| event.aggregate_id).collect()).await?;
         let holes = heal::heal(&mut tx, batch, &ledger, self.stride.now()).await?;
         kill_point!("apply.healed");
-        let done = self.settle(&mut tx, &mut ledger, batch, &holes, condemned).await?;
+        let done = self.settle(&mut tx, &mut ledger, batch, &holes, condemned, &mut spans).await?;
         if ledger.is_changed() {
+            let fence = ledger.fence;
             ledger.record(&mut tx).await?;
             kill_point!("apply.recorded");
             tx.commit().await?;
             kill_point!("apply.committed");
+            spans.tell(self, fence);
             if mode == Mode::Live {
                 self.metrics.observe_freshness(self.topic, self.projection.name(), &done.fresh);
             }
@@ -249,6 +254,7 @@ impl Applier {
         events: &[Event],
         holes: &BTreeSet<AggregateId>,
         condemned: &Condemned,
+        spans: &mut Spans,
     ) -> Result<Done, Error> {
         let mut done = Done::default();
         let mut pending = self.projection.begin();
@@ -261,12 +267,14 @@ impl Applier {
                 Verdict::Early if holes.contains(&event.aggregate_id) => {
                     let error = "versions before it are missing from the store";
                     self.hold(db, ledger, event, Reason::MissingVersions, error).await?;
+                    spans.note(event, Became::Parked(Reason::MissingVersions));
                     done.tally.parked += 1;
                 }
                 Verdict::Early => done.early.push(event.clone()),
                 Verdict::Fresh if condemned.contains_key(&event.event_id) => {
                     let (reason, error) = &condemned[&event.event_id];
                     self.hold(db, ledger, event, *reason, error).await?;
+                    spans.note(event, Became::Parked(*reason));
                     done.tally.parked += 1;
                 }
                 Verdict::Fresh if ledger.passes_over(event) => {
@@ -278,8 +286,14 @@ impl Applier {
                         ledger.applied(event);
                         done.fresh.push(event.recorded_at);
                         match folded {
-                            Folded::Applied => done.tally.applied += 1,
-                            Folded::Skipped => done.tally.skipped += 1,
+                            Folded::Applied => {
+                                done.tally.applied += 1;
+                                spans.note(event, Became::Applied);
+                            }
+                            Folded::Skipped => {
+                                done.tally.skipped += 1;
+                                spans.note(event, Became::Skipped);
+                            }
                         }
                     }
                     Err(Refusal { reason: Reason::Panicked, error }) => {
@@ -287,6 +301,7 @@ impl Applier {
                     }
                     Err(Refusal { reason, error }) => {
                         self.hold(db, ledger, event, reason, &error).await?;
+                        spans.note(event, Became::Parked(reason));
                         done.tally.parked += 1;
                     }
                 },

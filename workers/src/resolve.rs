@@ -11,7 +11,7 @@ use bus::Delivery;
 use event_store::proto::event_store_client::EventStoreClient;
 use event_store::proto::{AppendEventsRequest, NewEvent};
 use event_store::read;
-use events::{AggregateId, EventId, Payload, Topic, wire};
+use events::{AggregateId, EventId, Payload, Topic, TraceContext, wire};
 use kill_points::kill_point;
 use read_model::AnyProjection;
 use sqlx::PgPool;
@@ -74,7 +74,7 @@ impl Resolver {
         self.messages(&deliveries.iter().map(Received::from).collect::<Vec<_>>()).await
     }
 
-    /// As [`resolve`](Self::resolve), of messages that nobody waits for the answer to.
+    /// As [`resolve`](Self::resolve), of messages that nobody waits for the answer to, or that are in spans of their own.
     pub async fn messages(&self, messages: &[Received<'_>]) -> Result<Resolved, Error> {
         let mut ids = Vec::with_capacity(messages.len());
         let mut spoken_of: Vec<Option<wire::Identity>> = Vec::with_capacity(messages.len());
@@ -97,6 +97,9 @@ impl Resolver {
             found.events.iter().map(|event| (event.event_id, event.aggregate_id)).collect();
         known.extend(self.aggregates(&found.rest).await?);
         let mut resolved = self.ours(found);
+        if traces::are_on() {
+            within(&mut resolved.events, &spoken_of, messages);
+        }
         let mut foreign: Vec<(usize, wire::Event<'_>)> = Vec::new();
         for (index, identity) in spoken_of.iter().enumerate() {
             let Some(identity) = identity else { continue };
@@ -160,7 +163,7 @@ impl Resolver {
         let mut adopted = Vec::new();
         let mut early: Vec<(usize, Awaited, i32)> = Vec::new();
         for (index, event) in foreign {
-            match self.adopt(&event).await? {
+            match self.adopt(&event, messages[index].trace).await? {
                 Adoption::Adopted => adopted.push(event.event_id),
                 Adoption::TooEarly { head } => {
                     let (aggregate_id, version) = (event.aggregate_id, event.event_version);
@@ -223,7 +226,7 @@ impl Resolver {
     }
 
     /// Appends a foreign event to the store. Idempotent by its id.
-    async fn adopt(&self, event: &wire::Event<'_>) -> Result<Adoption, Error> {
+    async fn adopt(&self, event: &wire::Event<'_>, trace: Option<TraceContext>) -> Result<Adoption, Error> {
         let refused = |reason, error: String| Ok(Adoption::Refused(reason, error));
         if !self.topic.adopts_foreign_events {
             return refused(
@@ -240,7 +243,7 @@ impl Resolver {
         if let Err(Refusal { reason, error }) = self.fits(event) {
             return refused(reason, error);
         }
-        match self.store.clone().append_events(append_request(event)).await {
+        match self.store.clone().append_events(append_request(event, trace)).await {
             Ok(_) => {
                 kill_point!("resolve.adopted");
                 self.metrics.adopted_events.with_label_values(&[self.topic.name]).inc();
@@ -303,8 +306,21 @@ enum Adoption {
     Refused(Reason, String),
 }
 
-fn append_request(event: &wire::Event<'_>) -> AppendEventsRequest {
-    AppendEventsRequest {
+/// The events of messages, in the spans in which these came.
+fn within(events: &mut [Event], spoken_of: &[Option<wire::Identity>], messages: &[Received<'_>]) {
+    let spans =
+        spoken_of.iter().zip(messages).filter_map(|(identity, it)| Some((identity.as_ref()?.event_id, it.trace?)));
+    let spans: HashMap<EventId, TraceContext> = spans.collect();
+    for event in events {
+        if let Some(&trace) = spans.get(&event.event_id) {
+            event.within(trace);
+        }
+    }
+}
+
+/// A foreign event may have a trace that its message has and its metadata have not.
+fn append_request(event: &wire::Event<'_>, trace: Option<TraceContext>) -> tonic::Request<AppendEventsRequest> {
+    let mut request = tonic::Request::new(AppendEventsRequest {
         aggregate_id: event.aggregate_id.to_string(),
         aggregate_type: event.aggregate_type.to_string(),
         expected_version: Some(event.event_version.0 - 1),
@@ -316,5 +332,9 @@ fn append_request(event: &wire::Event<'_>) -> AppendEventsRequest {
             metadata: event.metadata.to_string(),
             occurred_at: Some(event_store::service::timestamp(event.occurred_at)),
         }],
+    });
+    if let Some(traceparent) = trace.and_then(|trace| trace.to_string().parse().ok()) {
+        request.metadata_mut().insert(events::Metadata::TRACEPARENT, traceparent);
     }
+    request
 }

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use event_store::read::Unreadable;
-use events::{AggregateId, Metadata, Payload, Recorded, Version};
+use events::{AggregateId, Metadata, Payload, Recorded, TraceContext, Version};
 use serde_json::value::RawValue;
 
 /// An event on its way into projections; several may hold it. What it derefs to is its envelope for certain, and its data
@@ -15,16 +15,28 @@ pub struct Event {
     recorded: Arc<Recorded<Payload>>,
     /// Why its data cannot be had.
     unreadable: Option<Arc<str>>,
+    /// The span that brought it here.
+    trace: Option<TraceContext>,
 }
 
 impl Event {
     pub fn new(recorded: Recorded<Payload>) -> Self {
-        Self { recorded: Arc::new(recorded), unreadable: None }
+        Self { recorded: Arc::new(recorded), unreadable: None, trace: None }
     }
 
     /// Both kinds of a part of the store.
     pub fn all(events: Vec<Recorded<Payload>>, unreadable: Vec<Unreadable>) -> impl Iterator<Item = Self> {
         events.into_iter().map(Self::new).chain(unreadable.into_iter().map(Self::from))
+    }
+
+    /// In the span that brought it here.
+    pub fn within(&mut self, trace: TraceContext) {
+        self.trace = Some(trace);
+    }
+
+    /// The span that brought it here, or else its append.
+    pub fn trace(&self) -> Option<TraceContext> {
+        self.trace.or_else(|| self.data.metadata.trace())
     }
 
     /// Why its data cannot be had, if it cannot.
@@ -49,7 +61,7 @@ impl From<Unreadable> for Event {
                 metadata: Metadata::default(),
             },
         };
-        Self { recorded: Arc::new(recorded), unreadable: Some(event.reason.into()) }
+        Self { recorded: Arc::new(recorded), unreadable: Some(event.reason.into()), trace: None }
     }
 }
 

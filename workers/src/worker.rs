@@ -18,6 +18,7 @@ use crate::apply::Applier;
 use crate::generations::Generations;
 use crate::lanes::Lanes;
 use crate::part::{self, Ended, endless};
+use crate::received::{self, Received};
 use crate::redrive::{Redrive, RedriveMessages};
 use crate::replay::Replays;
 use crate::resolve::{Resolved, Resolver};
@@ -122,7 +123,10 @@ impl Worker {
 
     /// Settles a batch and acknowledges it. While Postgres is away it holds the batch and takes no other.
     async fn settle(&self, lanes: &mut Lanes, mut batch: Vec<Delivery>, stop: &CancellationToken) {
-        let resolving = retry::until_done("a batch of deliveries", stop, || self.resolver.resolve(&batch));
+        let mut spans = received::spans(&batch, self.topic());
+        let messages: Vec<_> =
+            batch.iter().zip(&spans).map(|(delivery, span)| Received::within(delivery, span)).collect();
+        let resolving = retry::until_done("a batch of deliveries", stop, || self.resolver.messages(&messages));
         let Some(Resolved { events, rest, later }) = lanes.beside(resolving).await else { return };
         kill_point!("worker.resolved");
         // What they said is not needed any more.
@@ -138,6 +142,7 @@ impl Worker {
         let mut later = sorted(later).into_iter().peekable();
         for (index, delivery) in batch.into_iter().enumerate() {
             if later.next_if_eq(&index).is_some() {
+                spans[index].fail("given_back", "its predecessors are still to come");
                 delivery.receipt.nack();
             } else {
                 delivery.receipt.ack();

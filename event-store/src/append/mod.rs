@@ -7,12 +7,13 @@
 mod decide;
 mod heads;
 mod parts;
+mod spans;
 mod statements;
 mod writer;
 
 use chrono::{DateTime, Timelike, Utc};
 use database::MIGRATE;
-use events::{AggregateId, EventId, NewEvent, Position, Version};
+use events::{AggregateId, EventId, NewEvent, Position, TraceContext, Version};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
@@ -32,7 +33,7 @@ pub struct Append {
     /// Whether some of the event ids were made here rather than brought by the caller.
     made_ids: bool,
     /// The trace of the call, put into the metadata of events that bring none.
-    pub traceparent: Option<String>,
+    pub trace: Option<TraceContext>,
     /// What the caller sent, for comparison under the same idempotency key.
     digest: [u8; 32],
 }
@@ -146,7 +147,7 @@ impl Append {
             aggregate_type,
             expected_version,
             idempotency_key: None,
-            traceparent: None,
+            trace: None,
         }
     }
 

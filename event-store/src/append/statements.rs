@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use events::{AggregateId, EventId, Position, Version};
+use events::{AggregateId, EventId, Position, TraceContext, Version};
 use sqlx::PgConnection;
 
 use super::decide::UsedKey;
@@ -41,7 +41,7 @@ impl<'a> Rows<'a> {
             self.event_types.push(&event.event_type);
             self.versions.push(version);
             self.data.push(&event.event_data);
-            self.metadata.push(traced(&event.metadata, append.traceparent.as_deref()));
+            self.metadata.push(traced(&event.metadata, append.trace));
             self.occurred_at.push(event.occurred_at);
             self.bytes.push(i32::try_from(event.bytes).unwrap_or(i32::MAX));
         }
@@ -57,8 +57,8 @@ impl<'a> Rows<'a> {
 }
 
 /// The metadata with the call's trace in it, unless it brings one. The text was checked to be a JSON object.
-fn traced<'a>(metadata: &'a str, traceparent: Option<&str>) -> std::borrow::Cow<'a, str> {
-    let Some(traceparent) = traceparent else {
+fn traced(metadata: &str, trace: Option<TraceContext>) -> std::borrow::Cow<'_, str> {
+    let Some(trace) = trace else {
         return metadata.into();
     };
     let Ok(mut object) = serde_json::from_str::<HashMap<String, Box<serde_json::value::RawValue>>>(metadata) else {
@@ -67,7 +67,7 @@ fn traced<'a>(metadata: &'a str, traceparent: Option<&str>) -> std::borrow::Cow<
     if object.contains_key(events::Metadata::TRACEPARENT) {
         return metadata.into();
     }
-    match serde_json::value::to_raw_value(traceparent) {
+    match serde_json::value::to_raw_value(&trace.to_string()) {
         Ok(value) => {
             object.insert(events::Metadata::TRACEPARENT.to_owned(), value);
             serde_json::to_string(&object).map_or(metadata.into(), Into::into)

@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use super::decide::{Decision, Known, decide};
 use super::heads::Heads;
 use super::parts::{Parts, TooMuch};
+use super::spans::Spans;
 use super::statements::{self, HeadRow, Rows, Taken};
 use super::{Append, Appended, Error, Queued};
 use crate::Metrics;
@@ -130,6 +131,7 @@ impl Writer {
     async fn write(&mut self, batch: Vec<Queued>) {
         let started = Instant::now();
         self.metrics.append_batch_requests.observe(batch.len() as f64);
+        let spans = Spans::of(batch.iter().filter_map(|queued| queued.append.trace));
         let mut parts = Parts::of(batch);
         while let Some(mut part) = parts.next(self.most) {
             let tried = part.len();
@@ -153,6 +155,7 @@ impl Writer {
             }
         }
         self.metrics.append_duration_seconds.observe(started.elapsed().as_secs_f64());
+        drop(spans);
     }
 
     /// The database is away, or the part was too much for it. Whether it was committed all the same is not known.

@@ -135,7 +135,7 @@ impl Relay {
             return Ok(Step::Moved);
         }
         kill_point!("relay.read");
-        for load in load::loads(page) {
+        for load in load::loads(page, self.topic) {
             if !self.carry(state, load).await? {
                 return Ok(Step::NotOurs);
             }
@@ -195,7 +195,7 @@ impl Relay {
 
     /// Publishes a load and moves the cursor past what is confirmed or recorded. False: the lease is gone.
     async fn carry(&self, state: &mut State, load: Load) -> Result<bool, Error> {
-        let Load { events, messages, refusals, upto } = load;
+        let Load { mut events, messages, refusals, upto } = load;
         let doubtful = state.refused_in_a_row > TOO_MANY && !events.is_empty();
         let publishing = Publishing::by(&*self.publisher);
         let published = async {
@@ -221,6 +221,7 @@ impl Relay {
         }
 
         let Published { outcomes, away } = published;
+        events.iter_mut().zip(&outcomes).for_each(|(event, outcome)| event.told(outcome));
         let settled = Settled::of(&events, outcomes, refusals, upto);
         self.count("confirmed", settled.confirmed);
         self.count("failed", settled.unknown);

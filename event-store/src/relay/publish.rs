@@ -1,12 +1,11 @@
 //! Publishing a load: what is refused together is tried in parts, until each refusal names one message.
 
 use bus::{Blame, Message, PublishError, Publisher};
-use events::{Payload, Recorded};
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use tokio::sync::Semaphore;
 
-use super::load::message;
+use super::load::Outgoing;
 
 /// How many parts a refused request is tried in. Two would ask the bus ten times, one after the other, to find one of a
 /// thousand; with sixteen, side by side, it is three times.
@@ -43,7 +42,7 @@ impl<'a> Publishing<'a> {
     }
 
     /// Publishes a few of the events, each alone: does the topic take anything?
-    pub(super) async fn probe(&self, events: &[Recorded<Payload>]) -> Published {
+    pub(super) async fn probe(&self, events: &[Outgoing]) -> Published {
         let mut published = Published::default();
         for event in events.chunks(events.len().div_ceil(PARTS).max(1)).map(|part| &part[..1]) {
             let probed = self.publish(event, messages_of(event)).await;
@@ -57,11 +56,7 @@ impl<'a> Publishing<'a> {
     }
 
     /// `messages` are those of `events`.
-    pub(super) fn publish<'b>(
-        &'b self,
-        events: &'b [Recorded<Payload>],
-        messages: Vec<Message>,
-    ) -> BoxFuture<'b, Published> {
+    pub(super) fn publish<'b>(&'b self, events: &'b [Outgoing], messages: Vec<Message>) -> BoxFuture<'b, Published> {
         async move {
             let answer = {
                 let _request = self.requests.acquire().await.expect("it is not closed");
@@ -99,6 +94,6 @@ impl Published {
     }
 }
 
-fn messages_of(events: &[Recorded<Payload>]) -> Vec<Message> {
-    events.iter().map(message).collect()
+fn messages_of(events: &[Outgoing]) -> Vec<Message> {
+    events.iter().map(Outgoing::message).collect()
 }

@@ -1,8 +1,9 @@
 //! What the outcomes of a load mean for the cursor.
 
-use events::{Payload, Position, Recorded};
+use events::Position;
 
 use super::cursor::Refusal;
+use super::load::Outgoing;
 use super::publish::Outcome;
 
 /// What can be said of a load for good.
@@ -19,13 +20,13 @@ pub(super) struct Settled {
 impl Settled {
     /// `refusals` are of events that were not even sent, and `upto` is where the load ends.
     pub(super) fn of(
-        events: &[Recorded<Payload>],
+        events: &[Outgoing],
         outcomes: Vec<Outcome>,
         mut refusals: Vec<Refusal>,
         mut upto: Position,
     ) -> Self {
         let (mut confirmed, mut unknown) = (0, 0);
-        for (event, outcome) in events.iter().zip(outcomes) {
+        for (Outgoing { event, .. }, outcome) in events.iter().zip(outcomes) {
             match outcome {
                 Outcome::Confirmed => confirmed += 1,
                 Outcome::Refused(reason) => refusals.push(Refusal { position: event.position, reason }),

@@ -1,5 +1,6 @@
 //! gRPC: the protocol's types in, the crate's types out, and back.
 
+mod call;
 mod request;
 mod stream;
 
@@ -26,6 +27,7 @@ use crate::read::Unreadable;
 use crate::tail::Head;
 use crate::validate::{self, Violation, Violations};
 use crate::{Metrics, read, snapshot};
+use call::Calls;
 use stream::Reader;
 
 /// The domain of gRPC error details.
@@ -73,10 +75,14 @@ impl EventStore for Service {
         &self,
         request: Request<AppendEventsRequest>,
     ) -> Result<Response<AppendEventsResponse>, Status> {
-        let traceparent = request::traceparent(request.metadata());
-        let append = request::append(request.into_inner(), traceparent).map_err(|violations| invalid(&violations))?;
-        let appended = self.appender.append(append).await?;
-        Ok(Response::new(response(appended)))
+        let call = Calls::of("AppendEvents", request.metadata()).begin();
+        let append = request::append(request.into_inner(), call.trace()).map_err(|violations| invalid(&violations));
+        let appended = match append {
+            Ok(append) => self.appender.append(append).await.map_err(Status::from),
+            Err(status) => Err(status),
+        };
+        call.end(&appended);
+        appended.map(response).map(Response::new)
     }
 
     type AppendEventStreamStream = Pin<Box<dyn Stream<Item = Result<AppendEventStreamResponse, Status>> + Send>>;
@@ -85,23 +91,25 @@ impl EventStore for Service {
         &self,
         request: Request<Streaming<AppendEventsRequest>>,
     ) -> Result<Response<Self::AppendEventStreamStream>, Status> {
-        let traceparent = request::traceparent(request.metadata());
+        let calls = Calls::of("AppendEventStream", request.metadata());
         let appender = self.appender.clone();
         // `then` queues one request after the other; only the waiting for their answers overlaps.
         // A stopping store takes no further requests and answers those it has.
         let requests = request.into_inner().take_until(self.stop.clone().cancelled_owned());
         let answers = requests.then(move |message| {
-            let (appender, traceparent) = (appender.clone(), traceparent.clone());
+            let appender = appender.clone();
             async move {
-                let append = request::append(message?, traceparent).map_err(|violations| invalid(&violations));
-                Ok::<_, Status>(match append {
+                let (message, call) = (message?, calls.begin());
+                let append = request::append(message, call.trace()).map_err(|violations| invalid(&violations));
+                let queued = match append {
                     Ok(append) => Ok(appender.enqueue(append).await?),
                     Err(status) => Err(status),
-                })
+                };
+                Ok::<_, Status>((call, queued))
             }
         });
         let outcomes = answers
-            .map_ok(|queued| async move {
+            .map_ok(|(call, queued)| async move {
                 let outcome = match queued {
                     Err(status) => Err(status),
                     Ok(answer) => match answer.await {
@@ -110,6 +118,7 @@ impl EventStore for Service {
                         Err(_) => Err(Status::unavailable("this event store is shutting down")),
                     },
                 };
+                call.end(&outcome);
                 outcome.map(response).map_or_else(refusal, |response| Ok(Outcome::Appended(response)))
             })
             .try_buffered(IN_FLIGHT)

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use events::{AggregateId, EventId, Position, Version, is_traceparent};
+use events::{AggregateId, EventId, Position, TraceContext, Version};
 use prost_types::Timestamp;
 use tonic::metadata::MetadataMap;
 
@@ -12,7 +12,7 @@ use crate::proto::{self, AppendEventsRequest, ReadAllRequest, read_all_request};
 use crate::read::Filter;
 use crate::validate::{self, MAX_EVENT_BYTES, MAX_EVENTS, MAX_REQUEST_BYTES, Violation, Violations};
 
-pub(super) fn append(request: AppendEventsRequest, traceparent: Option<String>) -> Result<Append, Vec<Violation>> {
+pub(super) fn append(request: AppendEventsRequest, trace: Option<TraceContext>) -> Result<Append, Vec<Violation>> {
     let mut violations = Violations::default();
     let aggregate_id = violations.check("aggregate_id", validate::uuid(&request.aggregate_id)).map(AggregateId);
     let aggregate_type = violations.check("aggregate_type", validate::name(&request.aggregate_type));
@@ -32,10 +32,10 @@ pub(super) fn append(request: AppendEventsRequest, traceparent: Option<String>) 
     }
 
     let mut ids = HashSet::new();
-    let trace = traceparent.as_ref().map_or(0, |_| TRACE_BYTES);
+    let trace_bytes = trace.map_or(0, |_| TRACE_BYTES);
     let mut events = Vec::with_capacity(request.events.len());
     for (index, event) in request.events.iter().enumerate() {
-        let event = as_sent(event, trace, |field| format!("events[{index}].{field}"), &mut violations);
+        let event = as_sent(event, trace_bytes, |field| format!("events[{index}].{field}"), &mut violations);
         if let Some(id) = event.event_id
             && !ids.insert(id)
         {
@@ -51,7 +51,7 @@ pub(super) fn append(request: AppendEventsRequest, traceparent: Option<String>) 
 
     let mut append = Append::new(aggregate_id, aggregate_type, expected_version, &events);
     append.idempotency_key = idempotency_key;
-    append.traceparent = traceparent;
+    append.trace = trace;
     Ok(append)
 }
 
@@ -146,9 +146,8 @@ pub(super) fn selection(request: &ReadAllRequest) -> Result<(From, Filter), Vec<
 }
 
 /// The W3C trace context of the call. A malformed one is ignored: traces must never fail an append.
-pub(super) fn traceparent(metadata: &MetadataMap) -> Option<String> {
-    let text = metadata.get("traceparent")?.to_str().ok()?;
-    is_traceparent(text).then(|| text.to_owned())
+pub(super) fn trace(metadata: &MetadataMap) -> Option<TraceContext> {
+    TraceContext::parse(metadata.get("traceparent")?.to_str().ok()?)
 }
 
 pub fn timestamp(time: DateTime<Utc>) -> Timestamp {

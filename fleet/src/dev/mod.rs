@@ -19,7 +19,7 @@ use crate::bus_choice::{Bus, PubSub};
 use crate::commands::out;
 use crate::host::{Parts, Raised, Worker};
 use crate::roles::worker::Grace;
-use crate::telemetry::{self, Log};
+use crate::telemetry;
 use crate::{client, roles, serve};
 
 #[derive(Debug, Args)]
@@ -49,7 +49,7 @@ pub struct Options {
     #[command(flatten)]
     grace: Grace,
     #[command(flatten)]
-    log: Log,
+    telemetry: telemetry::Settings,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -64,7 +64,7 @@ pub async fn run(
     options: Options,
     stop: CancellationToken,
 ) -> Result<()> {
-    telemetry::init(&options.log)?;
+    let _telemetry = telemetry::begin("dev", &options.telemetry)?;
     let data_dir = DataDir::lock(&options.data_dir)?;
     let place = Place::DataDir(&data_dir);
     // Bind before anything is started: a port in use is the commonest reason to end at once.

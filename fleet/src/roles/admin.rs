@@ -10,7 +10,7 @@ use workers::http::{self, Health};
 
 use super::{Database, migrate};
 use crate::serve::{self, Http};
-use crate::telemetry::Log;
+use crate::telemetry;
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -19,7 +19,7 @@ pub struct Options {
     #[command(flatten)]
     http: Http,
     #[command(flatten)]
-    pub log: Log,
+    pub telemetry: telemetry::Settings,
 }
 
 pub async fn run(catalogue: &Catalogue, options: Options, stop: CancellationToken) -> Result<()> {

@@ -13,7 +13,7 @@ use workers::generations::tasks::{Outcome, Task};
 
 use super::Database;
 use crate::host::Parts;
-use crate::telemetry::Log;
+use crate::telemetry;
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -23,7 +23,7 @@ pub struct Options {
     #[command(flatten)]
     database: Database,
     #[command(flatten)]
-    pub log: Log,
+    pub telemetry: telemetry::Settings,
     /// Which of the tasks this is, from 0. They deal out the parts: of four tasks, task 1 builds parts 1, 5, 9 and so on.
     #[arg(long, env = "CLOUD_RUN_TASK_INDEX", default_value_t = 0, value_parser = clap::value_parser!(i32).range(0..=9999))]
     task: i32,

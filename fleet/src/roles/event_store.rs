@@ -15,7 +15,7 @@ use crate::bus_choice::PubSub;
 pub use crate::host::event_store::EventStore;
 use crate::keep::Keep;
 use crate::serve::{self, Http};
-use crate::telemetry::Log;
+use crate::telemetry;
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -26,7 +26,7 @@ pub struct Options {
     #[command(flatten)]
     http: Http,
     #[command(flatten)]
-    pub log: Log,
+    pub telemetry: telemetry::Settings,
     /// host:port of the gRPC service.
     #[arg(long, env = "FLEET_GRPC_LISTEN", default_value = "0.0.0.0:50051")]
     pub grpc: String,

@@ -16,7 +16,7 @@ use crate::bus_choice::PubSub;
 pub use crate::host::worker::TopicWorker;
 use crate::host::{Parts, Worker};
 use crate::serve::{self, Http};
-use crate::telemetry::Log;
+use crate::telemetry;
 
 /// Google's keys.
 const JWKS: &str = "https://www.googleapis.com/oauth2/v3/certs";
@@ -33,7 +33,7 @@ pub struct Options {
     #[command(flatten)]
     http: Http,
     #[command(flatten)]
-    pub log: Log,
+    pub telemetry: telemetry::Settings,
     /// host:port (or URL) of the event store's gRPC, for adopting foreign events.
     #[arg(long, env = "FLEET_GRPC", default_value = "127.0.0.1:50051")]
     pub grpc: String,

@@ -10,6 +10,7 @@ use kill_points::kill_point;
 use sqlx::{Connection, PgConnection};
 
 use super::ledger::Ledger;
+use super::spans::Spans;
 use super::work::Condemned;
 use super::{Applier, Error, Mode, Tally};
 use crate::fence::Fence;
@@ -119,6 +120,7 @@ impl Applier {
         let discarded = self.discarded(db, events).await?;
         let ledger = Ledger::lock(db, (self.projection, self.topic), fence, ids.clone()).await?;
         let mut ledger = ledger.without_ids().passing_over(discarded);
+        let mut spans = Spans::none(Mode::Rebuild);
         let mut tally = Tally::default();
         for &topic in self.projection.topics() {
             let of_topic = events.iter().filter(|event| topic.carries(&event.data.aggregate_type));
@@ -126,7 +128,7 @@ impl Applier {
             if !of_topic.is_empty() {
                 // What is missing before an event here, the store lacks: everything before it was here.
                 let applier = self.of(topic);
-                let done = applier.settle(db, &mut ledger, &of_topic, &ids, condemned).await?.tally;
+                let done = applier.settle(db, &mut ledger, &of_topic, &ids, condemned, &mut spans).await?.tally;
                 applier.count(done, Mode::Rebuild);
                 tally += done;
             }

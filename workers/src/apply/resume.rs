@@ -12,6 +12,7 @@ use kill_points::kill_point;
 use sqlx::{Connection, PgConnection};
 
 use super::ledger::Ledger;
+use super::spans::Spans;
 use super::{Applier, Error, Mode, Tally};
 use crate::dead_letters::decided;
 use crate::dead_letters::park::Reason;
@@ -62,6 +63,7 @@ impl Applier {
         limit: usize,
         refused: Option<&Refused>,
     ) -> Result<Resumed, Error> {
+        let mut spans = Spans::begin(Mode::Redrive);
         let mut tx = db.begin().await?;
         let ids = BTreeSet::from([aggregate_id]);
         let mut ledger = match beside {
@@ -101,7 +103,7 @@ impl Applier {
             _ => BTreeMap::new(),
         };
         let applier = topic.map_or_else(|| self.clone(), |topic| self.of(topic));
-        let done = applier.settle(&mut tx, &mut ledger, &waiting, &ids, &condemned).await?;
+        let done = applier.settle(&mut tx, &mut ledger, &waiting, &ids, &condemned, &mut spans).await?;
 
         kill_point!("redrive.settled");
 
@@ -123,6 +125,7 @@ impl Applier {
         kill_point!("redrive.recorded");
         tx.commit().await?;
         kill_point!("redrive.committed");
+        spans.tell(self, fence);
         self.count(done.tally, Mode::Redrive);
         Ok(redriven)
     }

@@ -121,7 +121,7 @@ pub async fn event(
 pub async fn message(
     pool: &PgPool,
     topic: &Topic,
-    Received { message, message_id }: Received<'_>,
+    Received { message, message_id, .. }: Received<'_>,
     reason: Reason,
     error: &str,
 ) -> sqlx::Result<()> {

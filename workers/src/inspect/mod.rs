@@ -1,7 +1,7 @@
 //! One aggregate, looked at: its events without what they carry, and how far each projection is that listens to it.
 
 use chrono::{DateTime, Utc};
-use events::is_traceparent;
+use events::TraceContext;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use sqlx::types::Json;
@@ -110,10 +110,9 @@ async fn page(pool: &PgPool, aggregate_id: Uuid, after: i32, limit: i64, traces:
         .collect())
 }
 
-/// The second part of a `traceparent`.
+/// The trace of a `traceparent`, as people search for it.
 fn trace_id(traceparent: &str) -> Option<String> {
-    let id = traceparent.split('-').nth(1).filter(|_| is_traceparent(traceparent));
-    id.map(str::to_owned)
+    TraceContext::parse(traceparent).map(|context| format!("{:032x}", context.trace_id()))
 }
 
 /// How far each of these projections is with the aggregate.

@@ -46,7 +46,7 @@ impl RedriveMessages {
 
     /// What it speaks of is applied, or it is parked again, which takes the decision away.
     async fn retry(&self, parked: &ParkedMessage) -> Result<(), Error> {
-        let received = Received { message: &parked.message, message_id: &parked.message_id };
+        let received = Received::new(&parked.message, &parked.message_id);
         let mut resolved = self.resolver.messages(&[received]).await?;
         kill_point!("redrive.message_resolved");
         loop {

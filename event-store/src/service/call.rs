@@ -1,0 +1,73 @@
+//! The span of a call that appends.
+
+use events::TraceContext;
+use tonic::metadata::MetadataMap;
+use tonic::{Code, Status};
+use traces::{KeyValue, Span, SpanKind, names};
+
+use super::request;
+use crate::append::Appended;
+
+/// A call that has begun.
+#[derive(Debug)]
+pub(super) struct Call {
+    span: Span,
+    /// What the caller says.
+    caller: Option<TraceContext>,
+}
+
+/// In which trace calls are: one request is one call, and so is each of a stream.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Calls {
+    method: &'static str,
+    caller: Option<TraceContext>,
+}
+
+impl Calls {
+    pub fn of(method: &'static str, metadata: &MetadataMap) -> Self {
+        Self { method, caller: request::trace(metadata) }
+    }
+
+    pub fn begin(self) -> Call {
+        let Self { method, caller } = self;
+        let span = if traces::are_on() {
+            let span = traces::span(names::call(method), SpanKind::Server);
+            span.child_of(caller).with(|| names::of_call(method)).begin()
+        } else {
+            Span::default()
+        };
+        Call { span, caller }
+    }
+}
+
+impl Call {
+    /// The trace that goes into the metadata of its events: this call, if it is kept, or else what the caller says.
+    pub fn trace(&self) -> Option<TraceContext> {
+        self.span.context().or(self.caller)
+    }
+
+    pub fn end(mut self, answer: &Result<Vec<Appended>, Status>) {
+        let (code, events) = match answer {
+            Ok(appended) => (Code::Ok, appended.len()),
+            Err(status) => (status.code(), 0),
+        };
+        self.span.say([
+            KeyValue::new(names::RPC_STATUS, i64::from(code as i32)),
+            KeyValue::new(names::BATCH_EVENTS, i64::try_from(events).unwrap_or(i64::MAX)),
+        ]);
+        if let Some(first) = answer.iter().flatten().next() {
+            self.span.say([
+                KeyValue::new(names::EVENT_ID, first.event_id.to_string()),
+                KeyValue::new(names::EVENT_VERSION, i64::from(first.version.0)),
+                KeyValue::new(names::POSITION, first.position.0),
+            ]);
+        }
+        // What the caller did wrong is the caller's error, not ours.
+        if matches!(
+            code,
+            Code::Unavailable | Code::Internal | Code::DataLoss | Code::FailedPrecondition | Code::Unknown
+        ) {
+            self.span.fail(code.description(), "");
+        }
+    }
+}

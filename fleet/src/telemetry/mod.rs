@@ -1,0 +1,35 @@
+//! How a process speaks of itself: logs, and spans.
+
+mod export;
+mod log;
+
+use anyhow::Result;
+use clap::Args;
+
+pub use export::spans;
+pub use log::{Log, init};
+
+/// What a role says of itself, and to whom.
+#[derive(Debug, Clone, Args)]
+pub struct Settings {
+    #[command(flatten)]
+    log: Log,
+    #[command(flatten)]
+    traces: export::Traces,
+}
+
+/// When it is dropped, what is left is said, for which it takes [`export::END`] at most.
+#[derive(Debug)]
+#[must_use = "spans go out for as long as it is there"]
+pub struct Telemetry {
+    _export: Option<export::Export>,
+}
+
+/// Begins to speak, in the name of a role.
+///
+/// # Errors
+/// A setting is none; the error says which.
+pub fn begin(role: &str, settings: &Settings) -> Result<Telemetry> {
+    init(&settings.log)?;
+    Ok(Telemetry { _export: export::Export::begin(role, &settings.traces)? })
+}

@@ -1,0 +1,96 @@
+//! What became of the events of a transaction: a span of each in its own trace, and one of them all, linked with each other. They
+//! are told when it is committed: before, nothing has become of them.
+
+use std::borrow::Cow;
+use std::time::SystemTime;
+
+use events::TraceContext;
+use traces::{KeyValue, SpanKind, names};
+
+use super::{Applier, Mode};
+use crate::dead_letters::park::Reason;
+use crate::fence::Fence;
+use crate::verdict::Event;
+
+/// What became of the events of one transaction, of those whose traces are kept.
+#[derive(Debug)]
+pub(super) struct Spans {
+    began: SystemTime,
+    mode: Mode,
+    events: Option<Vec<Told>>,
+}
+
+#[derive(Debug)]
+struct Told {
+    trace: TraceContext,
+    said: Vec<KeyValue>,
+    became: Became,
+}
+
+/// What an event can become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Became {
+    Applied,
+    Skipped,
+    Parked(Reason),
+}
+
+impl Spans {
+    /// Of a transaction that begins now.
+    pub fn begin(mode: Mode) -> Self {
+        Self { began: SystemTime::now(), mode, events: traces::are_on().then(Vec::new) }
+    }
+
+    /// Of a transaction in which nobody looks for single events: there are too many.
+    pub fn none(mode: Mode) -> Self {
+        Self { began: SystemTime::now(), mode, events: None }
+    }
+
+    pub fn note(&mut self, event: &Event, became: Became) {
+        if let Some(events) = &mut self.events
+            && let Some(trace) = event.trace().filter(|trace| trace.is_sampled())
+        {
+            events.push(Told { trace, said: names::of_event(event), became });
+        }
+    }
+
+    /// It is committed.
+    pub fn tell(self, applier: &Applier, fence: Fence) {
+        let Some(events) = self.events.filter(|events| !events.is_empty()) else { return };
+        let projection = applier.projection.name();
+        let here = || {
+            vec![
+                KeyValue::new(names::PROJECTION, projection),
+                KeyValue::new(names::GENERATION, i64::from(fence.generation)),
+                KeyValue::new(names::MODE, self.mode.as_str()),
+            ]
+        };
+        let of_batch = || {
+            let mut said = here();
+            said.push(KeyValue::new(names::BATCH_EVENTS, events.len() as i64));
+            said
+        };
+        let batch = traces::span(names::APPLY_BATCH, SpanKind::Client).at(self.began);
+        let batch = batch.linked(events.iter().map(|event| event.trace)).with(of_batch).begin();
+        let link = batch.context();
+        for Told { trace, said, became } in events {
+            let name = || names::apply(projection);
+            let span = traces::within(Some(trace), name, SpanKind::Internal).at(self.began).linked(link);
+            let mut span = span.with(|| [said, here()].concat()).begin();
+            span.say([KeyValue::new(names::RESULT, became.name())]);
+            if let Became::Parked(reason) = became {
+                span.fail(reason.as_str(), Cow::Borrowed("parked"));
+            }
+        }
+    }
+}
+
+impl Became {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Skipped => "skipped",
+            Self::Parked(_) => "parked",
+        }
+    }
+}
