@@ -19,7 +19,7 @@ pub mod tail;
 pub mod unreadable;
 pub mod validate;
 
-mod metrics;
+pub mod metrics;
 
 pub use metrics::Metrics;
 

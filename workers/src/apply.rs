@@ -54,6 +54,9 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// All there are.
+    pub const ALL: [Self; 5] = [Self::Live, Self::Sweep, Self::Replay, Self::Redrive, Self::Rebuild];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Live => "live",

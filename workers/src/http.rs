@@ -15,13 +15,14 @@ use axum::routing::get;
 use database::primary::Seen;
 use database::{MIGRATE, Migrations, Primary, SILENCE};
 use prometheus::{Registry, TextEncoder};
-use read_model::AnyProjection;
+use read_model::Catalogue;
 use sqlx::PgPool;
 use tokio::time::timeout;
 
 use crate::Metrics;
 use crate::admin::Problem;
 use crate::lag::{self, Measurer};
+use crate::under_way::{self, UnderWay};
 
 /// How long the database may take to answer what a probe or a scrape asks of it.
 const LIMIT: Duration = Duration::from_millis(1500);
@@ -36,7 +37,7 @@ pub struct Health {
     migrations: Arc<Migrations>,
     registry: Registry,
     /// Whoever serves lag measures it at every scrape.
-    lag: Option<(Metrics, Measurer)>,
+    lag: Option<(Metrics, Measurer, Catalogue)>,
     /// All migrations were there once.
     migrated: Arc<AtomicBool>,
 }
@@ -47,9 +48,9 @@ impl Health {
     }
 
     /// Of a role that measures lag.
-    pub fn with_lag(self, metrics: Metrics, projections: Vec<&'static dyn AnyProjection>) -> Self {
-        let measurer = Measurer::new(self.pool.clone(), projections).within(LIMIT.mul_f64(0.9));
-        Self { lag: Some((metrics, measurer)), ..self }
+    pub fn with_lag(self, metrics: Metrics, catalogue: &Catalogue) -> Self {
+        let measurer = Measurer::new(self.pool.clone(), catalogue.projections().to_vec()).within(LIMIT.mul_f64(0.9));
+        Self { lag: Some((metrics, measurer, catalogue.clone())), ..self }
     }
 
     /// Why the role is not ready, if so.
@@ -75,19 +76,37 @@ impl Health {
     }
 
     /// Measured now and of the primary, or not at all: what an old server says would be a lie.
-    async fn measure(&self, measurer: &Measurer) -> Result<lag::Report, String> {
+    async fn measure(
+        &self,
+        measurer: &Measurer,
+        catalogue: &Catalogue,
+    ) -> Result<(lag::Report, Option<UnderWay>), String> {
         let before = self.primary.first(LIMIT).await;
         if let Some(reason) = self.primary.refusal() {
             return Err(reason);
         }
-        let report = match timeout(LIMIT, measurer.report()).await {
+        // Lag does not wait for the others to be known.
+        let under_way = async { timeout(LIMIT.mul_f64(0.9), under_way::look(&self.pool, catalogue)).await };
+        let (report, under_way) = tokio::join!(timeout(LIMIT, measurer.report()), under_way);
+        let report = match report {
             Ok(report) => report.map_err(|error| error.to_string())?,
             Err(_) => return Err(format!("not within {} s", LIMIT.as_secs_f32())),
+        };
+        let under_way = match under_way {
+            Ok(Ok(under_way)) => Some(under_way),
+            Ok(Err(error)) => {
+                tracing::warn!(error = database::describe(&error), "relays and operations could not be measured");
+                None
+            }
+            Err(_) => {
+                tracing::warn!("relays and operations could not be measured in time");
+                None
+            }
         };
         if self.primary.refusal().is_some() || self.primary.changes() != before.changes() {
             return Err("the primary has changed meanwhile".to_owned());
         }
-        Ok(report)
+        Ok((report, under_way))
     }
 }
 
@@ -128,16 +147,18 @@ async fn ready(State(health): State<Health>) -> Response {
 }
 
 async fn metrics(State(health): State<Health>) -> Response {
-    if let Some((metrics, measurer)) = &health.lag {
-        let measured = timeout(LIMIT, health.measure(measurer)).await;
-        let report = measured.unwrap_or_else(|_| Err("the database does not answer in time".to_owned()));
-        match &report {
+    if let Some((metrics, measurer, catalogue)) = &health.lag {
+        let measured = timeout(LIMIT, health.measure(measurer, catalogue)).await;
+        let measured = measured.unwrap_or_else(|_| Err("the database does not answer in time".to_owned()));
+        match &measured {
             // The watch has said so.
             Err(_) if health.primary.refusal().is_some() => {}
             Err(error) => tracing::warn!(error, "lag could not be measured"),
             Ok(_) => {}
         }
-        metrics.observe_lag(report.ok().as_ref());
+        let (report, under_way) = measured.ok().unzip();
+        metrics.observe_lag(report.as_ref());
+        metrics.observe_under_way(under_way.flatten().as_ref());
     }
     match TextEncoder::new().encode_to_string(&health.registry.gather()) {
         Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),

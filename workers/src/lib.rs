@@ -36,6 +36,7 @@ pub mod retention;
 pub mod retry;
 pub mod sweep;
 pub mod tag;
+pub mod under_way;
 pub mod verdict;
 pub mod wait_for;
 pub mod worker;

@@ -1,29 +1,42 @@
-//! The numbers of the workers. Labels are of closed sets: topics, projections, modes, results.
+//! The numbers of the workers. Labels are of closed sets: topics, projections, modes, results. Every series is there from the
+//! start, at zero: what appears with its first event has no rate before the second.
 
+use std::time::Duration;
+
+use bus::Delivery;
 use chrono::{DateTime, Utc};
+use event_store::metrics::{DELAYS, Registrar};
 use events::Topic;
 use prometheus::core::Collector;
 use prometheus::{
-    Gauge, GaugeVec, HistogramOpts, HistogramTimer, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry,
+    CounterVec, Gauge, GaugeVec, HistogramTimer, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Registry,
 };
 
 use crate::apply::{Mode, Tally};
-
-/// Seconds; one bucket stands at the objective of 30 s.
-const FRESHNESS: [f64; 12] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0];
+use crate::dead_letters::park::Reason;
+use crate::generations::Resting;
+use crate::push;
+use crate::retry;
 
 #[derive(Debug, Clone)]
 pub struct Metrics {
     events: IntCounterVec,
     apply_duration_seconds: HistogramVec,
     freshness_seconds: HistogramVec,
+    bus_delay_seconds: HistogramVec,
+    worker_delay_seconds: HistogramVec,
+    deliveries: IntCounterVec,
+    redeliveries: IntCounterVec,
+    in_hand: IntGaugeVec,
     pub(crate) retried_transactions: IntCounter,
     pub(crate) parked_messages: IntCounterVec,
     pub(crate) broker_dead_letters: IntCounterVec,
     pub(crate) adopted_events: IntCounterVec,
     pub(crate) push_requests: IntCounterVec,
     pub(crate) push_auth_failures: IntCounterVec,
+    build_duration_seconds: HistogramVec,
+    throttled_seconds: CounterVec,
     pub(crate) outdated: IntGaugeVec,
     pub(crate) lag: LagGauges,
 }
@@ -39,6 +52,12 @@ pub(crate) struct LagGauges {
     pub held_aggregates: IntGaugeVec,
     pub paused: IntGaugeVec,
     pub paused_seconds: GaugeVec,
+    pub relay_seconds: GaugeVec,
+    pub relay_events: IntGaugeVec,
+    pub operations: IntGaugeVec,
+    pub stalled_seconds: GaugeVec,
+    pub ready_seconds: GaugeVec,
+    pub differences: IntGaugeVec,
     pub stopped: IntGauge,
     pub stopped_seconds: Gauge,
     pub oldest_snapshot_seconds: Gauge,
@@ -46,162 +65,161 @@ pub(crate) struct LagGauges {
     pub head: Gauge,
 }
 
+const OF_TOPIC: &[&str] = &["topic"];
+const OF_PROJECTION: &[&str] = &["projection"];
+const OF_BOTH: &[&str] = &["topic", "projection"];
+
 impl Metrics {
     /// # Errors
     /// One of the names is in the registry already.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let per_projection = &["topic", "projection"];
-        let metrics = Self {
-            events: IntCounterVec::new(
-                Opts::new(
-                    "projection_events_total",
-                    "Events settled: applied, duplicate, skipped (unknown type), parked, held (behind a parked one).",
-                ),
+        let new = Registrar::of(registry);
+        registry.register(Box::new(retry::FAILED_TRIES.clone()))?;
+        Ok(Self {
+            events: new.counters(
+                "projection_events_total",
+                "Events settled: applied, duplicate, skipped (unknown type), parked, held (behind a parked one).",
                 &["topic", "projection", "mode", "result"],
             )?,
-            apply_duration_seconds: HistogramVec::new(
-                HistogramOpts::new("projection_apply_duration_seconds", "Time of one projection transaction."),
+            apply_duration_seconds: new.histograms(
+                "projection_apply_duration_seconds",
+                "Time of one projection transaction.",
+                prometheus::DEFAULT_BUCKETS,
                 &["topic", "projection", "mode"],
             )?,
-            freshness_seconds: HistogramVec::new(
-                HistogramOpts::new(
-                    "projection_freshness_seconds",
-                    "Time from append to commit in the read model, live events only.",
-                )
-                .buckets(FRESHNESS.to_vec()),
-                per_projection,
+            freshness_seconds: new.histograms(
+                "projection_freshness_seconds",
+                "The whole way: from append to commit in the read model, live events only.",
+                &DELAYS,
+                OF_BOTH,
             )?,
-            retried_transactions: IntCounter::new(
+            bus_delay_seconds: new.histograms(
+                "bus_delay_seconds",
+                "The second part of the way: from the bus's taking a message to a worker's beginning with it. \
+                 Only of first deliveries, and only where the bus says when it took it.",
+                &DELAYS,
+                OF_TOPIC,
+            )?,
+            worker_delay_seconds: new.histograms(
+                "worker_delay_seconds",
+                "The last part of the way: from a worker's beginning with messages to its answer to the bus, for each batch.",
+                &DELAYS,
+                OF_TOPIC,
+            )?,
+            deliveries: new.counters(
+                "worker_deliveries_total",
+                "Messages answered: acked, and given back, which are delivered again.",
+                &["topic", "result"],
+            )?,
+            redeliveries: new.counters(
+                "worker_redeliveries_total",
+                "Messages that came for the second time, or the third; only where the bus counts.",
+                OF_TOPIC,
+            )?,
+            in_hand: new.gauges(
+                "worker_messages_in_hand",
+                "Messages that a worker has begun with and not answered.",
+                OF_TOPIC,
+            )?,
+            retried_transactions: new.counter(
                 "db_transaction_retries_total",
                 "Projection transactions tried again after a lost race (serialization, deadlock, new aggregate).",
             )?,
-            parked_messages: IntCounterVec::new(
-                Opts::new("worker_parked_messages_total", "Messages parked that are no event of the store."),
+            parked_messages: new.counters(
+                "worker_parked_messages_total",
+                "Messages parked that are no event of the store.",
                 &["topic", "reason"],
             )?,
-            broker_dead_letters: IntCounterVec::new(
-                Opts::new(
-                    "worker_broker_dead_letters_total",
-                    "Messages taken from the dead-letter topic of the broker.",
-                ),
-                &["topic"],
+            broker_dead_letters: new.counters(
+                "worker_broker_dead_letters_total",
+                "Messages taken from the dead-letter topic of the broker.",
+                OF_TOPIC,
             )?,
-            adopted_events: IntCounterVec::new(
-                Opts::new("worker_adopted_events_total", "Foreign events appended to the store."),
-                &["topic"],
+            adopted_events: new.counters(
+                "worker_adopted_events_total",
+                "Foreign events appended to the store.",
+                OF_TOPIC,
             )?,
-            push_requests: IntCounterVec::new(
-                Opts::new(
-                    "push_requests_total",
-                    "Push deliveries: acked, nacked, busy, refused, too_large, malformed.",
-                ),
+            push_requests: new.counters(
+                "push_requests_total",
+                "Push deliveries: acked, nacked, busy, refused, too_large, malformed.",
                 &["topic", "outcome"],
             )?,
-            push_auth_failures: IntCounterVec::new(
-                Opts::new("push_auth_failures_total", "Push requests whose token was refused, by reason."),
+            push_auth_failures: new.counters(
+                "push_auth_failures_total",
+                "Push requests whose token was refused, by reason.",
                 &["reason"],
             )?,
-            outdated: IntGaugeVec::new(
-                Opts::new(
-                    "projection_outdated",
-                    "1 while what is read was built by an older version of the projection's code than this one; else 0.",
-                ),
-                per_projection,
+            build_duration_seconds: new.histograms(
+                "projection_build_duration_seconds",
+                "Time of one transaction of a builder of a generation; it aims at 0.5 s.",
+                &[0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 30.0],
+                OF_PROJECTION,
             )?,
-            lag: LagGauges {
-                seconds: GaugeVec::new(
-                    Opts::new("projection_lag_seconds", "Age of the oldest unsettled event; 0 if there is none."),
-                    per_projection,
-                )?,
-                events: IntGaugeVec::new(
-                    Opts::new("projection_lag_events", "Unsettled events of the store."),
-                    per_projection,
-                )?,
-                settled_position: IntGaugeVec::new(
-                    Opts::new("projection_settled_position", "Every event up to this position is settled."),
-                    per_projection,
-                )?,
-                parked: IntGaugeVec::new(
-                    Opts::new("projection_parked_events", "Parked events that wait for a person."),
-                    per_projection,
-                )?,
-                parked_oldest_seconds: GaugeVec::new(
-                    Opts::new(
-                        "projection_parked_oldest_seconds",
-                        "Age of the oldest parked event; 0 if there is none.",
-                    ),
-                    per_projection,
-                )?,
-                held_aggregates: IntGaugeVec::new(
-                    Opts::new("projection_held_aggregates", "Aggregates that wait behind a parked event."),
-                    per_projection,
-                )?,
-                paused: IntGaugeVec::new(
-                    Opts::new("projection_paused", "1 while a person has paused the projection; else 0."),
-                    per_projection,
-                )?,
-                paused_seconds: GaugeVec::new(
-                    Opts::new("projection_paused_seconds", "How long the projection has been paused; 0 if it is not."),
-                    per_projection,
-                )?,
-                stopped: IntGauge::new(
-                    "fleet_operations_stopped",
-                    "1 while a person has stopped all operations; else 0.",
-                )?,
-                stopped_seconds: Gauge::new(
-                    "fleet_operations_stopped_seconds",
-                    "How long all operations have been stopped; 0 if they are not.",
-                )?,
-                oldest_snapshot_seconds: Gauge::new(
-                    "database_oldest_snapshot_seconds",
-                    "Age of the oldest snapshot or transaction that keeps dead rows from being removed; 0 if there is none.",
-                )?,
-                observed: Gauge::new(
-                    "projection_lag_observed_timestamp_seconds",
-                    "When lag was last measured, in Unix time.",
-                )?,
-                head: Gauge::new("eventstore_head_position", "Position of the last event of the store.")?,
-            },
-        };
-        registry.register(Box::new(metrics.events.clone()))?;
-        registry.register(Box::new(metrics.apply_duration_seconds.clone()))?;
-        registry.register(Box::new(metrics.freshness_seconds.clone()))?;
-        registry.register(Box::new(metrics.retried_transactions.clone()))?;
-        registry.register(Box::new(metrics.parked_messages.clone()))?;
-        registry.register(Box::new(metrics.broker_dead_letters.clone()))?;
-        registry.register(Box::new(metrics.adopted_events.clone()))?;
-        registry.register(Box::new(metrics.push_requests.clone()))?;
-        registry.register(Box::new(metrics.push_auth_failures.clone()))?;
-        registry.register(Box::new(metrics.outdated.clone()))?;
-        Ok(metrics)
+            throttled_seconds: new.seconds(
+                "operation_throttled_seconds_total",
+                "Time for which builders of generations rested: for live lag, because lag was not measured, for a rate that a \
+                 person had set, because all operations were stopped, because the operation was paused.",
+                &["projection", "reason"],
+            )?,
+            outdated: new.gauges(
+                "projection_outdated",
+                "1 while what is read was built by an older version of the projection's code than this one; else 0.",
+                OF_BOTH,
+            )?,
+            lag: LagGauges::new()?,
+        })
+    }
+
+    /// Has every series of a worker of this topic begin at zero.
+    pub fn begin(&self, topic: &Topic, projections: &[&str], pushed: bool) {
+        let name = topic.name;
+        for projection in projections {
+            self.freshness_seconds.with_label_values(&[name, projection]);
+            for mode in Mode::ALL {
+                self.apply_duration_seconds.with_label_values(&[name, projection, mode.as_str()]);
+                for (result, _) in results(Tally::default()) {
+                    self.events.with_label_values(&[name, projection, mode.as_str(), result]);
+                }
+            }
+            self.build_duration_seconds.with_label_values(&[projection]);
+            for why in Resting::ALL {
+                self.throttled_seconds.with_label_values(&[projection, why.as_str()]);
+            }
+        }
+        self.bus_delay_seconds.with_label_values(&[name]);
+        self.worker_delay_seconds.with_label_values(&[name]);
+        for result in ["acked", "given_back"] {
+            self.deliveries.with_label_values(&[name, result]);
+        }
+        self.redeliveries.with_label_values(&[name]);
+        self.in_hand.with_label_values(&[name]);
+        for reason in Reason::ALL {
+            self.parked_messages.with_label_values(&[name, reason.as_str()]);
+        }
+        self.broker_dead_letters.with_label_values(&[name]);
+        self.adopted_events.with_label_values(&[name]);
+        if pushed {
+            for outcome in push::OUTCOMES {
+                self.push_requests.with_label_values(&[name, outcome]);
+            }
+            for reason in push::REFUSALS {
+                self.push_auth_failures.with_label_values(&[reason]);
+            }
+        }
     }
 
     /// Lag is measured from the store, by an admin; a worker alone does not export it, because it could not report
     /// its own death.
+    ///
+    /// # Errors
+    /// One of the names is in the registry already.
     pub fn register_lag(&self, registry: &Registry) -> prometheus::Result<()> {
-        registry.register(Box::new(self.lag.seconds.clone()))?;
-        registry.register(Box::new(self.lag.events.clone()))?;
-        registry.register(Box::new(self.lag.settled_position.clone()))?;
-        registry.register(Box::new(self.lag.parked.clone()))?;
-        registry.register(Box::new(self.lag.parked_oldest_seconds.clone()))?;
-        registry.register(Box::new(self.lag.held_aggregates.clone()))?;
-        registry.register(Box::new(self.lag.paused.clone()))?;
-        registry.register(Box::new(self.lag.paused_seconds.clone()))?;
-        registry.register(Box::new(self.lag.stopped.clone()))?;
-        registry.register(Box::new(self.lag.stopped_seconds.clone()))?;
-        registry.register(Box::new(self.lag.oldest_snapshot_seconds.clone()))?;
-        registry.register(Box::new(self.lag.observed.clone()))?;
-        registry.register(Box::new(self.lag.head.clone()))
+        self.lag.all().into_iter().try_for_each(|gauge| registry.register(gauge))
     }
 
     pub(crate) fn count(&self, topic: &Topic, projection: &str, mode: Mode, tally: Tally) {
-        for (result, count) in [
-            ("applied", tally.applied),
-            ("duplicate", tally.duplicate),
-            ("skipped", tally.skipped),
-            ("parked", tally.parked),
-            ("held", tally.held),
-        ] {
+        for (result, count) in results(tally) {
             if count > 0 {
                 self.events.with_label_values(&[topic.name, projection, mode.as_str(), result]).inc_by(count);
             }
@@ -227,6 +245,41 @@ impl Metrics {
         self.apply_duration_seconds.with_label_values(&[topic.name, projection, mode.as_str()]).start_timer()
     }
 
+    /// A worker begins with these messages. They are in hand until what is returned is dropped.
+    pub(crate) fn begun(&self, topic: &Topic, batch: &[Delivery]) -> InHand {
+        let now = Utc::now();
+        let delay = self.bus_delay_seconds.with_label_values(&[topic.name]);
+        let mut again = 0;
+        for delivery in batch {
+            if delivery.attempt.is_some_and(|attempt| attempt > 1) {
+                again += 1;
+            } else if let Some(published_at) = delivery.published_at {
+                delay.observe((now - published_at).as_seconds_f64().max(0.0));
+            }
+        }
+        self.redeliveries.with_label_values(&[topic.name]).inc_by(again);
+        let gauge = self.in_hand.with_label_values(&[topic.name]);
+        gauge.add(batch.len() as i64);
+        InHand { gauge, messages: batch.len() as i64 }
+    }
+
+    /// A batch was answered.
+    pub(crate) fn answered(&self, topic: &Topic, acked: usize, given_back: usize, took: Duration) {
+        self.worker_delay_seconds.with_label_values(&[topic.name]).observe(took.as_secs_f64());
+        self.deliveries.with_label_values(&[topic.name, "acked"]).inc_by(acked as u64);
+        self.deliveries.with_label_values(&[topic.name, "given_back"]).inc_by(given_back as u64);
+    }
+
+    /// One transaction of a builder took so long.
+    pub(crate) fn built(&self, projection: &str, took: Duration) {
+        self.build_duration_seconds.with_label_values(&[projection]).observe(took.as_secs_f64());
+    }
+
+    /// A builder does nothing for so long.
+    pub(crate) fn rests(&self, projection: &str, why: Resting, time: Duration) {
+        self.throttled_seconds.with_label_values(&[projection, why.as_str()]).inc_by(time.as_secs_f64());
+    }
+
     /// Whether the live generation was built by an older version than this code.
     pub(crate) fn observe_outdated(&self, topic: &Topic, projection: &str, outdated: bool) {
         self.outdated.with_label_values(&[topic.name, projection]).set(outdated.into());
@@ -238,5 +291,138 @@ impl Metrics {
         for recorded_at in recorded_at {
             freshness.observe((now - recorded_at).as_seconds_f64().max(0.0));
         }
+    }
+}
+
+fn results(tally: Tally) -> [(&'static str, u64); 5] {
+    [
+        ("applied", tally.applied),
+        ("duplicate", tally.duplicate),
+        ("skipped", tally.skipped),
+        ("parked", tally.parked),
+        ("held", tally.held),
+    ]
+}
+
+/// Messages that a worker has begun with.
+pub(crate) struct InHand {
+    gauge: IntGauge,
+    messages: i64,
+}
+
+impl Drop for InHand {
+    fn drop(&mut self) {
+        self.gauge.sub(self.messages);
+    }
+}
+
+impl LagGauges {
+    fn new() -> prometheus::Result<Self> {
+        let new = Registrar::default();
+        Ok(Self {
+            seconds: new.float_gauges(
+                "projection_lag_seconds",
+                "Age of the oldest unsettled event; 0 if there is none.",
+                OF_BOTH,
+            )?,
+            events: new.gauges("projection_lag_events", "Unsettled events of the store.", OF_BOTH)?,
+            settled_position: new.gauges(
+                "projection_settled_position",
+                "Every event up to this position is settled.",
+                OF_BOTH,
+            )?,
+            parked: new.gauges(
+                "projection_parked_events",
+                "Parked events that wait for a person.",
+                OF_BOTH,
+            )?,
+            parked_oldest_seconds: new.float_gauges(
+                "projection_parked_oldest_seconds",
+                "Age of the oldest parked event; 0 if there is none.",
+                OF_BOTH,
+            )?,
+            held_aggregates: new.gauges(
+                "projection_held_aggregates",
+                "Aggregates that wait behind a parked event.",
+                OF_BOTH,
+            )?,
+            paused: new.gauges("projection_paused", "1 while a person has paused the projection; else 0.", OF_BOTH)?,
+            paused_seconds: new.float_gauges(
+                "projection_paused_seconds",
+                "How long the projection has been paused; 0 if it is not.",
+                OF_BOTH,
+            )?,
+            relay_seconds: new.float_gauges(
+                "relay_lag_seconds",
+                "Age of the topic's oldest event that is not with the bus; 0 if there is none.",
+                OF_TOPIC,
+            )?,
+            relay_events: new.gauges(
+                "relay_lag_events",
+                "Events of the topic that are not with the bus. 10,000: or more.",
+                OF_TOPIC,
+            )?,
+            operations: new.gauges(
+                "fleet_operations",
+                "Operations that are not over.",
+                &["kind", "state"],
+            )?,
+            stalled_seconds: new.float_gauges(
+                "fleet_operation_stalled_seconds",
+                "For how long the operation that has stood still longest has, although it waits for nobody; 0 if there is none.",
+                &["kind"],
+            )?,
+            ready_seconds: new.float_gauges(
+                "projection_ready_seconds",
+                "For how long a generation has been ready that nobody has promoted; 0 if there is none.",
+                OF_PROJECTION,
+            )?,
+            differences: new.gauges(
+                "projection_differences",
+                "Rows and aggregates of the live generation that its last verification found to differ from the store.",
+                OF_PROJECTION,
+            )?,
+            stopped: new.gauge(
+                "fleet_operations_stopped",
+                "1 while a person has stopped all operations; else 0.",
+            )?,
+            stopped_seconds: new.float_gauge(
+                "fleet_operations_stopped_seconds",
+                "How long all operations have been stopped; 0 if they are not.",
+            )?,
+            oldest_snapshot_seconds: new.float_gauge(
+                "database_oldest_snapshot_seconds",
+                "Age of the oldest snapshot or transaction that keeps dead rows from being removed; 0 if there is none.",
+            )?,
+            observed: new.float_gauge(
+                "projection_lag_observed_timestamp_seconds",
+                "When lag was last measured, in Unix time.",
+            )?,
+            head: new.float_gauge("eventstore_head_position", "Position of the last event of the store.")?,
+        })
+    }
+
+    fn all(&self) -> Vec<Box<dyn Collector>> {
+        vec![
+            Box::new(self.seconds.clone()),
+            Box::new(self.events.clone()),
+            Box::new(self.settled_position.clone()),
+            Box::new(self.parked.clone()),
+            Box::new(self.parked_oldest_seconds.clone()),
+            Box::new(self.held_aggregates.clone()),
+            Box::new(self.paused.clone()),
+            Box::new(self.paused_seconds.clone()),
+            Box::new(self.relay_seconds.clone()),
+            Box::new(self.relay_events.clone()),
+            Box::new(self.operations.clone()),
+            Box::new(self.stalled_seconds.clone()),
+            Box::new(self.ready_seconds.clone()),
+            Box::new(self.differences.clone()),
+            Box::new(self.stopped.clone()),
+            Box::new(self.stopped_seconds.clone()),
+            Box::new(self.oldest_snapshot_seconds.clone()),
+            Box::new(self.observed.clone()),
+            Box::new(self.head.clone()),
+        ]
     }
 }

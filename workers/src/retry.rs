@@ -2,9 +2,11 @@
 
 use std::fmt::Display;
 use std::future::Future;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use database::is_found_away;
+use prometheus::IntCounter;
 use rand::Rng;
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +16,13 @@ const REMIND: u32 = 15;
 /// The try whose failure is the first to be warned of. What passes at once, such as a connection that was cut, is not worth
 /// a line of each part; and of a database that is away the watch warns, once for all of them.
 pub(crate) const TELLING: u32 = 3;
+
+/// Of this process: who tries again is too deep in it to be handed the metrics of a registry.
+pub(crate) static FAILED_TRIES: LazyLock<IntCounter> = LazyLock::new(|| {
+    let help =
+        "Tries that failed of work that is tried until it succeeds. A few are normal when the database changes over.";
+    IntCounter::new("worker_failed_tries_total", help).expect("the name is valid")
+});
 
 /// The wait before try number `attempt` (from 0): doubling from 50 ms to 5 s, the upper half of it at random, so that
 /// workers that failed together do not come back together.
@@ -48,7 +57,11 @@ where
     let mut attempt = 0;
     let mut warned = false;
     loop {
-        match work().await {
+        let tried = work().await;
+        if tried.is_err() {
+            FAILED_TRIES.inc();
+        }
+        match tried {
             Ok(done) => {
                 if warned {
                     tracing::info!(doing, attempts = attempt + 1, "succeeded again");

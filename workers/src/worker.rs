@@ -3,7 +3,7 @@
 //! Clean end: when `stop` is cancelled it pulls no more, finishes the batch in hand, gives the rest back, and returns.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bus::{Delivery, Subscription};
 use bytes::Bytes;
@@ -123,6 +123,9 @@ impl Worker {
 
     /// Settles a batch and acknowledges it. While Postgres is away it holds the batch and takes no other.
     async fn settle(&self, lanes: &mut Lanes, mut batch: Vec<Delivery>, stop: &CancellationToken) {
+        let began = Instant::now();
+        let metrics = &self.resolver.metrics;
+        let _in_hand = metrics.begun(self.topic(), &batch);
         let mut spans = received::spans(&batch, self.topic());
         let messages: Vec<_> =
             batch.iter().zip(&spans).map(|(delivery, span)| Received::within(delivery, span)).collect();
@@ -138,7 +141,8 @@ impl Worker {
         }
         kill_point!("worker.applied");
         let buried = batch.iter().filter(|delivery| delivery.message.is_dead_letter()).count();
-        self.resolver.metrics.broker_dead_letters.with_label_values(&[self.topic().name]).inc_by(buried as u64);
+        metrics.broker_dead_letters.with_label_values(&[self.topic().name]).inc_by(buried as u64);
+        metrics.answered(self.topic(), batch.len() - later.len(), later.len(), began.elapsed());
         let mut later = sorted(later).into_iter().peekable();
         for (index, delivery) in batch.into_iter().enumerate() {
             if later.next_if_eq(&index).is_some() {

@@ -11,6 +11,8 @@ mod spans;
 mod statements;
 mod writer;
 
+use std::time::Instant;
+
 use chrono::{DateTime, Timelike, Utc};
 use database::MIGRATE;
 use events::{AggregateId, EventId, NewEvent, Position, TraceContext, Version};
@@ -68,6 +70,17 @@ pub enum Error {
 
 impl Error {
     /// The error's name in metrics and in gRPC error details.
+    /// All that [`reason`](Self::reason) may say.
+    pub const REASONS: [&'static str; 7] = [
+        "VERSION_CONFLICT",
+        "IDEMPOTENCY_KEY_REUSED",
+        "EVENT_EXISTS",
+        "VERSIONS_EXHAUSTED",
+        "DATA_REFUSED",
+        "NOT_MIGRATED",
+        "UNAVAILABLE",
+    ];
+
     pub fn reason(&self) -> &'static str {
         match self {
             Self::VersionConflict { .. } => "VERSION_CONFLICT",
@@ -93,6 +106,7 @@ struct Queued {
     append: Append,
     /// A commit with this request may have happened without our learning of it.
     attempted: bool,
+    came: Instant,
     answer: oneshot::Sender<Result<Vec<Appended>, Error>>,
 }
 
@@ -111,7 +125,7 @@ impl Appender {
     /// Puts the request into the queue and returns the way to its answer. Requests are written in queue order.
     pub async fn enqueue(&self, append: Append) -> Result<oneshot::Receiver<Result<Vec<Appended>, Error>>, Error> {
         let (answer, result) = oneshot::channel();
-        let queued = Queued { append, attempted: false, answer };
+        let queued = Queued { append, attempted: false, came: Instant::now(), answer };
         self.queue.send(queued).await.map_err(|_| stopped())?;
         Ok(result)
     }

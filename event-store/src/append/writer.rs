@@ -131,6 +131,9 @@ impl Writer {
     async fn write(&mut self, batch: Vec<Queued>) {
         let started = Instant::now();
         self.metrics.append_batch_requests.observe(batch.len() as f64);
+        for queued in &batch {
+            self.metrics.append_wait_seconds.observe(started.duration_since(queued.came).as_secs_f64());
+        }
         let spans = Spans::of(batch.iter().filter_map(|queued| queued.append.trace));
         let mut parts = Parts::of(batch);
         while let Some(mut part) = parts.next(self.most) {

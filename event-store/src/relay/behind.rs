@@ -11,6 +11,9 @@ const WINDOW: i64 = 20_000;
 /// Windows looked at. A relay that leads, of a topic that hardly speaks, may not have written down how far it has looked.
 const WINDOWS: i64 = 5;
 
+/// Events are counted up to here.
+const COUNTED: i64 = 10_000;
+
 /// A topic's relay, as its row of `relay_cursors` and the store show it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Behind {
@@ -21,7 +24,10 @@ pub struct Behind {
     pub led: bool,
     /// The age of the first event of the topic that is not published; 0 if there is none.
     pub seconds: f64,
-    /// So many positions were looked at, and the first such event was not among them: it may lie behind them.
+    /// Events of the topic that are not published, as far as was looked. 10,000: or more.
+    #[serde(default)]
+    pub events: i64,
+    /// A hundred thousand positions were looked at and the first such event was not among them: it may lie behind them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unknown: bool,
 }
@@ -37,25 +43,32 @@ pub async fn behind(pool: &PgPool, topic: &Topic, head: Position) -> sqlx::Resul
     .await?;
     // A topic that was never relayed has no row.
     let (position, led) = cursor.map_or((0, false), |cursor| (cursor.position, cursor.led));
-    let mut behind = Behind { topic: topic.name.to_owned(), position, led, seconds: 0.0, unknown: false };
+    let mut behind = Behind { topic: topic.name.to_owned(), position, led, seconds: 0.0, events: 0, unknown: false };
     let mut after = position;
     while after < head.0 {
-        if after >= position + WINDOWS * WINDOW {
-            behind.unknown = true;
+        if after >= position + WINDOWS * WINDOW || behind.events >= COUNTED {
+            behind.unknown = behind.events == 0;
             break;
         }
         let upto = head.0.min(after + WINDOW);
-        let first = sqlx::query_scalar!(
-            r#"select extract(epoch from clock_timestamp() - created_at)::float8 as "seconds!" from events
-               where position > $1 and position <= $2 and aggregate_type = any($3) order by position limit 1"#,
+        let row = sqlx::query!(
+            r#"select count(*) as "events!", extract(epoch from clock_timestamp() - min(found.created_at))::float8 as seconds
+               from (
+                   select created_at from events
+                   where position > $1 and position <= $2 and aggregate_type = any($3)
+                   order by position
+                   limit $4
+               ) as found"#,
             after,
             upto,
-            topic.aggregate_types as &[&str]
+            topic.aggregate_types as &[&str],
+            COUNTED - behind.events
         );
-        if let Some(seconds) = first.fetch_optional(pool).await? {
-            behind.seconds = seconds.max(0.0);
-            break;
+        let found = row.fetch_one(pool).await?;
+        if behind.events == 0 {
+            behind.seconds = found.seconds.unwrap_or_default().max(0.0);
         }
+        behind.events += found.events;
         after = upto;
     }
     Ok(behind)

@@ -26,7 +26,7 @@ use crate::tail::{Head, POLL};
 use crate::{Metrics, unreadable};
 use cursor::{Cursor, Lease, RENEW};
 use load::Load;
-use publish::{Published, Publishing};
+use publish::{Outcome, Published, Publishing};
 use settled::{Settled, last_reason, refused_in_a_row};
 
 /// The most positions read at a time.
@@ -81,9 +81,7 @@ impl Relay {
     pub async fn run(self, stop: CancellationToken) {
         let cursor = Cursor::new(self.pool.clone(), self.topic.name);
         let mut state = State { cursor, lease: None, refused_in_a_row: 0, failing_since: None };
-        for result in ["confirmed", "failed", "refused"] {
-            self.count(result, 0);
-        }
+        self.metrics.begin(self.topic);
         while !stop.is_cancelled() {
             match stop.run_until_cancelled(self.step(&mut state)).await {
                 None => break,
@@ -222,6 +220,8 @@ impl Relay {
 
         let Published { outcomes, away } = published;
         events.iter_mut().zip(&outcomes).for_each(|(event, outcome)| event.told(outcome));
+        let confirmed = events.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Outcome::Confirmed);
+        self.metrics.confirmed(self.topic, confirmed.map(|(outgoing, _)| outgoing.event.recorded_at));
         let settled = Settled::of(&events, outcomes, refusals, upto);
         self.count("confirmed", settled.confirmed);
         self.count("failed", settled.unknown);

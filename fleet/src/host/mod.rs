@@ -41,6 +41,7 @@ mod error;
 pub(crate) mod event_store;
 pub(crate) mod migrations;
 mod parts;
+pub(crate) mod pools;
 pub(crate) mod running;
 pub(crate) mod worker;
 

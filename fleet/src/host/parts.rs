@@ -29,6 +29,7 @@ use super::builder::Builder;
 use super::error::Error;
 use super::event_store::EventStore;
 use super::migrations::{migrate, migrations};
+use super::pools::Pools;
 use super::running::{self, Running};
 use super::worker::{TopicWorker, Worker};
 use crate::bus_choice::{Bus, Pull};
@@ -48,6 +49,7 @@ pub struct Parts {
     pub(super) running: Running,
     pool: PgPool,
     registry: Registry,
+    pools: Pools,
     metrics: Option<Metrics>,
     lag: bool,
     _watch: Watch,
@@ -80,6 +82,10 @@ impl Parts {
         running::spawn(&mut running, "listening to appends", &stop, listening.map(Ok::<_, Infallible>));
         let applying = endpoint.applying(applying);
         let building = endpoint.applying(BUILDING);
+        let pools = Pools::register(&registry)?;
+        pools.add("reading", &pool);
+        pools.add("applying", &applying);
+        pools.add("building", &building);
         Ok(Self {
             catalogue,
             endpoint,
@@ -90,6 +96,7 @@ impl Parts {
             running,
             pool,
             registry,
+            pools,
             metrics: None,
             lag,
             _watch: watch,
@@ -127,6 +134,9 @@ impl Parts {
     fn begin(&mut self, worker: Worker, pushed: Option<Option<Verifier>>) -> Result<Router, Error> {
         let Worker { topic, bus, .. } = worker;
         let metrics = self.metrics()?;
+        let projections = self.catalogue.listening_to(topic);
+        let names: Vec<_> = projections.iter().map(|projection| projection.name()).collect();
+        metrics.begin(topic, &names, pushed.is_some());
         let (sender, deliveries) = mpsc::channel(BATCH);
         let room = Room::new(worker.max_outstanding_bytes);
         let mut subscriptions = vec![bus.dead_letters(topic, room.clone())];
@@ -140,7 +150,7 @@ impl Parts {
         };
         let part = TopicWorker {
             topic,
-            projections: self.catalogue.listening_to(topic),
+            projections,
             pool: self.applying.clone(),
             building: self.building.clone(),
             reading: self.pool.clone(),
@@ -162,9 +172,11 @@ impl Parts {
     /// # Errors
     /// The registry has metrics of these names already.
     pub fn event_store(&mut self, listener: TcpListener, bus: Option<Bus>, connections: u32) -> Result<(), Error> {
+        let pool = self.endpoint.serving(connections);
+        self.pools.add("serving", &pool);
         let part = EventStore {
             endpoint: self.endpoint.clone(),
-            pool: self.endpoint.serving(connections),
+            pool,
             head: self.head.clone(),
             registry: self.registry.clone(),
             grpc: listener,
@@ -185,7 +197,7 @@ impl Parts {
         if self.lag {
             let metrics = self.metrics()?;
             metrics.register_lag(&self.registry)?;
-            health = health.with_lag(metrics, self.catalogue.projections().to_vec());
+            health = health.with_lag(metrics, &self.catalogue);
         }
         let admin = admin::router(Admin::new(self.pool.clone(), self.catalogue.clone(), self.stop.clone()));
         Ok(http::router(health).merge(http::guarded(admin, self.endpoint.primary.clone())))

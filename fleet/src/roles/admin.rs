@@ -9,6 +9,7 @@ use workers::admin::{self, Admin};
 use workers::http::{self, Health};
 
 use super::{Database, migrate};
+use crate::host::pools::Pools;
 use crate::serve::{self, Http};
 use crate::telemetry;
 
@@ -29,10 +30,11 @@ pub async fn run(catalogue: &Catalogue, options: Options, stop: CancellationToke
     let registry = super::registry("admin")?;
     let metrics = Metrics::register(&registry).context("registering metrics")?;
     metrics.register_lag(&registry).context("registering metrics")?;
+    Pools::register(&registry).context("registering metrics")?.add("reading", &pool);
     let (listener, address) = serve::bind(&options.http.listen, "--http").await?;
 
     let health = Health::new(pool.clone(), endpoint.primary.clone(), migrate::migrations(), registry);
-    let health = health.with_lag(metrics, catalogue.projections().to_vec());
+    let health = health.with_lag(metrics, catalogue);
     let admin = admin::router(Admin::new(pool, catalogue.clone(), stop.clone()));
     let admin = http::guarded(admin, endpoint.primary.clone());
     let router = http::router(health).merge(admin);

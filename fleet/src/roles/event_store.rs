@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use event_store::tail::Head;
 use futures::FutureExt;
@@ -13,6 +13,7 @@ use workers::http::{self, Health};
 use super::{Database, Running, migrate, spawn};
 use crate::bus_choice::PubSub;
 pub use crate::host::event_store::EventStore;
+use crate::host::pools::Pools;
 use crate::keep::Keep;
 use crate::serve::{self, Http};
 use crate::telemetry;
@@ -44,6 +45,7 @@ pub async fn run(catalogue: &Catalogue, options: Options, stop: CancellationToke
     let pool = endpoint.serving(connections - 1);
     let retention = options.keep.retention()?;
     let registry = super::registry("event-store")?;
+    Pools::register(&registry).context("registering metrics")?.add("serving", &pool);
     let (grpc, grpc_address) = serve::bind(&options.grpc, "--grpc").await?;
     let (listener, http_address) = serve::bind(&options.http.listen, "--http").await?;
     let relays = (!options.no_relay).then(|| (options.pubsub.bus(), catalogue.topics().to_vec()));

@@ -8,14 +8,14 @@ mod stage;
 mod symptoms;
 mod trend;
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use event_store::relay::behind::{self, Behind};
+use event_store::relay::behind::Behind;
 use event_store::relay::refused;
 use event_store::unreadable;
 use events::Position;
-use futures::future::join_all;
 use read_model::Catalogue;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
@@ -28,8 +28,9 @@ pub use trend::{Direction, Trend, Unit};
 
 use crate::audit::{self, Entry};
 use crate::lag::{Measurer, Report, Status};
-use crate::operations::{self, Operation, State};
+use crate::operations::{self, Operation};
 use crate::pause::Pause;
+use crate::under_way;
 use trend::Point;
 
 /// How long each of the two measurements may take, and whatever goes on beside them.
@@ -41,10 +42,10 @@ const BETWEEN: Duration = Duration::from_secs(1);
 /// How long ago "lately" begins.
 const LATELY: TimeDelta = TimeDelta::hours(24);
 
-/// Operations and entries of the audit log that are looked at.
+/// Operations that are over, and entries of the audit log, that are looked at.
 const LISTED: i64 = 20;
 
-/// Refused messages and unreadable events that are looked at.
+/// Operations that are not over, refused messages and unreadable events that are looked at.
 const COUNTED: i64 = 100;
 
 /// All answers; each with the time of its measurement.
@@ -194,17 +195,16 @@ async fn measure(pool: &PgPool, catalogue: &Catalogue) -> Result<(Result<Report,
 
 async fn relays(pool: &PgPool, catalogue: &Catalogue) -> sqlx::Result<Relays> {
     let observed_at = now(pool).await?;
-    let head = event_store::read::head(pool).await?;
-    let topics = join_all(catalogue.topics().iter().map(|topic| behind::behind(pool, topic, head))).await;
-    Ok(Relays { observed_at, topics: topics.into_iter().collect::<sqlx::Result<_>>()? })
+    Ok(Relays { observed_at, topics: under_way::relays(pool, catalogue.topics()).await? })
 }
 
 async fn changes(pool: &PgPool) -> sqlx::Result<Changes> {
     let observed_at = now(pool).await?;
     let since = observed_at - LATELY;
-    let mut operations = operations::list(pool, None, LISTED).await?;
-    let over = |operation: &Operation| matches!(operation.state, State::Succeeded | State::Failed | State::Cancelled);
-    operations.retain(|operation| !over(operation) || operation.finished_at.is_some_and(|at| at >= since));
+    let mut operations = operations::unfinished(pool, COUNTED).await?;
+    let over = operations::list(pool, None, LISTED).await?;
+    operations.extend(over.into_iter().filter(|operation| operation.finished_at.is_some_and(|at| at >= since)));
+    operations.sort_by_key(|operation| Reverse(operation.id));
     let mut audit = audit::list(pool, None, LISTED).await?;
     audit.retain(|entry| entry.at >= since);
     Ok(Changes { observed_at, since, operations, audit })

@@ -192,7 +192,7 @@ mod tests {
             lateness: Some(Lateness { observed_at, head_position: 9, operations_stopped: None, projections }),
             relays: Some(Relays {
                 observed_at,
-                topics: vec![Behind { topic, position: 1, led, seconds: unpublished, unknown: false }],
+                topics: vec![Behind { topic, position: 1, led, seconds: unpublished, events: 1, unknown: false }],
             }),
             changes: None,
             set_aside: None,

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::automatic::{self, Raised};
 use super::size::Size;
 use super::source::Source;
-use super::throttle::{Gauge, Throttle};
+use super::throttle::{Gauge, Resting, Throttle};
 use super::{Part, promote, rebuild, retire, verify};
 use crate::apply::{self, Applier, Chunk, Condemned, Pace};
 use crate::dead_letters::park::Reason;
@@ -234,7 +234,7 @@ impl Builder {
                     next
                 }
                 Some(Err(error)) => {
-                    self.source.forget();
+                    self.source.failed();
                     if failures == retry::TELLING && !database::is_found_away().await {
                         let projection = self.applier.projection.name();
                         let Part { generation, part, .. } = self.part;
@@ -277,14 +277,14 @@ impl Builder {
             Some(State::Cancelled | State::Failed) => return Ok(Due::Nothing(Next::Gone)),
             Some(State::Paused) => {
                 self.say("paused".to_owned()).await?;
-                return Ok(Due::Nothing(Next::Wait(POLL)));
+                return Ok(self.rest(Resting::Paused));
             }
             _ => {}
         }
         if let Some(by) = wanted.stopped_by.as_ref().filter(|_| !wanted.built) {
             self.rests = None;
             self.say(format!("stopped with all operations by {by}")).await?;
-            return Ok(Due::Nothing(Next::Wait(POLL)));
+            return Ok(self.rest(Resting::Stopped));
         }
         // A rest is looked at each second: it is over when another rate is wanted.
         if let Some((until, _)) = self.rests.filter(|(until, rate)| *rate == wanted.rate && *until > Instant::now()) {
@@ -299,12 +299,18 @@ impl Builder {
         }
         // A generation that is read, or about to be, follows at any price: there is little to do, and it must not fall behind.
         if !wanted.built
-            && let Some(reason) = self.throttle.stopped()
+            && let Some((why, said)) = self.throttle.stopped()
         {
-            self.say(reason).await?;
-            return Ok(Due::Nothing(Next::Wait(POLL)));
+            self.say(said).await?;
+            return Ok(self.rest(why));
         }
         Ok(Due::Build(wanted, head))
+    }
+
+    /// Until it is looked at again.
+    fn rest(&self, why: Resting) -> Due {
+        self.applier.metrics.rests(self.applier.projection.name(), why, POLL);
+        Due::Nothing(Next::Wait(POLL))
     }
 
     /// The part has all that there is.
@@ -338,8 +344,9 @@ impl Builder {
         if wanted.built {
             return Ok(Next::Step);
         }
-        let (rest, reason) = self.throttle.rest(events, began.elapsed(), wanted.rate, self.part.parts);
-        database::with_deadline("saying how fast it goes", self.say(reason)).await?;
+        let (rest, why, said) = self.throttle.rest(events, began.elapsed(), wanted.rate, self.part.parts);
+        self.applier.metrics.rests(self.applier.projection.name(), why, rest);
+        database::with_deadline("saying how fast it goes", self.say(said)).await?;
         self.rests = (!rest.is_zero()).then(|| (Instant::now() + rest, wanted.rate));
         Ok(if rest.is_zero() { Next::Step } else { Next::Wait(rest.min(POLL)) })
     }
@@ -376,6 +383,7 @@ impl Builder {
         let building = self.applier.build(&self.part, &now, Pace { head, reading }, &self.condemned);
         match database::with_deadline("building", building).await {
             Ok(Some(_)) => {
+                self.applier.metrics.built(self.applier.projection.name(), began.elapsed());
                 self.size = self.size.after(events, began.elapsed());
                 self.condemned.clear();
                 self.too_slow = 0;

@@ -30,6 +30,7 @@ pub use automatic::Raised;
 pub use build::Generations;
 pub use pace::Eta;
 pub use rebuild::Refused;
+pub(crate) use throttle::Resting;
 
 /// How many parts a generation may be built in.
 pub const MOST_PARTS: i32 = 16;

@@ -89,10 +89,15 @@ impl Source {
         self.chunks.push(chunk);
     }
 
-    /// Nothing of what was read is true any more, or nothing was read: a window that took too long is not asked for again.
+    /// Nothing of what was read is true any more: another was first with it.
     pub fn forget(&mut self) {
         self.chunks.clear();
         self.ahead = None;
+    }
+
+    /// Nothing could be read, or what was read could not be applied: a window that took too long is not asked for again.
+    pub fn failed(&mut self) {
+        self.forget();
         self.window = FIRST;
     }
 
@@ -133,6 +138,20 @@ fn fitting(positions: i64, bytes: i64, widest: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn only_after_an_error_does_it_begin_with_a_small_window_again() {
+        let pool = PgPool::connect_lazy("postgres://nobody@127.0.0.1:1/nothing").expect("a URL");
+        let mut source = Source::new(pool, Filter::default());
+        let chunk = |after, upto| Chunk { after: Position(after), upto: Position(upto), events: Vec::new() };
+        source.window = WINDOW;
+        source.give_back(chunk(0, 9));
+        source.forget();
+        assert!(source.chunks.is_empty() && source.window == WINDOW, "another was first");
+        source.give_back(chunk(9, 18));
+        source.failed();
+        assert!(source.chunks.is_empty() && source.window == FIRST);
+    }
 
     #[test]
     fn a_window_has_what_fits_into_one_answer() {

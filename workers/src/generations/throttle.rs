@@ -24,6 +24,36 @@ const UNKNOWN_AFTER: Duration = Duration::from_secs(15);
 
 const MEASURE: Duration = Duration::from_secs(1);
 
+/// Why a builder rests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Resting {
+    /// Live work is late.
+    LiveLag,
+    /// Whether it is, nobody knows.
+    NotMeasured,
+    /// A person has set a rate.
+    Rate,
+    /// A person has stopped all operations.
+    Stopped,
+    /// A person has paused the operation.
+    Paused,
+}
+
+impl Resting {
+    /// All there are.
+    pub const ALL: [Self; 5] = [Self::LiveLag, Self::NotMeasured, Self::Rate, Self::Stopped, Self::Paused];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::LiveLag => "live_lag",
+            Self::NotMeasured => "not_measured",
+            Self::Rate => "rate",
+            Self::Stopped => "stopped",
+            Self::Paused => "paused",
+        }
+    }
+}
+
 /// The live lag as it was measured last. Shared by the builders of a process.
 #[derive(Debug, Clone)]
 pub(super) struct Throttle {
@@ -50,12 +80,13 @@ impl Seen {
         Self { lag, at: Instant::now(), stopped }
     }
 
-    fn stop(self, now: Instant) -> Option<String> {
+    fn stop(self, now: Instant) -> Option<(Resting, String)> {
         let age = now.saturating_duration_since(self.at);
         if age > UNKNOWN_AFTER {
-            return Some(format!("stopped: live lag has not been measured for {} s", age.as_secs()));
+            let said = format!("stopped: live lag has not been measured for {} s", age.as_secs());
+            return Some((Resting::NotMeasured, said));
         }
-        self.stopped.then(|| format!("stopped: live lag {}", self.of_budget()))
+        self.stopped.then(|| (Resting::LiveLag, format!("stopped: live lag {}", self.of_budget())))
     }
 
     /// How many times what a transaction took the builder rests after it.
@@ -123,13 +154,13 @@ fn lag(report: &Report) -> Option<Duration> {
 
 impl Throttle {
     /// Why nothing is to be built now.
-    pub fn stopped(&self) -> Option<String> {
+    pub fn stopped(&self) -> Option<(Resting, String)> {
         if self.off { None } else { self.seen.borrow().stop(Instant::now()) }
     }
 
     /// How long to rest after a transaction of so many events that took so long, and why. `rate` is in events a second, of
     /// all `parts` together.
-    pub fn rest(&self, events: usize, took: Duration, rate: Option<f64>, parts: i32) -> (Duration, String) {
+    pub fn rest(&self, events: usize, took: Duration, rate: Option<f64>, parts: i32) -> (Duration, Resting, String) {
         let seen = *self.seen.borrow();
         let for_live = if self.off { Duration::ZERO } else { took.mul_f64(seen.rest()) };
         let for_rate = rate.map_or(Duration::ZERO, |rate| {
@@ -137,14 +168,14 @@ impl Throttle {
             Duration::try_from_secs_f64(due).unwrap_or(Duration::MAX).saturating_sub(took)
         });
         if for_rate.is_zero() && for_live.is_zero() {
-            return (Duration::ZERO, format!("full speed: live lag {}", seen.of_budget()));
+            return (Duration::ZERO, Resting::LiveLag, format!("full speed: live lag {}", seen.of_budget()));
         }
-        let reason = if for_rate >= for_live {
-            format!("slowed: at most {} events a second were asked for", rate.unwrap_or_default())
+        let (why, said) = if for_rate >= for_live {
+            (Resting::Rate, format!("slowed: at most {} events a second were asked for", rate.unwrap_or_default()))
         } else {
-            format!("slowed: live lag {}", seen.of_budget())
+            (Resting::LiveLag, format!("slowed: live lag {}", seen.of_budget()))
         };
-        (for_rate.max(for_live).min(Duration::from_secs(60)), reason)
+        (for_rate.max(for_live).min(Duration::from_secs(60)), why, said)
     }
 }
 
@@ -162,7 +193,7 @@ mod tests {
         let now = Instant::now();
         assert_eq!((seen(0.5).rest(), seen(0.5).stop(now)), (0.0, None));
         assert!(seen(2.0).rest() > 0.0 && seen(4.0).rest() > seen(2.0).rest());
-        assert_eq!(seen(6.0).stop(now).as_deref(), Some("stopped: live lag 6.0 s of 5 s"));
+        assert_eq!(seen(6.0).stop(now), Some((Resting::LiveLag, "stopped: live lag 6.0 s of 5 s".to_owned())));
         let recovering = seen(6.0).then(Duration::from_secs(3));
         assert!(recovering.stop(now).is_some(), "not before it has fallen far");
         assert_eq!(recovering.then(Duration::from_secs(1)).stop(now), None);
@@ -211,18 +242,17 @@ mod tests {
     #[test]
     fn without_a_measurement_nothing_is_built() {
         let later = Instant::now() + Duration::from_secs(20);
-        assert!(seen(0.0).stop(later).is_some_and(|reason| reason.contains("not been measured")));
+        let (why, said) = seen(0.0).stop(later).expect("it stops");
+        assert!(why == Resting::NotMeasured && said.contains("not been measured"), "{said}");
     }
 
     #[test]
     fn a_rate_is_that_of_all_parts_together() {
         let (_sender, receiver) = watch::channel(seen(0.0));
         let throttle = Throttle { seen: receiver, off: false };
-        let (rest, reason) = throttle.rest(100, Duration::from_millis(500), Some(100.0), 2);
-        assert_eq!(
-            (rest, &*reason),
-            (Duration::from_millis(1500), "slowed: at most 100 events a second were asked for")
-        );
+        let (rest, why, said) = throttle.rest(100, Duration::from_millis(500), Some(100.0), 2);
+        assert_eq!((rest, why), (Duration::from_millis(1500), Resting::Rate));
+        assert_eq!(said, "slowed: at most 100 events a second were asked for");
         assert_eq!(throttle.rest(100, Duration::from_secs(1), None, 1).0, Duration::ZERO);
     }
 }

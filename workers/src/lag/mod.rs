@@ -4,6 +4,7 @@
 //! is bounded, however large the store is and however much has piled up.
 
 mod backlog;
+mod gauges;
 mod horizon;
 mod sightings;
 
@@ -19,7 +20,6 @@ use sqlx::PgPool;
 use tokio::sync::Mutex;
 use utoipa::ToSchema;
 
-use crate::Metrics;
 use crate::operations::stop;
 use crate::pause::Pause;
 use backlog::{Backlog, Lag, Stand, TIME_BUDGET};
@@ -271,42 +271,4 @@ async fn status(
         code_version: projection.version() as i32,
         paused,
     }))
-}
-
-impl Metrics {
-    /// Puts a measurement into the gauges; what could not be measured takes its own away, because a held value would be a
-    /// lie. The time of the measurement stands still until everything was measured.
-    pub fn observe_lag(&self, report: Option<&Report>) {
-        let lag = &self.lag;
-        lag.seconds.reset();
-        lag.events.reset();
-        lag.settled_position.reset();
-        lag.parked.reset();
-        lag.parked_oldest_seconds.reset();
-        lag.held_aggregates.reset();
-        lag.paused.reset();
-        lag.paused_seconds.reset();
-        self.outdated.reset();
-        let Some(report) = report else { return };
-        for status in &report.projections {
-            let labels = &[status.topic.as_str(), &status.name];
-            lag.seconds.with_label_values(labels).set(status.lag_seconds);
-            lag.events.with_label_values(labels).set(status.lag_events);
-            lag.settled_position.with_label_values(labels).set(status.settled_position);
-            lag.parked.with_label_values(labels).set(status.parked);
-            lag.parked_oldest_seconds.with_label_values(labels).set(status.parked_oldest_seconds);
-            lag.held_aggregates.with_label_values(labels).set(status.held_aggregates);
-            lag.paused.with_label_values(labels).set(status.paused.is_some().into());
-            lag.paused_seconds.with_label_values(labels).set(report.since(status.paused.as_ref()));
-            self.outdated.with_label_values(labels).set((status.version < status.code_version).into());
-        }
-        lag.stopped.set(report.operations_stopped.is_some().into());
-        lag.stopped_seconds.set(report.since(report.operations_stopped.as_ref()));
-        lag.head.set(report.store.head_position as f64);
-        let oldest = report.store.oldest_snapshot.as_ref().map_or(0.0, |oldest| oldest.seconds);
-        lag.oldest_snapshot_seconds.set(oldest);
-        if report.unmeasured.is_empty() {
-            lag.observed.set(report.observed_at.timestamp_millis() as f64 / 1000.0);
-        }
-    }
 }

@@ -1,4 +1,4 @@
--- Binds: the id of the one operation wanted, or null for all; the id that all are before, or null; most rows.
+-- Binds: the ids of the operations wanted, or null for all; the id that all are before, or null; most rows.
 -- Locks: none.
 -- One statement for one and for many, so that both show the same columns. Ids rise with time. An operation that is open waits for
 -- the projections that are paused and of which it has something left to do, and as long as all are stopped. What was held up
@@ -99,7 +99,7 @@ select
     ) end as step_at,
     clock_timestamp() as "now!"
 from operations
-where ($1::uuid is null or id = $1)
+where ($1::uuid[] is null or id = any($1))
 and ($2::uuid is null or id < $2)
 order by id desc
 limit $3

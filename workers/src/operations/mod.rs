@@ -218,7 +218,7 @@ pub async fn get(pool: &PgPool, id: Uuid) -> sqlx::Result<Option<Operation>> {
 }
 
 pub(crate) async fn get_on(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<Operation>> {
-    Ok(shown(db, Some(id), None, 1).await?.pop())
+    Ok(shown(db, Some(&[id]), None, 1).await?.pop())
 }
 
 /// The newest first; `before` is the id of the last one seen.
@@ -227,6 +227,26 @@ pub(crate) async fn get_on(db: &mut PgConnection, id: Uuid) -> sqlx::Result<Opti
 /// The database's.
 pub async fn list(pool: &PgPool, before: Option<Uuid>, limit: i64) -> sqlx::Result<Vec<Operation>> {
     shown(&mut *pool.acquire().await?, None, before, limit).await
+}
+
+/// Those that are not over; the newest first.
+///
+/// # Errors
+/// The database's.
+pub async fn unfinished(pool: &PgPool, limit: i64) -> sqlx::Result<Vec<Operation>> {
+    let mut db = pool.acquire().await?;
+    let ids = sqlx::query_scalar!(
+        "select id from operations
+         where state in ('pending', 'running', 'paused', 'waiting')
+         order by id desc
+         limit $1",
+        limit
+    );
+    let ids = ids.fetch_all(&mut *db).await?;
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    shown(&mut db, Some(&ids), None, limit).await
 }
 
 /// What the database has of an operation.
@@ -261,16 +281,20 @@ struct Row {
 
 async fn shown(
     db: &mut PgConnection,
-    id: Option<Uuid>,
+    ids: Option<&[Uuid]>,
     before: Option<Uuid>,
     limit: i64,
 ) -> sqlx::Result<Vec<Operation>> {
-    let rows = sqlx::query_file_as!(Row, "src/operations/list.sql", id, before, limit).fetch_all(&mut *db).await?;
+    let rows = sqlx::query_file_as!(Row, "src/operations/list.sql", ids, before, limit).fetch_all(&mut *db).await?;
     let still = rows.iter().filter(|row| row.waits.is_none());
     let still: Vec<_> = still.filter(|row| stalled::is_long(row.step_at, row.now)).map(|row| row.id).collect();
     let mut stalled = stalled::look(db, &still).await?;
     let operation = |row: Row| Operation {
-        stalled: stalled.remove(&row.id).zip(row.step_at).map(|(reason, since)| Stalled { since, reason }),
+        stalled: stalled.remove(&row.id).zip(row.step_at).map(|(reason, since)| Stalled {
+            since,
+            seconds: (row.now - since).as_seconds_f64(),
+            reason,
+        }),
         id: row.id,
         kind: row.kind,
         projection: row.projection,

@@ -13,10 +13,13 @@ use uuid::Uuid;
 const PATIENCE: TimeDelta = TimeDelta::seconds(60);
 
 /// An operation of which no step is done, although it waits for nobody.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Stalled {
     /// Its last step, or when it could have taken the first one.
     pub since: DateTime<Utc>,
+    /// How long ago that is.
+    #[serde(default)]
+    pub seconds: f64,
     pub reason: String,
 }
 

@@ -19,6 +19,7 @@ use events::Topic;
 use tokio::sync::{mpsc, oneshot};
 
 pub use envelope::{Malformed, Pushed, read};
+pub(crate) use oidc::REFUSALS;
 pub use oidc::{Config as OidcConfig, Verifier};
 
 use crate::Metrics;
@@ -28,6 +29,9 @@ const MAX_BODY: usize = 16 << 20;
 
 /// Below Pub/Sub's ack deadline, so that the answer is ours.
 const ANSWER: Duration = Duration::from_secs(50);
+
+/// What a push may come to.
+pub(crate) const OUTCOMES: [&str; 6] = ["acked", "nacked", "busy", "refused", "too_large", "malformed"];
 
 #[derive(Clone)]
 pub struct Push {

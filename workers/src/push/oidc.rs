@@ -47,6 +47,9 @@ pub enum Error {
     Keys(String),
 }
 
+/// All reasons for which a token may be refused.
+pub(crate) const REFUSALS: [&str; 4] = ["missing", "invalid", "wrong_account", "keys_unavailable"];
+
 impl Error {
     pub fn status(&self) -> StatusCode {
         match self {
