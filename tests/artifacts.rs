@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::harness::container::variables;
+use clap::error::ErrorKind;
+
+use crate::harness::container::{command_line, variables};
 use crate::harness::terraform::root;
 
 fn read(path: &str) -> String {
@@ -22,14 +24,61 @@ fn the_sample_environment_lists_every_variable_and_no_other() {
 }
 
 #[test]
-fn every_alert_has_a_runbook() {
+fn every_alert_has_a_runbook_and_two_cases_one_of_which_it_does_not_fire_in() {
     let alerts = read("deploy/prometheus/alerts.yaml");
     let names: Vec<&str> = alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
-    assert!(names.len() >= 4, "{names:?}");
+    assert!(names.len() >= 20, "{names:?}");
+    let cases = read("deploy/prometheus/alerts_test.yaml") + &read("deploy/prometheus/alerts_slow_test.yaml");
     for name in names {
         let runbook = read(&format!("docs/runbooks/{name}.md"));
-        assert!(runbook.contains(name));
+        assert!(runbook.starts_with(&format!("# {name}\n")), "{name}");
+        for part in ["**Sees.**", "**Means.**", "**Do.**", "**Verify.**"] {
+            assert!(runbook.contains(part), "{name} lacks {part}");
+        }
+        assert!(cases.contains(&format!("alertname: {name}\n")), "{name} fires in no case");
+        assert!(cases.contains(&format!("alertname: {name}, exp_alerts: []")), "{name} fires in each case");
     }
+}
+
+/// Commands of the fleet in a runbook: in a line of code, or in a block.
+fn commands_in(text: &str) -> Vec<String> {
+    let blocks = text.split("```").skip(1).step_by(2).flat_map(str::lines);
+    let in_blocks = blocks.filter_map(|line| line.trim().strip_prefix("$ ")).map(str::to_owned);
+    let prose: String = text.split("```").step_by(2).collect();
+    let quoted = prose.split('`').skip(1).step_by(2).map(|code| code.split_whitespace().collect::<Vec<_>>().join(" "));
+    in_blocks.chain(quoted).filter(|command| command.starts_with("fleet ")).collect()
+}
+
+/// What a person fills in.
+fn filled_in(word: &str) -> &str {
+    match word {
+        "PROJECTION" => "user_directory",
+        "TOPIC" => "integration-events",
+        "ID" | "OPERATION" | "EVENT_ID" | "AGGREGATE" => "01900000-0000-7000-8000-000000000000",
+        "GENERATION" | "N" | "POSITION" => "2",
+        word => word,
+    }
+}
+
+#[test]
+fn the_commands_of_the_runbooks_are_commands() {
+    let mut seen = 0;
+    for entry in std::fs::read_dir(root().join("docs/runbooks")).unwrap() {
+        let path = entry.unwrap().path();
+        for command in commands_in(&std::fs::read_to_string(&path).unwrap()) {
+            // Without what is said about it, and without what reads it.
+            let command = command.split(" # ").next().unwrap_or_default().replace(" …", " x");
+            let command = command.split(" | ").next().unwrap_or_default().to_owned();
+            let words = shlex::split(&command).unwrap_or_else(|| panic!("{}: {command}", path.display()));
+            let parsed = command_line().try_get_matches_from(words.iter().map(|word| filled_in(word)));
+            seen += 1;
+            let Err(error) = parsed else { continue };
+            // It is spoken of without what it takes.
+            let spoken_of = [ErrorKind::MissingRequiredArgument, ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand];
+            assert!(spoken_of.contains(&error.kind()), "{}: {command}\n{error}", path.display());
+        }
+    }
+    assert!(seen > 60, "{seen}");
 }
 
 /// The names of tests in a text: `file::name`, `folder/file::name`, `::name`.

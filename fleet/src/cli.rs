@@ -123,7 +123,7 @@ impl Cli {
                 roles::admin::run(catalogue, options, shutdown::signal()?).await.map(done)
             }
             Command::Migrate(options) => {
-                telemetry::init(&options.log)?;
+                telemetry::init("migrate", &options.log)?;
                 roles::migrate::run(catalogue, &options).await.map(done)
             }
             Command::Import(options) => commands::import::run(options).await,

@@ -380,7 +380,7 @@ async fn one_outage_is_one_warning_and_one_line_when_it_is_over() {
     for process in [&store, &worker, &admin] {
         let log = process.logged();
         let lines = |what: &str| log.iter().filter(|line| line.contains(what)).count();
-        assert_eq!((lines("\"WARN\""), lines("\"ERROR\"")), (1, 0), "{log:#?}");
+        assert_eq!((lines("\"WARNING\""), lines("\"ERROR\"")), (1, 0), "{log:#?}");
         assert_eq!((lines("the database does not answer"), lines("there again")), (1, 1), "{log:#?}");
     }
 }

@@ -234,7 +234,7 @@ pub const STATEMENTS: &[Statement] = &[
     few(&[Plain], "update operations set selected = $2", "'01900000-0000-7000-9000-000000000007', 1"),
     // doctor
     few(&[Plain], "select position, coalesce(leased_until > clock_timestamp(), false)", "'vocabulary-events'"),
-    window(&[Plain], "where position > $1 and position <= $2 and aggregate_type = any($3) order by position limit 1", "0, 20000, array['User']", 20_000, "a window of positions, in which the first of a rare topic may be the last"),
+    window(&[Plain], "aggregate_type = any($3) order by position limit $4 ) as found", "20000, 40000, array['User'], 10000", 20_000, "a window of the store, and no more than is counted"),
     few(&[Plain], "select progress.generation, progress.settled_position, clock_timestamp() as \"now!\"", "'vocabulary', 'vocabulary-events'"),
     window(&[Plain], "as \"ahead!\"", "'vocabulary', 1, 'vocabulary-events', 10000, 20000, array['VocabularyItem', 'LearningSession'], 10", 60_000, "10,000 positions, and of each aggregate how far it is applied, its event of that version, its letter"),
     // until settled
@@ -262,7 +262,9 @@ pub const STATEMENTS: &[Statement] = &[
     few(&[Plain], "jsonb_path_query_first(event_data, '$')", "100, 200, 2000000, 1000"),
     few(&[Plain], "select set_config('statement_timeout', $1, true)", "'2s'"),
     few(&[Plain], "fetch first $3 rows with ties", "null, 20000, 100"),
-    few(&[Plain], "from operations where ($1::uuid is null or id = $1) and ($2::uuid is null", "null, '01900000-0000-7000-9000-000000000007', 100"),
+    few(&[Plain], "from operations where ($1::uuid[] is null or id = any($1)) and ($2::uuid is null", "null, '01900000-0000-7000-9000-000000000007', 100"),
+    window(&[Plain], "select id from operations where state in ('pending', 'running', 'paused', 'waiting') order by id desc", "200", 1000, "the operations that are open"),
+    few(&[Plain], "coalesce(verified.differences, 0)::bigint", "{projections}"),
     few(&[Plain], "from audit_log where", "null, 100"),
     few(&[Plain], "insert into audit_log", "gen_random_uuid(), '', '', '', '', '{}'"),
     window(&[Plain], "as \"parked_oldest!\"", "'vocabulary', 'vocabulary-events', 10000", 50_000, "three counts, each of which ends at 10,000"),

@@ -77,6 +77,7 @@ pub fn registry(role: &str) -> Result<Registry> {
     let info = IntGaugeVec::new(Opts::new("fleet_build_info", "Always 1; which program runs."), &["version", "role"])?;
     info.with_label_values(&[env!("CARGO_PKG_VERSION"), role]).set(1);
     registry.register(Box::new(info))?;
+    registry.register(Box::new(crate::telemetry::lines().clone()))?;
     if traces::are_on() {
         registry.register(Box::new(crate::telemetry::spans().clone()))?;
     }

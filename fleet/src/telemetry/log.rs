@@ -1,10 +1,19 @@
 //! Logs. Never a payload, never a secret.
 
+use std::fmt;
 use std::io::IsTerminal;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+use tracing::Event;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use super::cloud::Cloud;
+use super::storms::Storms;
 
 /// How a process speaks of itself.
 #[derive(Debug, Clone, Args)]
@@ -12,7 +21,7 @@ pub struct Log {
     /// What is logged: a level, or a list such as info,workers=debug.
     #[arg(long, env = "FLEET_LOG", default_value = "info")]
     pub log: String,
-    /// text for people, json for programs such as Cloud Logging.
+    /// text for people, json for programs: one object a line, in the terms of Cloud Logging.
     #[arg(long, env = "FLEET_LOG_FORMAT", value_enum, default_value_t = Format::Text)]
     pub log_format: Format,
 }
@@ -23,7 +32,8 @@ pub enum Format {
     Json,
 }
 
-pub fn init(log: &Log) -> Result<()> {
+/// Begins to log, in the name of a role.
+pub fn init(role: &str, log: &Log) -> Result<()> {
     // The pool says of each of its connections what the watch of the database says once, unless somebody asks for it.
     let quiet = if log.log.contains("sqlx") { "" } else { ",sqlx_core::pool=off" };
     let filter = EnvFilter::try_new(format!("{}{quiet}", log.log))
@@ -34,9 +44,38 @@ pub fn init(log: &Log) -> Result<()> {
         // If nobody reads standard error any more, there is nobody to complain to: complaining would panic.
         .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
+    let storms = Arc::new(Storms::default());
     match log.log_format {
-        Format::Text => subscriber.with_target(false).init(),
-        Format::Json => subscriber.json().flatten_event(true).init(),
+        Format::Text => {
+            let text = tracing_subscriber::fmt::format().with_target(false);
+            subscriber.event_format(Measured { format: text, storms: storms.clone() }).init();
+        }
+        Format::Json => {
+            let cloud = Cloud::of(role);
+            subscriber.event_format(Measured { format: cloud, storms: storms.clone() }).init();
+        }
     }
+    Storms::tell_again_and_again(&storms);
     Ok(())
+}
+
+/// Writes what is not said too often.
+struct Measured<F> {
+    format: F,
+    storms: Arc<Storms>,
+}
+
+impl<S, N, F> FormatEvent<S, N> for Measured<F>
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        if self.storms.admits(event.metadata()) {
+            return self.format.format_event(context, writer, event);
+        }
+        // Nothing is written of nothing.
+        Ok(())
+    }
 }

@@ -1,13 +1,16 @@
 //! How a process speaks of itself: logs, and spans.
 
+mod cloud;
 mod export;
 mod log;
+mod storms;
 
 use anyhow::Result;
 use clap::Args;
 
 pub use export::spans;
 pub use log::{Log, init};
+pub use storms::lines;
 
 /// What a role says of itself, and to whom.
 #[derive(Debug, Clone, Args)]
@@ -30,6 +33,6 @@ pub struct Telemetry {
 /// # Errors
 /// A setting is none; the error says which.
 pub fn begin(role: &str, settings: &Settings) -> Result<Telemetry> {
-    init(&settings.log)?;
+    init(role, &settings.log)?;
     Ok(Telemetry { _export: export::Export::begin(role, &settings.traces)? })
 }

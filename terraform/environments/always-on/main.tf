@@ -296,6 +296,7 @@ module "alerts" {
   unacked_seconds = 300
   unacked_minutes = 5
   rules_file      = var.collector_image == null ? null : "${path.module}/../../../deploy/prometheus/alerts.yaml"
+  dashboards      = var.collector_image == null ? null : "${path.module}/../../../deploy/grafana/dashboards"
   slo             = var.slo
   labels          = local.labels
 

@@ -245,8 +245,8 @@ module "build" {
   labels                = local.labels
 }
 
-# Three conditions, because each is billed by the month. Nobody collects the fleet's own metrics here: what scales to
-# zero cannot be scraped.
+# Six conditions, because each is billed by the month: 9 dollars at the list price of November 2026, 1.50 each. Late, stalled, given
+# up by the bus, full; and from the log, because what scales to zero cannot be scraped: parked, and different from the store.
 module "alerts" {
   source = "../../modules/alerts"
 
@@ -255,7 +255,8 @@ module "alerts" {
   channels      = { page = var.notification_channels, ticket = var.notification_channels }
   subscriptions = { for topic in values(local.topics) : topic.subscription => { retention_days = topic.retention_days } }
   delivery      = "push"
-  signals       = ["UnackedMessageOld", "DeadLettersWait", "DatabaseDiskNearLimit"]
+  signals       = ["UnackedMessageOld", "SubscriptionStalled", "DeadLettersWait", "DatabaseDiskNearLimit"]
+  logs          = ["ParkedEvents", "ReadModelDiffers"]
   # Pub/Sub's longest wait before another try is 600 s: what is younger may be waiting its turn.
   unacked_seconds = 900
   unacked_minutes = 10

@@ -39,3 +39,59 @@ resource "google_monitoring_dashboard" "this" {
     }
   })
 }
+
+# The dashboards of Grafana, with the same queries: one list of them. A line of text becomes a title, a table its first query.
+locals {
+  boards = var.dashboards == null ? {} : {
+    for file in fileset(var.dashboards, "*.json") : trimsuffix(file, ".json") => jsondecode(file("${var.dashboards}/${file}"))
+  }
+
+  panels = {
+    for name, board in local.boards : name => [
+      for panel in board.panels : {
+        title   = panel.title
+        grid    = panel.gridPos
+        text    = panel.type == "row"
+        queries = [
+          # What Grafana fills in: each projection and topic at once, and a window that has several scrapes.
+          for target in try(panel.targets, []) :
+          replace(replace(replace(target.expr, "=\"$projection\"", "=~\".+\""), "=\"$topic\"", "=~\".+\""), "$__rate_interval", "5m")
+        ]
+        thresholds = [for step in try(panel.fieldConfig.defaults.thresholds.steps, []) : { value = step.value } if step.value != null]
+      }
+    ]
+  }
+}
+
+resource "google_monitoring_dashboard" "board" {
+  for_each = local.panels
+
+  project = var.project_id
+
+  dashboard_json = jsonencode({
+    displayName = "fleet: ${local.boards[each.key].title}"
+    mosaicLayout = {
+      columns = 24
+      tiles = [
+        for panel in each.value : {
+          xPos   = panel.grid.x
+          yPos   = panel.grid.y
+          width  = panel.grid.w
+          height = panel.grid.h
+          widget = { for key, value in {
+            title         = panel.title
+            sectionHeader = panel.text ? { dividerBelow = true } : null
+            xyChart = panel.text ? null : {
+              dataSets = [for query in panel.queries : {
+                plotType        = "LINE"
+                timeSeriesQuery = { prometheusQuery = query }
+              }]
+              thresholds = panel.thresholds
+              yAxis      = { scale = "LINEAR" }
+            }
+          } : key => value if value != null }
+        }
+      ]
+    }
+  })
+}

@@ -1,4 +1,4 @@
 output "names" {
   description = "Names of the alerts there are; each is the name of its runbook."
-  value       = keys(local.alerts)
+  value       = sort(concat(keys(local.alerts), keys(local.logs)))
 }

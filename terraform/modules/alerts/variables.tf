@@ -83,6 +83,23 @@ variable "signals" {
   }
 }
 
+variable "logs" {
+  description = "Alerts on what the fleet logs, by name, for where its metrics are not collected: ParkedEvents, ReadModelDiffers, ProjectionOutdated."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = length(setsubtract(var.logs, ["ParkedEvents", "ReadModelDiffers", "ProjectionOutdated"])) == 0
+    error_message = "logs has a name that is no alert of logs.tf."
+  }
+}
+
+variable "dashboards" {
+  description = "Folder of the fleet's dashboards for Grafana (deploy/grafana/dashboards); each becomes one here, with the same queries. Null: none, for where the fleet's own metrics are not collected."
+  type        = string
+  default     = null
+}
+
 variable "rules_file" {
   description = "Prometheus rules of the fleet's own metrics (deploy/prometheus/alerts.yaml); each becomes an alert here. Null: none, for where no collector runs and they would be silent for want of data."
   type        = string

@@ -110,6 +110,7 @@ pub async fn event(
         event_id = %event.event_id,
         aggregate_id = %event.aggregate_id,
         position = event.position.0,
+        traceparent = event.data.metadata.trace().map(tracing::field::display),
         reason = reason.as_str(),
         error,
         "parked; its aggregate is held"

@@ -96,11 +96,11 @@ fn late(projection: &ProjectionLateness) -> Option<Symptom> {
     let stage = projection.stage.filter(|_| projection.late)?;
     let runbook = match stage {
         Stage::Version | Stage::Paused | Stage::Worker => "ProjectionStalled",
-        Stage::Relay | Stage::Bus => "HighLag",
+        Stage::Relay | Stage::Bus => "FreshnessBurnFast",
         // Whether anything gets through at all.
         Stage::Apply => {
             let stands = |trend: &super::Trend| trend.direction != super::Direction::Better;
-            if projection.trend.as_ref().is_some_and(stands) { "ProjectionStalled" } else { "HighLag" }
+            if projection.trend.as_ref().is_some_and(stands) { "ProjectionStalled" } else { "FreshnessBurnFast" }
         }
     };
     Some(Symptom::new(runbook, format!("{name} is late on {topic}: {}", stage.says())))
@@ -216,10 +216,10 @@ mod tests {
         assert_eq!(outdated(false, 0), ["ProjectionOutdated"]);
         assert_eq!(outdated(true, 0), ["ProjectionStalled", "ProjectionStalled", "ProjectionOutdated"]);
         assert_eq!(outdated(false, 2), ["ProjectionStalled"]);
-        assert_eq!(runbooks(vec![projection(Some(Stage::Apply), true, Better, 0)], 0.0, true), ["HighLag"]);
+        assert_eq!(runbooks(vec![projection(Some(Stage::Apply), true, Better, 0)], 0.0, true), ["FreshnessBurnFast"]);
         assert_eq!(runbooks(vec![projection(Some(Stage::Apply), true, Same, 0)], 0.0, true), ["ProjectionStalled"]);
         let all = vec![projection(Some(Stage::Relay), true, Same, 9), projection(Some(Stage::Worker), true, Same, 1)];
-        let expected = ["ProjectionStalled", "HighLag", "RelayLeadership", "ParkedEventsOld", "ParkedEvents"];
+        let expected = ["ProjectionStalled", "FreshnessBurnFast", "RelayLeadership", "ParkedEventsOld", "ParkedEvents"];
         assert_eq!(runbooks(all.clone(), 40.0, false), expected);
         assert_eq!(runbooks(all, 40.0, true)[2], "RelayFailing");
     }

@@ -81,11 +81,11 @@ run "each_push_goes_to_the_worker_of_its_topic" {
   }
 }
 
-run "three_alerts_are_enough" {
+run "six_alerts_are_enough" {
   command = plan
 
   assert {
-    condition     = join(" ", module.alerts.names) == "DatabaseDiskNearLimit DeadLettersWait UnackedMessageOld"
+    condition     = join(" ", module.alerts.names) == "DatabaseDiskNearLimit DeadLettersWait ParkedEvents ReadModelDiffers SubscriptionStalled UnackedMessageOld"
     error_message = "Is it late, did anything fall out, will the database stop."
   }
 }

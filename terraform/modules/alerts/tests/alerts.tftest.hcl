@@ -169,7 +169,7 @@ run "the_fleets_own_rules_become_alerts" {
     error_message = "2m and 15m, in seconds."
   }
   assert {
-    condition     = google_monitoring_alert_policy.this["ParkedEvents"].severity == "WARNING" && google_monitoring_alert_policy.this["HighLag"].severity == "CRITICAL"
+    condition     = google_monitoring_alert_policy.this["ParkedEvents"].severity == "WARNING" && google_monitoring_alert_policy.this["FreshnessBurnFast"].severity == "CRITICAL"
     error_message = "With their severities."
   }
   assert {
@@ -281,4 +281,57 @@ run "what_makes_no_sense_is_refused" {
     var.slo,
     var.database,
   ]
+}
+
+run "the_dashboards_of_grafana_become_dashboards" {
+  command = plan
+
+  variables {
+    dashboards = "../../../deploy/grafana/dashboards"
+  }
+
+  assert {
+    condition     = keys(google_monitoring_dashboard.board) == ["fleet", "projection"]
+    error_message = "One for each file."
+  }
+  assert {
+    condition = alltrue(flatten([for board in google_monitoring_dashboard.board : [
+      for tile in jsondecode(board.dashboard_json).mosaicLayout.tiles : [
+        for set in try(tile.widget.xyChart.dataSets, []) : !strcontains(set.timeSeriesQuery.prometheusQuery, "$")
+      ]
+    ]]))
+    error_message = "A variable of Grafana is none here."
+  }
+  assert {
+    condition     = length(jsondecode(google_monitoring_dashboard.board["projection"].dashboard_json).mosaicLayout.tiles) == length(jsondecode(file("../../../deploy/grafana/dashboards/projection.json")).panels)
+    error_message = "Each panel is a tile."
+  }
+}
+
+run "the_log_tells_where_metrics_are_not_collected" {
+  command = plan
+
+  variables {
+    logs = ["ParkedEvents", "ReadModelDiffers"]
+  }
+
+  assert {
+    condition     = contains(output.names, "ParkedEvents") && strcontains(google_monitoring_alert_policy.log["ParkedEvents"].conditions[0].condition_matched_log[0].filter, "\"parked; its aggregate is held\"")
+    error_message = "What is logged is what is looked for."
+  }
+  assert {
+    condition     = google_monitoring_alert_policy.log["ReadModelDiffers"].severity == "CRITICAL" && google_monitoring_alert_policy.log["ParkedEvents"].documentation[0].links[0].url == "https://example.com/fleet/docs/runbooks/ParkedEvents.md"
+    error_message = "Severity and runbook are those of the rule of the same name."
+  }
+}
+
+run "what_is_measured_is_not_told_of_from_the_log_as_well" {
+  command = plan
+
+  variables {
+    logs       = ["ParkedEvents"]
+    rules_file = "../../../deploy/prometheus/alerts.yaml"
+  }
+
+  expect_failures = [google_monitoring_alert_policy.log]
 }
