@@ -11,6 +11,7 @@ mod properties;
 
 mod admin_api;
 mod adoption;
+mod alerts;
 mod arrows;
 mod artifacts;
 mod bad_input;

@@ -28,10 +28,15 @@ async fn promtool_accepts_the_metrics_of_every_role() {
     })
     .await;
     let mut served = BTreeSet::new();
+    let described = read("docs/telemetry.md");
     for process in [&store, &worker, &admin, &pushed] {
         let metrics = scrape(process).await;
         assert!(metrics.contains("fleet_build_info"));
         check(&metrics);
+        for family in metrics.lines().filter_map(|line| line.strip_prefix("# HELP ")) {
+            let name = family.split(' ').next().unwrap();
+            assert!(described.contains(&format!("`{name}`")), "docs/telemetry.md does not say what {name} is");
+        }
         served.extend(names(&metrics));
     }
     for (file, named) in asked_for() {

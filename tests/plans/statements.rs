@@ -196,7 +196,7 @@ pub const STATEMENTS: &[Statement] = &[
     few(&[Applying], "select part, parts, position from generation_parts", "'vocabulary', 2"),
     few(&[Applying], "set position = greatest(position, $4)", "'vocabulary', 2, 0, 10"),
     few(&[Applying], "set live_since = null, replaced_at", "'vocabulary', 1, 'vocabulary__g1', 24"),
-    few(&[Applying], "releases = projection_progress.releases + 1", "'spare', 1, 2, 'spare', 10, array['vocabulary-events']"),
+    window(&[Applying], "releases = projection_progress.releases + 1", "'spare', 1, 2, 'spare', 10, array['vocabulary-events']", 1000, "the operations that are open"),
     few(&[Applying], "select $1, $2, 0, 1, coalesce(min(settled_position), 0), $3", "'vocabulary', 1, 10"),
     few(&[Plain], "coalesce(generation.kept_until > clock_timestamp(), false) as \"kept!\"", "'vocabulary', 2"),
     few(&[Applying], "asked.id as \"operation?\"", "'vocabulary'"),

@@ -104,7 +104,7 @@ impl Relay {
                 }
             }
         }
-        self.metrics.relay_leader.with_label_values(&[self.topic.name]).set(0);
+        self.leads(false);
         if let Err(error) = database::with_deadline("releasing", state.cursor.release()).await {
             tracing::debug!(topic = self.topic.name, %error, "the relay's lease was not released; it will expire");
         }
@@ -117,8 +117,10 @@ impl Relay {
     }
 
     async fn step(&self, state: &mut State) -> Result<Step, Error> {
-        database::with_deadline("relaying", self.lead(state)).await?;
-        self.metrics.relay_leader.with_label_values(&[self.topic.name]).set(i64::from(state.lease.is_some()));
+        let led = database::with_deadline("relaying", self.lead(state)).await;
+        // Whoever cannot ask the database for the lease has none for long.
+        self.leads(led.is_ok() && state.lease.is_some());
+        led?;
         let Some(lease) = &mut state.lease else { return Ok(Step::NotOurs) };
 
         let Some(page) = database::with_deadline("relaying", self.read(&state.cursor, lease)).await? else {
@@ -264,6 +266,10 @@ impl Relay {
             self.metrics.relay_position.with_label_values(&[self.topic.name]).set(settled.upto.0);
         }
         Ok(ours)
+    }
+
+    fn leads(&self, leads: bool) {
+        self.metrics.relay_leader.with_label_values(&[self.topic.name]).set(leads.into());
     }
 
     fn count(&self, result: &str, messages: usize) {

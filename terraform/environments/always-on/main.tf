@@ -16,8 +16,8 @@ locals {
     merge(var.worker, { for part, size in try(var.worker_exceptions[name], {}) : part => size if size != null })
   }
 
-  # What sends its metrics to Managed Prometheus must be allowed to.
-  roles = var.collector_image == null ? [] : ["roles/monitoring.metricWriter"]
+  # What sends its metrics to Managed Prometheus, and its spans to Cloud Trace, must be allowed to.
+  roles = var.collector_image == null ? [] : ["roles/monitoring.metricWriter", "roles/cloudtrace.agent"]
 
   user = "fleet"
 }

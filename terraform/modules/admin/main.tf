@@ -26,6 +26,7 @@ module "container" {
   cpu             = var.cpu
   memory          = var.memory
   log             = var.log
+  traced          = var.collector_image != null
   max_connections = var.max_connections
   http_port       = local.http
   serves          = { name = "http1", container_port = local.http }

@@ -42,16 +42,15 @@ resource "google_monitoring_dashboard" "this" {
 
 # The dashboards of Grafana, with the same queries: one list of them. A line of text becomes a title, a table its first query.
 locals {
-  boards = var.dashboards == null ? {} : {
-    for file in fileset(var.dashboards, "*.json") : trimsuffix(file, ".json") => jsondecode(file("${var.dashboards}/${file}"))
-  }
+  files  = var.dashboards == null ? [] : tolist(fileset(var.dashboards, "*.json"))
+  boards = { for name in local.files : trimsuffix(name, ".json") => jsondecode(file("${var.dashboards}/${name}")) }
 
   panels = {
     for name, board in local.boards : name => [
       for panel in board.panels : {
-        title   = panel.title
-        grid    = panel.gridPos
-        text    = panel.type == "row"
+        title = panel.title
+        grid  = panel.gridPos
+        text  = panel.type == "row"
         queries = [
           # What Grafana fills in: each projection and topic at once, and a window that has several scrapes.
           for target in try(panel.targets, []) :

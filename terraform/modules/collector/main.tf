@@ -1,4 +1,4 @@
-# The container that carries /metrics of its neighbours to Managed Prometheus. No resources: a container can only be
+# The container that carries /metrics of its neighbours to Managed Prometheus, and their spans to Cloud Trace. No resources: a container can only be
 # written within a service or a pool, so this is what the modules that make those put there.
 #
 # Managed Prometheus' own sidecar is for services only. The collector works in services, pools and jobs alike.
@@ -14,8 +14,11 @@ locals {
           }]
         }
       }
+      # From its neighbours only: on the loopback address of the instance.
+      otlp = { protocols = { grpc = { endpoint = "127.0.0.1:4317" } } }
     }
     processors = {
+      # Spans are dropped before the process is.
       memory_limiter = { check_interval = "5s", limit_mib = 200, spike_limit_mib = 50 }
       # Where it runs, and which instance it is.
       resourcedetection = { detectors = ["gcp"], timeout = "10s" }
@@ -29,6 +32,7 @@ locals {
     }
     exporters = {
       googlemanagedprometheus = { project = var.project_id }
+      googlecloud             = { project = var.project_id }
     }
     service = {
       pipelines = {
@@ -36,6 +40,11 @@ locals {
           receivers  = ["prometheus"]
           processors = ["memory_limiter", "resourcedetection", "resource", "batch"]
           exporters  = ["googlemanagedprometheus"]
+        }
+        traces = {
+          receivers  = ["otlp"]
+          processors = ["memory_limiter", "resourcedetection", "resource", "batch"]
+          exporters  = ["googlecloud"]
         }
       }
     }

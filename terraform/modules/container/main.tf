@@ -18,6 +18,8 @@ locals {
     },
     var.max_connections == null ? {} : { FLEET_MAX_CONNECTIONS = tostring(var.max_connections) },
     var.http_port == null ? {} : { FLEET_HTTP_LISTEN = "0.0.0.0:${var.http_port}" },
+    # To the collector beside it.
+    var.traced ? { OTEL_EXPORTER_OTLP_ENDPOINT = "http://127.0.0.1:4317" } : {},
     local.role == "worker" ? { FLEET_MAX_OUTSTANDING_BYTES = format("%d", local.max_outstanding_bytes) } : {},
     var.environment,
   )

@@ -141,3 +141,9 @@ variable "beside" {
   type        = bool
   default     = false
 }
+
+variable "traced" {
+  description = "Whether a collector runs beside it, to which it sends its spans."
+  type        = bool
+  default     = false
+}

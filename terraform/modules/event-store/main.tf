@@ -23,6 +23,7 @@ module "container" {
   cpu             = var.cpu
   memory          = var.memory
   log             = var.log
+  traced          = var.collector_image != null
   max_connections = var.max_connections
   http_port       = local.http
   # HTTP/2 without TLS, which is what gRPC is behind Cloud Run's front end. PORT is this one, so the one of HTTP must be

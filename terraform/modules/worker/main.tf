@@ -25,6 +25,7 @@ module "container" {
   cpu                   = var.cpu
   memory                = var.memory
   log                   = var.log
+  traced                = var.collector_image != null
   max_connections       = var.max_connections
   max_outstanding_bytes = var.max_outstanding_bytes
   http_port             = local.http
@@ -62,6 +63,7 @@ module "event_store" {
   cpu             = 1
   memory          = "512Mi"
   log             = var.log
+  traced          = var.collector_image != null
   max_connections = 4
   http_port       = local.store_http
   beside          = true

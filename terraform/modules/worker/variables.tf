@@ -94,7 +94,7 @@ variable "max_connections" {
 }
 
 variable "collector_image" {
-  description = "Image of Google's OpenTelemetry collector, which then runs beside it and sends its metrics to Managed Prometheus. Null: metrics are served on /metrics and nobody collects them."
+  description = "Image of Google's OpenTelemetry collector, which then runs beside it and sends its metrics to Managed Prometheus and its spans to Cloud Trace. Null: metrics are served on /metrics and nobody collects them, and there are no spans."
   type        = string
   default     = null
 }

@@ -28,6 +28,8 @@ pub struct Broker {
     pub chaos: Chaos,
     /// A limit that the fleet does not know of: a request with a message that holds this text is refused.
     pub refused: Arc<Mutex<Option<&'static str>>>,
+    /// What it answers to each request to publish: the topic is gone, or who asks may not.
+    pub away: Arc<Mutex<Option<tonic::Code>>>,
     /// How long it takes over each request to publish.
     pub pause: Arc<Mutex<Duration>>,
     /// What its clients have not settled, by ack id.
@@ -65,6 +67,7 @@ impl Broker {
             bus,
             chaos,
             refused: Arc::default(),
+            away: Arc::default(),
             pause: Arc::default(),
             unsettled: Arc::default(),
             streams: Arc::default(),

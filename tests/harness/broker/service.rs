@@ -105,9 +105,12 @@ impl UnaryService<PublishRequest> for Call {
 
     fn call(&mut self, request: Request<PublishRequest>) -> Self::Future {
         let (bus, refused) = (self.0.bus.clone(), *self.0.refused.lock().unwrap());
-        let pause = *self.0.pause.lock().unwrap();
+        let (pause, away) = (*self.0.pause.lock().unwrap(), *self.0.away.lock().unwrap());
         async move {
             tokio::time::sleep(pause).await;
+            if let Some(code) = away {
+                return Err(Status::new(code, "this broker is away"));
+            }
             let PublishRequest { topic, messages } = request.into_inner();
             let publisher = bus.publisher(last(&topic));
             let count = messages.len();

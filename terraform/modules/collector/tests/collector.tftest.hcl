@@ -72,3 +72,16 @@ run "an_image_that_moves_is_refused" {
 
   expect_failures = [var.image]
 }
+
+run "spans_come_from_the_instance_itself_and_go_to_cloud_trace" {
+  command = plan
+
+  assert {
+    condition     = yamldecode(output.containers[0].environment.OTELCOL_CONFIG).receivers.otlp.protocols.grpc.endpoint == "127.0.0.1:4317"
+    error_message = "Nobody else reaches it."
+  }
+  assert {
+    condition     = yamldecode(output.containers[0].environment.OTELCOL_CONFIG).service.pipelines.traces.exporters == ["googlecloud"]
+    error_message = "Into Cloud Trace."
+  }
+}
