@@ -73,6 +73,12 @@ async fn one_trace_goes_from_the_call_to_the_row_and_over_a_dead_letter_to_its_r
     let (status, operation) = admin.post(&path, &json!({})).await;
     assert_eq!(status, StatusCode::ACCEPTED, "{operation}");
     admin.succeeded(&operation).await;
+    // Another day, another question: the same read model is built anew and put in the place of the one that is read.
+    let (status, plan) = admin.post("/projections/user_directory/generations", &json!({"dry_run": true})).await;
+    assert!(status.is_success(), "{plan}");
+    let asked = json!({"plan_token": plan["plan_token"], "actor": "ada", "reason": "a trace"});
+    let (status, rebuild) = admin.post("/projections/user_directory/generations", &asked).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{rebuild}");
 
     let redriven = [("fleet.apply.mode", "redrive"), ("fleet.projection.name", "user_directory")];
     eventually("its redrive is told", LIMIT, async || {
@@ -83,8 +89,28 @@ async fn one_trace_goes_from_the_call_to_the_row_and_over_a_dead_letter_to_its_r
         if told == 1 { Ok(()) } else { Err(format!("{spans:#?}")) }
     })
     .await;
-    // Whatever was not of this trace was begun by nobody: its call brought none, and chance had nothing.
-    let (ours, others): (Vec<_>, Vec<_>) = receiver.spans().into_iter().partition(|it| it.trace_id() == TRACE);
+    const ASKED: &str = "POST /admin/v1/projections/{name}/generations";
+    eventually("a builder has told of its work", LIMIT, async || {
+        let spans = receiver.spans();
+        if of_name(&spans, "build user_directory").is_empty() { Err(format!("{spans:#?}")) } else { Ok(()) }
+    })
+    .await;
+    let spans = receiver.spans();
+    let built = of_name(&spans, "build user_directory");
+    let asked: Vec<_> = of_name(&spans, ASKED);
+    let from = asked.iter().filter(|it| built.iter().all(|chunk| chunk.parent() == it.id())).count();
+    assert_eq!(
+        (asked.len(), from),
+        (2, 1),
+        "both requests are kept, and the work is the second one's: {built:#?} {asked:#?}"
+    );
+    let decided =
+        one(&spans, "POST /admin/v1/dead-letters/{id}/retry", &[("http.response.status_code", "202")]).clone();
+
+    // Whatever was not of this trace was begun by nobody: its call brought none, and chance had nothing; or it is what a person asked for.
+    let (ours, others): (Vec<_>, Vec<_>) = spans.iter().cloned().partition(|it| it.trace_id() == TRACE);
+    let of_people: Vec<_> = asked.iter().map(|it| it.trace_id()).chain([decided.trace_id()]).collect();
+    let others: Vec<_> = others.into_iter().filter(|it| !of_people.contains(&it.trace_id())).collect();
     assert!(others.iter().all(|it| !it.span.links.is_empty() && it.parent().is_empty()), "{others:#?}");
 
     let call = one(&ours, APPEND, &[("rpc.grpc.status_code", "0"), ("fleet.event.version", "2")]);
@@ -108,6 +134,7 @@ async fn one_trace_goes_from_the_call_to_the_row_and_over_a_dead_letter_to_its_r
     assert!(batches.iter().any(|batch| links(batch, call) && links(write, batch)), "{batches:#?}");
     let batches = of_name(&others, "apply batch");
     assert!(batches.iter().any(|batch| links(redriven, batch)), "{batches:#?}");
+    assert!(links(redriven, &decided), "it says whose decision it was");
     assert!(!format!("{ours:?}{others:?}").contains("mallory"), "spans say nothing of what an event says");
 }
 

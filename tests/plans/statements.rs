@@ -230,7 +230,7 @@ pub const STATEMENTS: &[Statement] = &[
     few(&[Applying], "select count(*) as \"count!\" from parked_events", "'01900000-0000-7000-8000-00000000000a'"),
     few(&[Plain], "select pg_advisory_xact_lock", "'key'"),
     few(&[Plain], "from operations where idempotency_key = $1", "'operation-7'"),
-    few(&[Plain], "insert into operations (", "gen_random_uuid(), 'repair', 'vocabulary', '{}', '', '', 'new', 0, 1, 1, null, null"),
+    few(&[Plain], "insert into operations (", "gen_random_uuid(), 'repair', 'vocabulary', '{}', '', '', 'new', 0, 1, 1, null, null, null"),
     few(&[Plain], "update operations set selected = $2", "'01900000-0000-7000-9000-000000000007', 1"),
     // doctor
     few(&[Plain], "select position, coalesce(leased_until > clock_timestamp(), false)", "'vocabulary-events'"),

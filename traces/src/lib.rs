@@ -10,6 +10,7 @@
 
 #![deny(missing_docs)]
 
+mod current;
 pub mod names;
 mod span;
 
@@ -19,6 +20,7 @@ use events::TraceContext;
 use opentelemetry::global::{self, BoxedTracer};
 use opentelemetry::trace::{SpanContext, TraceFlags, TraceState};
 
+pub use current::{current, scope};
 pub use opentelemetry::KeyValue;
 pub use opentelemetry::trace::SpanKind;
 pub use span::{Begin, Span, span, within};

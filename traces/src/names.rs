@@ -62,6 +62,15 @@ pub const MODE: &str = "fleet.apply.mode";
 /// What became of an event, as in the metrics.
 pub const RESULT: &str = "fleet.apply.result";
 
+/// Whether a request asks for a change. Its trace is always kept: there are few, and each is asked about.
+pub const CHANGES: &str = "fleet.request.changes";
+
+/// The status of an answer of HTTP.
+pub const HTTP_STATUS: &str = "http.response.status_code";
+
+/// Which part of a generation.
+pub const PART: &str = "fleet.projection.part";
+
 /// Several appends in one commit.
 pub const APPEND_BATCH: &str = "append batch";
 
@@ -70,6 +79,35 @@ pub const WRITE: &str = "write";
 
 /// Several events in one transaction.
 pub const APPLY_BATCH: &str = "apply batch";
+
+/// A request to the admin API, by its route and not by its path.
+pub fn request(method: &str, route: &str) -> Cow<'static, str> {
+    format!("{method} {route}").into()
+}
+
+/// What is said of a request.
+pub fn of_request(method: &str, route: &str, changes: bool) -> Vec<KeyValue> {
+    vec![
+        KeyValue::new("http.request.method", method.to_owned()),
+        KeyValue::new("http.route", route.to_owned()),
+        KeyValue::new(CHANGES, changes),
+    ]
+}
+
+/// One transaction of a builder.
+pub fn build(projection: &str) -> Cow<'static, str> {
+    format!("build {projection}").into()
+}
+
+/// A generation takes the place of another.
+pub fn exchange(kind: &str, projection: &str) -> Cow<'static, str> {
+    format!("{kind} {projection}").into()
+}
+
+/// What is said of work on a generation.
+pub fn of_generation(projection: &'static str, generation: i32) -> Vec<KeyValue> {
+    vec![KeyValue::new(PROJECTION, projection), KeyValue::new(GENERATION, i64::from(generation))]
+}
 
 /// A call of the event store.
 pub fn call(method: &str) -> String {

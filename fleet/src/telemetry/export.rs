@@ -18,6 +18,7 @@ use opentelemetry_sdk::trace::{
 };
 use prometheus::{IntCounterVec, Opts};
 use tokio::runtime::Runtime;
+use traces::names::CHANGES;
 
 /// Spans that wait at most, unless `OTEL_BSP_MAX_QUEUE_SIZE` says otherwise. What comes then is lost. One has about 1 kB.
 const QUEUE: usize = 32_768;
@@ -140,7 +141,8 @@ impl Drop for Export {
     }
 }
 
-/// A span within a trace is kept if that is. One without is kept if it links to one that is, or by chance.
+/// A span within a trace is kept if that is. One without is kept if it is of a request for a change, if it links to one that is kept,
+/// or by chance.
 #[derive(Debug, Clone)]
 struct Sampling(Sampler);
 
@@ -161,6 +163,7 @@ impl ShouldSample for Sampling {
         let kept = match parent_kept {
             Some(kept) => kept,
             None if links.iter().any(|link| link.span_context.is_sampled()) => true,
+            None if attributes.iter().any(|said| said.key.as_str() == CHANGES && said.value == true.into()) => true,
             None => return self.0.should_sample(None, trace_id, name, kind, attributes, links),
         };
         let decision = if kept { SamplingDecision::RecordAndSample } else { SamplingDecision::Drop };

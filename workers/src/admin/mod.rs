@@ -94,6 +94,7 @@ fn routes() -> OpenApiRouter<Admin> {
 pub fn router(admin: Admin) -> Router {
     let routes = Router::from(routes())
         .route_layer(middleware::from_fn(request::sound))
+        .route_layer(middleware::from_fn(request::traced))
         .fallback(problem::unknown_route)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(problem::said))

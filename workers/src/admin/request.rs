@@ -3,11 +3,13 @@
 use axum::Json;
 use axum::body::HttpBody;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, Request};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{MatchedPath, Query, Request};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use events::TraceContext;
 use serde::{Deserialize, Serialize};
+use traces::{KeyValue, SpanKind, names};
 use utoipa::IntoParams;
 
 use super::Problem;
@@ -47,6 +49,28 @@ pub(super) struct IfNoneMatch {
     /// The `ETag` of a copy: if it is still that, it is not sent again. What is no tag is nobody's copy.
     #[param(rename = "If-None-Match")]
     seen: Option<String>,
+}
+
+/// A request has a span, in the trace that it brings or in one of its own, and what it asks for goes on from there.
+pub(super) async fn traced(route: MatchedPath, request: Request, next: Next) -> Response {
+    if !traces::are_on() {
+        return next.run(request).await;
+    }
+    let (method, route) = (request.method().as_str().to_owned(), route.as_str().to_owned());
+    let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
+    let brought = request.headers().get("traceparent").and_then(|trace| TraceContext::parse(trace.to_str().ok()?));
+    let name = names::request(&method, &route);
+    let span = match brought {
+        Some(trace) => traces::within(Some(trace), || name, SpanKind::Server),
+        None => traces::span(name, SpanKind::Server),
+    };
+    let mut span = span.with(|| names::of_request(&method, &route, changes)).begin();
+    let answer = traces::scope(span.context().or(brought), next.run(request)).await;
+    span.say([KeyValue::new(names::HTTP_STATUS, i64::from(answer.status().as_u16()))]);
+    if answer.status().is_server_error() {
+        span.fail("server_error", "the answer says why");
+    }
+    answer
 }
 
 /// How somebody looks at what may hold personal data.

@@ -80,6 +80,7 @@ impl Applier {
         };
         self.halt_sweeps(&mut tx, fence).await?;
         kill_point!("redrive.outdated");
+        spans.because_of(front.trace);
 
         if front.discard && ledger.applied_of(aggregate_id).version < front.version {
             ledger.pass_over(aggregate_id, front.version);

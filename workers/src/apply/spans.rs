@@ -18,6 +18,8 @@ pub(super) struct Spans {
     began: SystemTime,
     mode: Mode,
     events: Option<Vec<Told>>,
+    /// Of what a person asked for.
+    because_of: Option<TraceContext>,
 }
 
 #[derive(Debug)]
@@ -38,12 +40,17 @@ pub(super) enum Became {
 impl Spans {
     /// Of a transaction that begins now.
     pub fn begin(mode: Mode) -> Self {
-        Self { began: SystemTime::now(), mode, events: traces::are_on().then(Vec::new) }
+        Self { began: SystemTime::now(), mode, events: traces::are_on().then(Vec::new), because_of: None }
     }
 
     /// Of a transaction in which nobody looks for single events: there are too many.
     pub fn none(mode: Mode) -> Self {
-        Self { began: SystemTime::now(), mode, events: None }
+        Self { began: SystemTime::now(), mode, events: None, because_of: None }
+    }
+
+    /// The trace of whoever asked for it, which is another than those of the events.
+    pub fn because_of(&mut self, trace: Option<TraceContext>) {
+        self.because_of = trace;
     }
 
     pub fn note(&mut self, event: &Event, became: Became) {
@@ -71,11 +78,15 @@ impl Spans {
             said
         };
         let batch = traces::span(names::APPLY_BATCH, SpanKind::Client).at(self.began);
-        let batch = batch.linked(events.iter().map(|event| event.trace)).with(of_batch).begin();
+        let batch = batch
+            .linked(self.because_of.into_iter().chain(events.iter().map(|event| event.trace)))
+            .with(of_batch)
+            .begin();
         let link = batch.context();
         for Told { trace, said, became } in events {
             let name = || names::apply(projection);
-            let span = traces::within(Some(trace), name, SpanKind::Internal).at(self.began).linked(link);
+            let span = traces::within(Some(trace), name, SpanKind::Internal).at(self.began);
+            let span = span.linked(link.into_iter().chain(self.because_of));
             let mut span = span.with(|| [said, here()].concat()).begin();
             span.say([KeyValue::new(names::RESULT, became.name())]);
             if let Became::Parked(reason) = became {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use bus::Message;
-use events::{AggregateId, Topic, Version};
+use events::{AggregateId, Topic, TraceContext, Version};
 use read_model::AnyProjection;
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
@@ -38,6 +38,8 @@ pub(crate) struct Front {
     pub version: Version,
     pub discard: bool,
     pub operation: Uuid,
+    /// Of whoever decided.
+    pub trace: Option<TraceContext>,
 }
 
 /// The operations that have decisions about a projection's events of the topic or, without a projection, about messages of
@@ -124,7 +126,8 @@ pub(crate) async fn front(
     aggregate_id: AggregateId,
 ) -> sqlx::Result<Option<Front>> {
     let row = sqlx::query!(
-        r#"select id, event_version as "event_version!", decision, operation_id
+        r#"select id, event_version as "event_version!", decision, operation_id,
+                  (select traceparent from operations where operations.id = parked_events.operation_id) as traceparent
            from parked_events
            where projection = $1 and generation = $2 and aggregate_id = $3
            for update"#,
@@ -136,7 +139,9 @@ pub(crate) async fn front(
     .await?;
     Ok(row.and_then(|row| {
         let (decision, operation) = row.decision.zip(row.operation_id)?;
-        Some(Front { id: row.id, version: Version(row.event_version), discard: decision == "discard", operation })
+        let trace = row.traceparent.as_deref().and_then(TraceContext::parse);
+        let version = Version(row.event_version);
+        Some(Front { id: row.id, version, discard: decision == "discard", operation, trace })
     }))
 }
 

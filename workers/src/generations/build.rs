@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use event_store::read::{Filter, Share};
 use event_store::tail::Head;
-use events::Position;
+use events::{Position, TraceContext};
 use kill_points::kill_point;
 use sqlx::PgPool;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use traces::{KeyValue, SpanKind, names};
 
 use super::automatic::{self, Raised};
 use super::size::Size;
@@ -200,6 +201,8 @@ struct Wanted {
     upto: Option<Position>,
     /// It is folded to be compared.
     verify: bool,
+    /// Of whoever asked for it.
+    trace: Option<TraceContext>,
 }
 
 impl Builder {
@@ -340,7 +343,18 @@ impl Builder {
             .rate
             .filter(|_| !wanted.built)
             .map_or(usize::MAX, |rate| ((rate / f64::from(self.part.parts)) as usize).max(1));
-        let Some(events) = self.apply(chunk, head, most).await? else { return Ok(Next::Wait(POLL)) };
+        let (name, generation) = (self.applier.projection.name(), self.part.generation);
+        let span = traces::within(wanted.trace.filter(|_| !wanted.built), || names::build(name), SpanKind::Internal);
+        let mut span = span.with(|| names::of_generation(name, generation)).begin();
+        span.say([KeyValue::new(names::PART, i64::from(self.part.part))]);
+        let applied = self.apply(chunk, head, most).await;
+        match &applied {
+            Ok(events) => span.say([KeyValue::new(names::BATCH_EVENTS, events.unwrap_or_default() as i64)]),
+            // What it is, its log says: an error may have data of somebody in it.
+            Err(_) => span.fail("failed", "it is tried again"),
+        }
+        drop(span);
+        let Some(events) = applied? else { return Ok(Next::Wait(POLL)) };
         if wanted.built {
             return Ok(Next::Step);
         }
@@ -367,6 +381,7 @@ impl Builder {
             built: row.built,
             upto: row.upto.map(Position),
             verify: row.verify,
+            trace: row.traceparent.as_deref().and_then(TraceContext::parse),
         }))
     }
 

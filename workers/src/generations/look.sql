@@ -12,7 +12,8 @@ select
     ) as stopped_by,
     generation.built_at is not null as "built!",
     generation.purpose = 'verify' as "verify!",
-    generation.upto
+    generation.upto,
+    operation.traceparent
 from generations as generation
 join generation_parts as part
     on part.projection = generation.projection and part.generation = generation.generation

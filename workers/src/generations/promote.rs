@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use database::Lent;
 use event_store::read::{self, Filter, Share};
 use event_store::tail::Head;
-use events::Position;
+use events::{Position, TraceContext};
 use kill_points::kill_point;
 use read_model::AnyProjection;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
+use traces::{SpanKind, names};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -203,6 +204,8 @@ struct Wanted {
     /// The generation that was live when it was asked for.
     live: i32,
     age: Duration,
+    /// Of whoever asked for it.
+    trace: Option<TraceContext>,
 }
 
 /// How far a part is.
@@ -235,6 +238,9 @@ pub(super) async fn carry_out(applier: &Applier, head: &Head) -> sqlx::Result<()
     let Some(wanted) = wanted(applier).await? else { return Ok(()) };
     head.look(&applier.pool).await?;
     let mut db = Lent::by(&applier.pool).await?;
+    let name = applier.projection.name();
+    let span = traces::within(wanted.trace, || names::exchange(wanted.way.kind(), name), SpanKind::Internal);
+    let mut span = span.with(|| names::of_generation(name, wanted.generation)).begin();
     let promoting = promote(&mut db, applier, &wanted);
     let done = database::with_deadline("promoting", async { Ok::<_, Failed>(promoting.await) }).await;
     let failed = match done.and_then(|done| done) {
@@ -244,7 +250,8 @@ pub(super) async fn carry_out(applier: &Applier, head: &Head) -> sqlx::Result<()
         }
         Err(failed) => failed,
     };
-    drop(db);
+    span.fail("not_yet", "the log says why");
+    drop((db, span));
     let never = match &failed {
         Failed::Never(_) => true,
         Failed::Later(_) => false,
@@ -271,7 +278,8 @@ async fn wanted(applier: &Applier) -> sqlx::Result<Option<Wanted>> {
     let row = sqlx::query!(
         r#"select operation.id, operation.kind, generation.generation,
                   split_part(operation.selection ->> 'plan_token', '.', 2)::integer as "live!",
-                  extract(epoch from clock_timestamp() - operation.created_at)::float8 as "age!"
+                  extract(epoch from clock_timestamp() - operation.created_at)::float8 as "age!",
+                  operation.traceparent
            from operations as operation
            join generations as generation
                on generation.projection = operation.projection and generation.generation = operation.generation
@@ -291,6 +299,7 @@ async fn wanted(applier: &Applier) -> sqlx::Result<Option<Wanted>> {
         generation: row.generation,
         live: row.live,
         age: Duration::try_from_secs_f64(row.age).unwrap_or_default(),
+        trace: row.traceparent.as_deref().and_then(TraceContext::parse),
     }))
 }
 

@@ -167,9 +167,10 @@ pub(crate) async fn insert(db: &mut PgConnection, new: &New<'_>) -> sqlx::Result
     let id = Uuid::now_v7();
     sqlx::query!(
         "insert into operations (
-             id, kind, projection, selection, reason, actor, idempotency_key, position, upto, selected, rate, rate_until
+             id, kind, projection, selection, reason, actor, idempotency_key, position, upto, selected, rate, rate_until,
+             traceparent
          )
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, clock_timestamp() + make_interval(secs => $12))",
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, clock_timestamp() + make_interval(secs => $12), $13)",
         id,
         new.kind,
         new.projection,
@@ -181,7 +182,8 @@ pub(crate) async fn insert(db: &mut PgConnection, new: &New<'_>) -> sqlx::Result
         new.positions.map(|(_, upto)| upto),
         new.selected,
         new.rate.map(|rate| rate.events),
-        new.rate.and_then(|rate| rate.seconds).map(f64::from)
+        new.rate.and_then(|rate| rate.seconds).map(f64::from),
+        traces::current().map(|trace| trace.to_string())
     )
     .execute(db)
     .await?;
