@@ -203,7 +203,7 @@ async fn over(operation: Option<(&PgPool, Uuid)>) -> Result<bool> {
 }
 
 /// From commit to commit, of what was appended after the one position and up to the other; sorted.
-async fn lags(pool: &PgPool, after: i64, upto: i64) -> Result<Vec<Duration>> {
+pub async fn lags(pool: &PgPool, after: i64, upto: i64) -> Result<Vec<Duration>> {
     let lags: Vec<f64> = sqlx::query_scalar(
         "select greatest(extract(epoch from applied.at - events.created_at), 0)::float8
          from events join applied using (event_id)

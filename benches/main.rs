@@ -11,8 +11,12 @@ mod freshness;
 mod isolation;
 mod machine;
 mod numbers;
+#[expect(dead_code, clippy::unwrap_used, reason = "it is that of the tests")]
+#[path = "../tests/harness/otlp.rs"]
+mod otlp;
 mod rebuild;
 mod server;
+mod traces;
 
 use std::str::FromStr;
 use std::sync::LazyLock;
@@ -39,6 +43,7 @@ enum Part {
     Isolation,
     Rebuild,
     Freshness,
+    Traces,
     Eta,
 }
 
@@ -59,6 +64,7 @@ async fn main() -> Result<()> {
             "isolation" => Some(Part::Isolation),
             "rebuild" => Some(Part::Rebuild),
             "freshness" => Some(Part::Freshness),
+            "traces" => Some(Part::Traces),
             "eta" => Some(Part::Eta),
             _ => None,
         }),
@@ -101,6 +107,11 @@ async fn measure(options: Options) -> Result<()> {
     if options.part.is_none_or(|part| part == Part::Freshness) {
         println!("## Freshness while a read model is rebuilt\n");
         gates.extend(freshness::measure(&server, options).await?);
+    }
+
+    if options.part.is_none_or(|part| part == Part::Traces) {
+        println!("## Traces\n");
+        gates.extend(traces::measure(&server, options).await?);
     }
 
     // Takes a quarter of an hour and more, so only if it is asked for.
