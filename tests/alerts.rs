@@ -112,7 +112,7 @@ impl Prometheus {
         write(
             "prometheus.yaml",
             &json!({
-                "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+                "global": {"scrape_interval": "2s", "scrape_timeout": "2s", "evaluation_interval": "1s"},
                 "rule_files": ["rules.yaml"],
                 "scrape_configs": [{
                     "job_name": "fleet",
@@ -392,7 +392,7 @@ fn compare(measured: &[(Value, Vec<(f64, f64)>)], observed: &[(Value, Vec<(f64, 
         (compared, worst, largest) = (compared + 1, worst.max(off), largest.max(lag));
     }
     println!("lag: {compared} measurements, at most {worst:.2} s off; the longest {largest:.0} s");
-    assert!(compared > 60 && largest > 20.0, "{compared} measurements up to {largest} s prove nothing");
+    assert!(compared > 40 && largest > 20.0, "{compared} measurements up to {largest} s prove nothing");
 }
 
 async fn discard(admin: &Process, projection: &str) {
