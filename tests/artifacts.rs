@@ -40,6 +40,20 @@ fn every_alert_has_a_runbook_and_two_cases_one_of_which_it_does_not_fire_in() {
     }
 }
 
+/// What Terraform has alerts look for in the log is what the code says there.
+#[test]
+fn the_alerts_on_the_log_look_for_what_is_logged() {
+    let terraform = read("terraform/modules/alerts/logs.tf");
+    let lists = terraform.lines().filter_map(|line| line.trim().strip_prefix("messages = "));
+    let messages: Vec<String> = lists.flat_map(|list| serde_json::from_str::<Vec<String>>(list).unwrap()).collect();
+    assert_eq!(messages.len(), 4, "{messages:?}");
+    let sources = ["fleet/src/host/worker.rs", "workers/src/dead_letters/park.rs", "workers/src/generations/verify.rs"];
+    let sources: String = sources.iter().map(|path| read(path)).collect();
+    for message in messages {
+        assert!(sources.contains(&format!("\"{message}\"")), "nobody logs {message:?}");
+    }
+}
+
 /// Commands of the fleet in a runbook: in a line of code, or in a block.
 fn commands_in(text: &str) -> Vec<String> {
     let blocks = text.split("```").skip(1).step_by(2).flat_map(str::lines);

@@ -21,7 +21,7 @@ pub struct Settings {
     traces: export::Traces,
 }
 
-/// When it is dropped, what is left is said, for which it takes [`export::END`] at most.
+/// When it is dropped, what is left is said, for which it takes a second and a half at most.
 #[derive(Debug)]
 #[must_use = "spans go out for as long as it is there"]
 pub struct Telemetry {
