@@ -101,11 +101,14 @@ async fn read(outside: &Outside) -> Balances {
     rows.iter().map(|row| (row.get(0), (row.get(1), row.get(2), row.get(3)))).collect()
 }
 
-/// The expression of an alert that compares a gauge with a number, on what the admin exports now.
+/// What the expression of an alert begins with, a gauge that is compared with a number, on what the admin exports now.
 async fn fires(running: &Running, alert: &str) -> bool {
     let rules = std::fs::read_to_string(terraform::root().join("deploy/prometheus/alerts.yaml")).unwrap();
-    let rule = rules.split("- alert: ").find(|rule| rule.starts_with(&format!("{alert}\n"))).unwrap();
-    let expression = rule.lines().find_map(|line| line.trim().strip_prefix("expr: ")).unwrap();
+    let rules: serde_yaml_ng::Value = serde_yaml_ng::from_str(&rules).unwrap();
+    let groups = rules["groups"].as_sequence().unwrap().iter();
+    let mut rules = groups.flat_map(|group| group["rules"].as_sequence().unwrap());
+    let rule = rules.find(|rule| rule["alert"] == alert).unwrap();
+    let expression = rule["expr"].as_str().unwrap().lines().next().unwrap();
     let (gauge, limit) = expression.strip_prefix("max by (topic, projection) (").unwrap().split_once(") > ").unwrap();
     let url = format!("http://{}/metrics", running.admin.http());
     let exported = reqwest::get(url).await.unwrap().text().await.unwrap();
