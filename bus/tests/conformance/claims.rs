@@ -9,6 +9,9 @@ use tokio::time::timeout;
 use crate::buses::{Buses, unique};
 use crate::receiver::{Receiver, message, messages, soon, text, texts};
 
+/// After so long without a message the emulator is asked over new streams.
+const STUCK: Duration = Duration::from_secs(30);
+
 /// Publishes `count` messages to a fresh topic that has one subscription.
 async fn published(buses: &Buses, count: usize) -> (String, String, Vec<String>) {
     let topic = buses.topic().await;
@@ -304,8 +307,21 @@ pub async fn setting_up_twice_changes_nothing(buses: Buses) {
 /// Neither bus promises an order, but whatever was given back before the marker is due before the marker is due again.
 async fn assert_only_the_marker_is_left(buses: &Buses, topic: &str, subscription: &str) {
     buses.publisher(topic).publish(vec![message("marker")]).await.expect("the topic exists");
+    // The emulator sometimes gives nothing more to streams that were open while it moved a message to the dead letters, and goes on
+    // with new ones.
     let mut receiver = Receiver::start(buses.subscription(subscription));
-    assert_eq!(text(&receiver.next().await.message), "marker");
+    let mut first = timeout(STUCK, receiver.next()).await;
+    for _ in 0..5 {
+        if first.is_err() {
+            println!("{subscription}: nothing within {STUCK:?}; over new streams again");
+            receiver.stop().await;
+            receiver = Receiver::start(buses.subscription(subscription));
+            first = timeout(STUCK, receiver.next()).await;
+        }
+    }
+    let first = first.expect("the marker comes");
+    assert_eq!(text(&first.message), "marker");
+    drop(first);
     let again = receiver.next().await;
     assert_eq!(text(&again.message), "marker");
     again.receipt.ack();
