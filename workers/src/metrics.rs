@@ -9,13 +9,13 @@ use event_store::metrics::{DELAYS, Registrar};
 use events::Topic;
 use prometheus::core::Collector;
 use prometheus::{
-    CounterVec, Gauge, GaugeVec, HistogramTimer, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Registry,
+    CounterVec, HistogramTimer, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
 };
 
 use crate::apply::{Mode, Tally};
 use crate::dead_letters::park::Reason;
 use crate::generations::Resting;
+use crate::lag::LagGauges;
 use crate::push;
 use crate::retry;
 
@@ -41,33 +41,9 @@ pub struct Metrics {
     pub(crate) lag: LagGauges,
 }
 
-/// What is measured from the store, by whoever serves `/metrics` of an admin.
-#[derive(Debug, Clone)]
-pub(crate) struct LagGauges {
-    pub seconds: GaugeVec,
-    pub events: IntGaugeVec,
-    pub settled_position: IntGaugeVec,
-    pub parked: IntGaugeVec,
-    pub parked_oldest_seconds: GaugeVec,
-    pub held_aggregates: IntGaugeVec,
-    pub paused: IntGaugeVec,
-    pub paused_seconds: GaugeVec,
-    pub relay_seconds: GaugeVec,
-    pub relay_events: IntGaugeVec,
-    pub operations: IntGaugeVec,
-    pub stalled_seconds: GaugeVec,
-    pub ready_seconds: GaugeVec,
-    pub differences: IntGaugeVec,
-    pub stopped: IntGauge,
-    pub stopped_seconds: Gauge,
-    pub oldest_snapshot_seconds: Gauge,
-    pub observed: Gauge,
-    pub head: Gauge,
-}
-
-const OF_TOPIC: &[&str] = &["topic"];
-const OF_PROJECTION: &[&str] = &["projection"];
-const OF_BOTH: &[&str] = &["topic", "projection"];
+pub(crate) const OF_TOPIC: &[&str] = &["topic"];
+pub(crate) const OF_PROJECTION: &[&str] = &["projection"];
+pub(crate) const OF_BOTH: &[&str] = &["topic", "projection"];
 
 impl Metrics {
     /// # Errors
@@ -313,116 +289,5 @@ pub(crate) struct InHand {
 impl Drop for InHand {
     fn drop(&mut self) {
         self.gauge.sub(self.messages);
-    }
-}
-
-impl LagGauges {
-    fn new() -> prometheus::Result<Self> {
-        let new = Registrar::default();
-        Ok(Self {
-            seconds: new.float_gauges(
-                "projection_lag_seconds",
-                "Age of the oldest unsettled event; 0 if there is none.",
-                OF_BOTH,
-            )?,
-            events: new.gauges("projection_lag_events", "Unsettled events of the store.", OF_BOTH)?,
-            settled_position: new.gauges(
-                "projection_settled_position",
-                "Every event up to this position is settled.",
-                OF_BOTH,
-            )?,
-            parked: new.gauges(
-                "projection_parked_events",
-                "Parked events that wait for a person.",
-                OF_BOTH,
-            )?,
-            parked_oldest_seconds: new.float_gauges(
-                "projection_parked_oldest_seconds",
-                "Age of the oldest parked event; 0 if there is none.",
-                OF_BOTH,
-            )?,
-            held_aggregates: new.gauges(
-                "projection_held_aggregates",
-                "Aggregates that wait behind a parked event.",
-                OF_BOTH,
-            )?,
-            paused: new.gauges("projection_paused", "1 while a person has paused the projection; else 0.", OF_BOTH)?,
-            paused_seconds: new.float_gauges(
-                "projection_paused_seconds",
-                "How long the projection has been paused; 0 if it is not.",
-                OF_BOTH,
-            )?,
-            relay_seconds: new.float_gauges(
-                "relay_lag_seconds",
-                "Age of the topic's oldest event that is not with the bus; 0 if there is none.",
-                OF_TOPIC,
-            )?,
-            relay_events: new.gauges(
-                "relay_lag_events",
-                "Events of the topic that are not with the bus. 10,000: or more.",
-                OF_TOPIC,
-            )?,
-            operations: new.gauges(
-                "fleet_operations",
-                "Operations that are not over.",
-                &["kind", "state"],
-            )?,
-            stalled_seconds: new.float_gauges(
-                "fleet_operation_stalled_seconds",
-                "For how long the operation that has stood still longest has, although it waits for nobody; 0 if there is none.",
-                &["kind"],
-            )?,
-            ready_seconds: new.float_gauges(
-                "projection_ready_seconds",
-                "For how long a generation has been ready that nobody has promoted; 0 if there is none.",
-                OF_PROJECTION,
-            )?,
-            differences: new.gauges(
-                "projection_differences",
-                "Rows and aggregates of the live generation that its last verification found to differ from the store.",
-                OF_PROJECTION,
-            )?,
-            stopped: new.gauge(
-                "fleet_operations_stopped",
-                "1 while a person has stopped all operations; else 0.",
-            )?,
-            stopped_seconds: new.float_gauge(
-                "fleet_operations_stopped_seconds",
-                "How long all operations have been stopped; 0 if they are not.",
-            )?,
-            oldest_snapshot_seconds: new.float_gauge(
-                "database_oldest_snapshot_seconds",
-                "Age of the oldest snapshot or transaction that keeps dead rows from being removed; 0 if there is none.",
-            )?,
-            observed: new.float_gauge(
-                "projection_lag_observed_timestamp_seconds",
-                "When lag was last measured, in Unix time.",
-            )?,
-            head: new.float_gauge("eventstore_head_position", "Position of the last event of the store.")?,
-        })
-    }
-
-    fn all(&self) -> Vec<Box<dyn Collector>> {
-        vec![
-            Box::new(self.seconds.clone()),
-            Box::new(self.events.clone()),
-            Box::new(self.settled_position.clone()),
-            Box::new(self.parked.clone()),
-            Box::new(self.parked_oldest_seconds.clone()),
-            Box::new(self.held_aggregates.clone()),
-            Box::new(self.paused.clone()),
-            Box::new(self.paused_seconds.clone()),
-            Box::new(self.relay_seconds.clone()),
-            Box::new(self.relay_events.clone()),
-            Box::new(self.operations.clone()),
-            Box::new(self.stalled_seconds.clone()),
-            Box::new(self.ready_seconds.clone()),
-            Box::new(self.differences.clone()),
-            Box::new(self.stopped.clone()),
-            Box::new(self.stopped_seconds.clone()),
-            Box::new(self.oldest_snapshot_seconds.clone()),
-            Box::new(self.observed.clone()),
-            Box::new(self.head.clone()),
-        ]
     }
 }

@@ -21,7 +21,7 @@ pub struct Log {
     /// What is logged: a level, or a list such as info,workers=debug.
     #[arg(long, env = "FLEET_LOG", default_value = "info")]
     pub log: String,
-    /// text for people, json for programs: one object a line, in the terms of Cloud Logging.
+    /// text for people, json for programs: one object per line, in the terms of Cloud Logging.
     #[arg(long, env = "FLEET_LOG_FORMAT", value_enum, default_value_t = Format::Text)]
     pub log_format: Format,
 }

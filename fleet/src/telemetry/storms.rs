@@ -64,7 +64,9 @@ impl Storms {
         let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || Window { since: now, written: 0, left_out: 0, place: place() };
         let window = windows.entry(of).or_insert_with(new);
-        if window.left_out == 0 && now.duration_since(window.since) >= WINDOW {
+        // What was left out is told first; if nobody is there to tell it, the place must not be silent for ever.
+        let patience = if window.left_out == 0 { WINDOW } else { 2 * WINDOW };
+        if now.duration_since(window.since) >= patience {
             (window.since, window.written) = (now, 0);
         }
         if window.written < WRITTEN {
@@ -138,5 +140,10 @@ mod tests {
         assert_eq!(storms.left_out(start + WINDOW), [(1000 - u64::from(WRITTEN) + 1, "one".to_owned())]);
         assert!(say(one, 61), "a new one begins");
         assert_eq!(storms.left_out(start + 3 * WINDOW), [], "it is told once");
+        assert_eq!((0..100).filter(|_| say(one, 300)).count(), WRITTEN as usize);
+        assert!(
+            say(one, 300 + 2 * WINDOW.as_secs()),
+            "nobody has told what was left out, and it is written again all the same"
+        );
     }
 }

@@ -23,6 +23,7 @@ use utoipa::ToSchema;
 use crate::operations::stop;
 use crate::pause::Pause;
 use backlog::{Backlog, Lag, Stand, TIME_BUDGET};
+pub(crate) use gauges::LagGauges;
 use horizon::Horizon;
 pub use horizon::OldSnapshot;
 
