@@ -149,6 +149,7 @@ pub async fn start(
         head: head.clone(),
         registry: registry.clone(),
         grpc,
+        gate: fleet::host::Gate::open(),
         retention: workers::retention::Retention::default(),
         relays: Some((bus.clone(), vec![&INTEGRATION])),
     }
@@ -163,6 +164,7 @@ pub async fn start(
         head,
         metrics: workers::Metrics::register(&registry)?,
         event_store: &address,
+        credentials: Default::default(),
         sweep_grace: Duration::from_secs(10),
         building: roles::applying_pool(url, 2)?,
         reading: roles::pool(url, 2)?,

@@ -13,7 +13,7 @@ use crate::sample::publish;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-fn foreign(aggregate_type: &str, aggregate: Uuid, event_type: &str, version: i32, data: &Value) -> Value {
+pub fn foreign(aggregate_type: &str, aggregate: Uuid, event_type: &str, version: i32, data: &Value) -> Value {
     json!({
         "event_id": Uuid::now_v7(), "aggregate_id": aggregate, "aggregate_type": aggregate_type,
         "event_type": event_type, "event_version": version, "event_data": data,
@@ -23,7 +23,7 @@ fn foreign(aggregate_type: &str, aggregate: Uuid, event_type: &str, version: i32
 
 /// Publishes with Google's own Python client if `FLEET_TEST_PYTHON` names an interpreter that has it, else with Google's
 /// Rust client; `CI=true` insists on Python.
-async fn publish_foreign(fleet: &Fleet, topic: &str, event: &Value) {
+pub async fn publish_foreign(fleet: &Fleet, topic: &str, event: &Value) {
     let text = event.to_string();
     let attributes = [
         ("event_type", event["event_type"].as_str().unwrap()),

@@ -296,7 +296,7 @@ async fn fleet_dev_ends_quietly_when_nobody_reads_on() {
         if let Ok(channel) = fleet::client::endpoint(&grpc).unwrap().connect().await {
             let entry = Uuid::now_v7();
             let created = event("EntryCreated", json!({"entry_id": entry, "spelling": "late"}));
-            let _ = Store::new(channel).append_events(append("VocabularyEntry", entry, vec![created])).await;
+            let _ = Store::new(channel.into()).append_events(append("VocabularyEntry", entry, vec![created])).await;
         }
         Err("it runs".to_owned())
     })

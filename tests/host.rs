@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use event_store::proto::event_store_client::EventStoreClient;
-use fleet::host::{Bus, Embedded, Parts, Worker};
+use fleet::host::{Bus, Embedded, Gate, Parts, Worker};
 use fleet::{Error, Projection, Recorded};
 use projections::topics::VOCABULARY;
 use projections::topics::vocabulary::VocabularyEvent;
@@ -71,7 +71,7 @@ async fn an_event_store_and_a_worker_in_one_program_need_no_other_process() {
     let address = listener.local_addr().unwrap().to_string();
     let bus = Bus::Embedded(Embedded::new());
     bus.ensure(catalogue.topics()).await.unwrap();
-    parts.event_store(listener, Some(bus.clone()), 4).unwrap();
+    parts.event_store(listener, Gate::open(), Some(bus.clone()), 4).unwrap();
     parts.worker(Worker::of(&VOCABULARY, bus, &*address)).unwrap();
     let running = tokio::spawn(parts.run());
 
@@ -136,7 +136,7 @@ async fn a_part_that_fails_is_named_and_ends_the_others_and_not_the_program() {
     let address = listener.local_addr().unwrap().to_string();
     let bus = Bus::Embedded(Embedded::new());
     bus.ensure(program.catalogue().topics()).await.unwrap();
-    parts.event_store(listener, Some(bus.clone()), 4).unwrap();
+    parts.event_store(listener, Gate::open(), Some(bus.clone()), 4).unwrap();
     parts.worker(Worker::of(&VOCABULARY, bus, &*address)).unwrap();
     let running = tokio::spawn(parts.run());
 

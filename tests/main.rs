@@ -23,6 +23,7 @@ mod dead_letters;
 mod deploy;
 mod dev;
 mod doctor;
+mod doors;
 mod engine;
 // Kill points are in debug builds only.
 #[cfg(debug_assertions)]

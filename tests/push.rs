@@ -1,83 +1,22 @@
 //! Push with tokens: only the subscription may push, and 2xx comes only after the commit.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use aws_lc_rs::encoding::AsDer;
-use aws_lc_rs::rsa::{KeyPair, KeySize};
-use aws_lc_rs::signature::KeyPair as _;
-use axum::Json;
-use axum::routing::get;
-use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine};
+use base64::prelude::{BASE64_STANDARD, Engine};
 use events::{EventId, wire};
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use sqlx::Executor;
 use uuid::Uuid;
 
 use crate::harness::client::{append, connect, signed_up};
+use crate::harness::issuer::{self, Issuer};
 use crate::harness::parts::LIMIT;
 use crate::harness::{Fleet, Process, eventually};
 
 const AUDIENCE: &str = "https://worker.example.org";
 const ACCOUNT: &str = "push@project.iam.gserviceaccount.com";
 
-/// An issuer of tokens, with its keys on a port of this machine.
-pub struct Issuer {
-    key: EncodingKey,
-    pub url: String,
-    fetched: Arc<AtomicUsize>,
-}
-
-impl Issuer {
-    pub async fn start() -> Self {
-        let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();
-        let public = pair.public_key();
-        let part = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
-        let jwk = json!({"keys": [{
-            "kid": "one", "kty": "RSA", "alg": "RS256", "use": "sig",
-            "n": part(public.modulus().big_endian_without_leading_zero()),
-            "e": part(public.exponent().big_endian_without_leading_zero()),
-        }]});
-        let key = EncodingKey::from_rsa_der(&pkcs1(pair.as_der().unwrap().as_ref()));
-        let fetched = Arc::new(AtomicUsize::new(0));
-        let counted = fetched.clone();
-        let keys = get(async move || {
-            counted.fetch_add(1, Ordering::Relaxed);
-            Json(jwk)
-        });
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/certs", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, axum::Router::new().route("/certs", keys)).await });
-        Self { key, url, fetched }
-    }
-
-    /// A token as Pub/Sub has them.
-    pub fn token_for(&self, audience: &str, account: &str) -> String {
-        let mut claims = claims();
-        claims["aud"] = audience.into();
-        claims["email"] = account.into();
-        self.token("one", &claims)
-    }
-
-    fn token(&self, kid: &str, claims: &Value) -> String {
-        let header = Header { kid: Some(kid.to_owned()), ..Header::new(Algorithm::RS256) };
-        encode(&header, claims, &self.key).unwrap()
-    }
-}
-
-/// The RSA key inside a PKCS#8 document: what `from_rsa_der` takes.
-fn pkcs1(pkcs8: &[u8]) -> Vec<u8> {
-    // PrivateKeyInfo ends in an OCTET STRING that holds the PKCS#1 key, itself a SEQUENCE.
-    let start = pkcs8.windows(2).skip(20).position(|pair| pair == [0x30, 0x82]).unwrap() + 20;
-    pkcs8[start..].to_vec()
-}
-
 fn claims() -> Value {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    json!({"iss": "https://accounts.google.com", "aud": AUDIENCE, "email": ACCOUNT, "email_verified": true, "iat": now, "exp": now + 600})
+    issuer::claims(AUDIENCE, ACCOUNT)
 }
 
 async fn push(worker: &Process, token: Option<&str>, data: &[u8]) -> StatusCode {
@@ -140,7 +79,7 @@ async fn only_the_subscriptions_own_token_opens_and_2xx_means_committed() {
     for _ in 0..5 {
         assert_eq!(push(&worker, Some(&issuer.token("two", &claims())), &data).await, StatusCode::UNAUTHORIZED);
     }
-    assert_eq!(issuer.fetched.load(Ordering::Relaxed), 1, "unknown key ids do not make us fetch again and again");
+    assert_eq!(issuer.fetched(), 1, "unknown key ids do not make us fetch again and again");
     assert_eq!(fleet.database.count("select count(*) from user_directory.users").await, 0);
 
     assert_eq!(push(&worker, Some(&issuer.token("one", &claims())), &data).await, StatusCode::NO_CONTENT);
@@ -171,7 +110,7 @@ async fn while_the_issuers_keys_cannot_be_had_a_push_shall_come_again_and_nothin
 
     let statuses = pushed(&issuer.url).await;
     assert!(statuses.iter().all(|status| *status == StatusCode::NO_CONTENT), "{statuses:?}");
-    assert_eq!(issuer.fetched.load(Ordering::Relaxed), 1, "one fetch for all who ask at once");
+    assert_eq!(issuer.fetched(), 1, "one fetch for all who ask at once");
 }
 
 /// One message takes all the room there is, for as long as it cannot be applied.

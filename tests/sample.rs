@@ -152,6 +152,7 @@ async fn the_embedded_bus_ends_in_the_same_rows() {
             head: head.clone(),
             metrics: metrics.clone(),
             event_store: &store.grpc(),
+            credentials: Default::default(),
             sweep_grace: Duration::from_secs(60),
             building: pool.clone(),
             reading: fleet.database.pool.clone(),

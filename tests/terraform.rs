@@ -15,9 +15,9 @@ use tokio::task::JoinSet;
 use crate::deploy::{agree_with_each_other, probed};
 use crate::harness::client::{SAMPLE_EVENTS, load_sample};
 use crate::harness::container::{Container, command_line, variables};
+use crate::harness::issuer::{self, Issuer};
 use crate::harness::terraform::{self, Plan};
 use crate::harness::{Database, Fleet, Process, Project, catalogue, expected};
-use crate::push::Issuer;
 use crate::sample::push_all;
 
 /// Everything is slow when all cores are busy with other tests.
@@ -296,7 +296,7 @@ async fn carries_the_sample(plan: &Plan) {
         let subscription = subscriptions.iter().find(|it| it.name == topic.subscription).unwrap();
         if let Some((audience, account)) = &subscription.push {
             // The emulator sends no tokens, so the messages are brought to the worker with one like the subscription's.
-            let token = issuer.token_for(audience, account);
+            let token = issuer.token("one", &issuer::claims(audience, account));
             let url = format!("http://{}/push", process.http());
             let subscription = fleet
                 .project

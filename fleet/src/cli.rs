@@ -80,6 +80,8 @@ enum Command {
     Audit(commands::audit::Options),
     /// Forgets bookkeeping that is old: idempotency keys, operations, discarded events, the audit log. An event store does it each hour.
     Prune(commands::prune::Options),
+    /// Makes a token for somebody who has no account with Google.
+    Token(commands::token::Options),
     /// The topics that this program needs, with their subscriptions and dead letters.
     Topics(commands::topics::Options),
     /// A database with all tables of the fleet and of this program, for `cargo sqlx prepare` and the like.
@@ -148,6 +150,7 @@ impl Cli {
             Command::Operations(options) => commands::operations::run(options).await,
             Command::Audit(options) => commands::audit::run(options).await,
             Command::Prune(options) => commands::prune::run(options).await,
+            Command::Token(options) => commands::token::run(&options),
             Command::Topics(options) => commands::topics::run(catalogue, &options),
             Command::Schema(options) => commands::schema::run(catalogue, options, shutdown::signal()?).await,
             Command::Openapi => commands::openapi::run(),

@@ -7,6 +7,7 @@
 // Both panic when nobody reads: `commands::out` does not.
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
+mod auth;
 pub mod host;
 mod program;
 

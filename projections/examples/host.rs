@@ -11,7 +11,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
-use fleet::host::{Bus, Google, Parts, Worker};
+use fleet::host::{Bus, Gate, Google, Parts, Worker};
 use projections::topics::VOCABULARY;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
@@ -56,7 +56,7 @@ impl Service {
         parts.worker(Worker::of(&VOCABULARY, self.bus, self.event_store))?;
 
         let own = Router::new().route("/words/{spelling}", get(word)).with_state(self.pool);
-        let app = own.nest("/fleet", parts.router()?);
+        let app = own.nest("/fleet", parts.router(Gate::open())?);
         // Without its read model this service is of no use: if one of the two ends, the other does too.
         let ending = stop.clone();
         let worked = async move {

@@ -54,7 +54,7 @@ pub fn worker(parts: &Parts, topic: &'static events::Topic) -> Worker {
         topic,
         projections: appliers.iter().map(|applier| applier.projection).collect(),
         pool: parts.appliers[0].pool.clone(),
-        store: EventStoreClient::new(endpoint("127.0.0.1:1").unwrap().connect_lazy()),
+        store: EventStoreClient::new(endpoint("127.0.0.1:1").unwrap().connect_lazy().into()),
         metrics: Metrics::register(&Registry::new()).unwrap(),
         patience: workers::resolve::PREDECESSOR_WAIT,
         stride: Default::default(),

@@ -58,7 +58,7 @@ fn resolver(fleet: &Fleet, store: &Process) -> Resolver {
         topic: &INTEGRATION,
         projections: catalogue().listening_to(&INTEGRATION),
         pool: fleet.database.pool.clone(),
-        store: EventStoreClient::new(endpoint(&store.grpc()).unwrap().connect_lazy()),
+        store: EventStoreClient::new(endpoint(&store.grpc()).unwrap().connect_lazy().into()),
         metrics: Metrics::register(&Registry::new()).unwrap(),
         patience: PREDECESSOR_WAIT,
         stride: Default::default(),

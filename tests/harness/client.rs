@@ -7,8 +7,8 @@ use event_store::proto::{AppendEventsRequest, NewEvent};
 use fleet::client;
 use fleet::client::endpoint;
 use fleet::commands::import::{self, Summary};
+use identity::Channel;
 use indicatif::ProgressBar;
-use tonic::transport::Channel;
 use uuid::Uuid;
 
 use super::{Process, eventually};
@@ -27,7 +27,7 @@ pub async fn connect(store: &Process) -> Store {
         endpoint.connect().await.map_err(|error| error.to_string())
     })
     .await;
-    EventStoreClient::new(channel).max_encoding_message_size(64 << 20)
+    EventStoreClient::new(channel.into()).max_encoding_message_size(64 << 20)
 }
 
 /// Loads the sample through gRPC.

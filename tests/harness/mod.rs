@@ -8,6 +8,8 @@ pub mod cluster;
 pub mod container;
 pub mod database;
 pub mod expected;
+pub mod front;
+pub mod issuer;
 pub mod otlp;
 pub mod outside;
 pub mod parts;

@@ -110,12 +110,14 @@ impl Health {
     }
 }
 
-pub fn router(health: Health) -> Router {
-    Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
-        .with_state(health)
+/// `/healthz` and `/readyz`, which say nothing of what the fleet does.
+pub fn probes(health: Health) -> Router {
+    Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready)).with_state(health)
+}
+
+/// `/metrics`, which says how much of it.
+pub fn metrics(health: Health) -> Router {
+    Router::new().route("/metrics", get(scraped)).with_state(health)
 }
 
 /// Has routes answer at once, with the reason, while the database cannot be worked with, and when that begins meanwhile.
@@ -146,7 +148,7 @@ async fn ready(State(health): State<Health>) -> Response {
     }
 }
 
-async fn metrics(State(health): State<Health>) -> Response {
+async fn scraped(State(health): State<Health>) -> Response {
     if let Some((metrics, measurer, catalogue)) = &health.lag {
         let measured = timeout(LIMIT, health.measure(measurer, catalogue)).await;
         let measured = measured.unwrap_or_else(|_| Err("the database does not answer in time".to_owned()));

@@ -12,6 +12,7 @@ use prometheus::{
     CounterVec, HistogramTimer, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
 };
 
+use crate::admin::Kind;
 use crate::apply::{Mode, Tally};
 use crate::dead_letters::park::Reason;
 use crate::generations::Resting;
@@ -35,6 +36,7 @@ pub struct Metrics {
     pub(crate) adopted_events: IntCounterVec,
     pub(crate) push_requests: IntCounterVec,
     pub(crate) push_auth_failures: IntCounterVec,
+    admin_refused_requests: IntCounterVec,
     build_duration_seconds: HistogramVec,
     throttled_seconds: CounterVec,
     pub(crate) outdated: IntGaugeVec,
@@ -126,6 +128,11 @@ impl Metrics {
                 "Push requests whose token was refused, by reason.",
                 &["reason"],
             )?,
+            admin_refused_requests: new.counters(
+                "admin_refused_requests_total",
+                "Requests that the admin API has refused: of those that read and of those that change something, by the kind of problem.",
+                &["request", "reason"],
+            )?,
             build_duration_seconds: new.histograms(
                 "projection_build_duration_seconds",
                 "Time of one transaction of a builder of a generation; it aims at 0.5 s.",
@@ -183,6 +190,20 @@ impl Metrics {
                 self.push_auth_failures.with_label_values(&[reason]);
             }
         }
+    }
+
+    /// Has every series of the admin API begin at zero.
+    pub(crate) fn begin_admin(&self) {
+        for changes in [false, true] {
+            for kind in Kind::ALL {
+                self.admin_refused_requests.with_label_values(&[request(changes), kind.reason()]);
+            }
+        }
+    }
+
+    /// The admin API has refused a request.
+    pub(crate) fn refused_request(&self, changes: bool, kind: Kind) {
+        self.admin_refused_requests.with_label_values(&[request(changes), kind.reason()]).inc();
     }
 
     /// Lag is measured from the store, by an admin; a worker alone does not export it, because it could not report
@@ -268,6 +289,10 @@ impl Metrics {
             freshness.observe((now - recorded_at).as_seconds_f64().max(0.0));
         }
     }
+}
+
+const fn request(changes: bool) -> &'static str {
+    if changes { "change" } else { "read" }
 }
 
 fn results(tally: Tally) -> [(&'static str, u64); 5] {

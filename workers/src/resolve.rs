@@ -12,11 +12,11 @@ use event_store::proto::event_store_client::EventStoreClient;
 use event_store::proto::{AppendEventsRequest, NewEvent};
 use event_store::read;
 use events::{AggregateId, EventId, Payload, Topic, TraceContext, wire};
+use identity::Channel;
 use kill_points::kill_point;
 use read_model::AnyProjection;
 use sqlx::PgPool;
 use tonic::Code;
-use tonic::transport::Channel;
 
 use crate::Metrics;
 use crate::apply::Stride;

@@ -4,6 +4,7 @@ mod registrar;
 
 use chrono::{DateTime, Utc};
 use events::Topic;
+use identity::Refusal;
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Registry, exponential_buckets};
 
 pub use registrar::{DELAYS, Registrar};
@@ -23,6 +24,7 @@ pub struct Metrics {
     pub(crate) relay_position: IntGaugeVec,
     pub(crate) relay_rewinds: IntCounterVec,
     pub(crate) unreadable_events: IntCounter,
+    refused_calls: IntCounterVec,
 }
 
 const OF_TOPIC: &[&str] = &["topic"];
@@ -84,11 +86,24 @@ impl Metrics {
                 "eventstore_unreadable_events_total",
                 "Events found that are in the store and cannot be given to any reader.",
             )?,
+            refused_calls: new.counters(
+                "eventstore_refused_calls_total",
+                "Calls whose caller was not let through, by reason.",
+                &["reason"],
+            )?,
         };
         for reason in append::Error::REASONS {
             metrics.refused_appends.with_label_values(&[reason]);
         }
+        for reason in Refusal::REASONS {
+            metrics.refused_calls.with_label_values(&[reason]);
+        }
         Ok(metrics)
+    }
+
+    /// A caller was not let through.
+    pub fn refused_call(&self, refusal: &Refusal) {
+        self.refused_calls.with_label_values(&[refusal.reason()]).inc();
     }
 
     /// Has every series of a topic's relay begin at zero.

@@ -1,5 +1,6 @@
 //! gRPC: the protocol's types in, the crate's types out, and back.
 
+pub mod access;
 mod call;
 mod request;
 mod stream;

@@ -4,9 +4,11 @@ use anyhow::Result;
 use clap::Args;
 use event_store::proto::event_store_client::EventStoreClient;
 use event_store::validate::MAX_REQUEST_BYTES;
-use tonic::transport::{Channel, Endpoint};
+use identity::Channel;
+use tonic::transport::Endpoint;
 use tonic::{Code, Status};
 
+use super::shown::{HINT, Shown};
 use super::wait::{Patience, Wait};
 use crate::exit::Exit;
 use crate::host;
@@ -20,12 +22,14 @@ pub struct EventStore {
     #[arg(long, env = "FLEET_GRPC", default_value = GRPC)]
     grpc: String,
     #[command(flatten)]
+    shown: Shown,
+    #[command(flatten)]
     wait: Wait,
 }
 
 impl EventStore {
     pub fn at(address: &str) -> Self {
-        Self { grpc: address.to_owned(), wait: Wait { seconds: 30 } }
+        Self { grpc: address.to_owned(), shown: Shown::default(), wait: Wait { seconds: 30 } }
     }
 
     pub fn patience(&self) -> Patience {
@@ -38,6 +42,7 @@ impl EventStore {
         loop {
             match endpoint.connect().await {
                 Ok(channel) => {
+                    let channel = Channel::new(channel, self.shown.credentials());
                     return Ok(EventStoreClient::new(channel).max_decoding_message_size(2 * MAX_REQUEST_BYTES));
                 }
                 Err(_) if patience.wait().await => {}
@@ -60,7 +65,8 @@ pub fn endpoint(address: &str) -> Result<Endpoint> {
 /// The error of a command that the store has answered with a status.
 pub fn refusal(status: &Status, what: &str) -> anyhow::Error {
     let exit = if unavailable(status) { Exit::Unreachable } else { Exit::Refused };
-    exit.because(format!("{what}: {}", status.message()))
+    let hint = if status.code() == Code::Unauthenticated { format!("; {HINT}") } else { String::new() };
+    exit.because(format!("{what}: {}{hint}", status.message()))
 }
 
 /// The store is away, not unwilling: another try may succeed.

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use reqwest::header::HeaderMap;
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 use workers::admin::Problem;
 
+use super::shown::{HINT, Shown};
 use super::wait::Wait;
 use crate::exit::Exit;
 
@@ -27,6 +29,8 @@ pub struct AdminApi {
     /// host:port (or URL) of the admin API.
     #[arg(long, env = "FLEET_HTTP", default_value = HTTP)]
     http: String,
+    #[command(flatten)]
+    shown: Shown,
     #[command(flatten)]
     wait: Wait,
 }
@@ -56,8 +60,11 @@ impl AdminApi {
         let url = format!("{}{path}", base(&self.http));
         let client = Client::builder().timeout(Duration::from_secs(60)).build().context("building the HTTP client")?;
         let patience = self.wait.start();
+        let credentials = self.shown.credentials();
         loop {
-            let failed = match request(&client, &url).send().await {
+            let mut shown = HeaderMap::new();
+            credentials.show(&mut shown).await.map_err(|error| Exit::Refused.because(error))?;
+            let failed = match request(&client, &url).headers(shown).send().await {
                 Ok(response) if response.status() == StatusCode::SERVICE_UNAVAILABLE => {
                     let body = body(response).await.unwrap_or_default();
                     if let Ok(problem) = serde_json::from_slice::<Problem>(&body) {
@@ -122,7 +129,12 @@ async fn answer<T: DeserializeOwned>(url: &str, response: Response) -> Result<T>
     match serde_json::from_slice::<Problem>(&body) {
         Ok(problem) => {
             let exit = if status.is_client_error() { Exit::Refused } else { Exit::Failure };
-            Err(exit.because(format!("{url} answered {status}: {}", problem.detail())))
+            let hint = if status == StatusCode::UNAUTHORIZED { format!("; {HINT}") } else { String::new() };
+            Err(exit.because(format!("{url} answered {status}: {}{hint}", problem.detail())))
+        }
+        // Whoever stands before the fleet has refused it.
+        Err(_) if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+            Err(Exit::Refused.because(format!("{url} answered {status}: {}; {HINT}", beginning(&body))))
         }
         Err(_) => bail!("{url} answered {status}: {}", beginning(&body)),
     }

@@ -2,7 +2,9 @@
 
 mod grpc;
 mod http;
+mod shown;
 mod wait;
 
 pub use grpc::{EventStore, GRPC, endpoint, refusal, unavailable};
 pub use http::{AdminApi, HTTP, base, body, path};
+pub use shown::Shown;

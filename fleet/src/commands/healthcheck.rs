@@ -9,6 +9,9 @@ use clap::Args;
 use crate::client;
 use crate::exit::Exit;
 
+/// A role answers within 2 s whatever becomes of the database.
+const PATIENCE: Duration = Duration::from_secs(4);
+
 #[derive(Debug, Args)]
 pub struct Options {
     /// host:port (or URL) of the role's HTTP.
@@ -18,10 +21,12 @@ pub struct Options {
 
 pub async fn run(options: Options) -> Result<ExitCode> {
     let url = format!("{}/readyz", client::base(&options.http));
-    let client =
-        reqwest::Client::builder().timeout(Duration::from_secs(2)).build().context("building the HTTP client")?;
+    let client = reqwest::Client::builder().timeout(PATIENCE).build().context("building the HTTP client")?;
     let response = match client.get(&url).send().await {
         Ok(response) => response,
+        Err(error) if error.is_timeout() && !error.is_connect() => {
+            return Err(Exit::Unhealthy.because(format!("{url} has not answered within {} s", PATIENCE.as_secs())));
+        }
         Err(error) => return Err(Exit::Unreachable.because(format!("asking {url}: {error}"))),
     };
     let status = response.status();

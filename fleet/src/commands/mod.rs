@@ -21,6 +21,7 @@ pub mod replay;
 pub mod schema;
 pub mod status;
 mod table;
+pub mod token;
 pub mod topics;
 pub mod unreadable;
 pub mod wait_for;

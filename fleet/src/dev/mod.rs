@@ -6,10 +6,11 @@ mod sample;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bus::embedded::Embedded;
 use bus::google::Google;
 use clap::{Args, ValueEnum};
+use identity::Gate;
 use local_servers::{DataDir, Emulator, Place, Postgres};
 use read_model::Catalogue;
 use tokio::net::TcpListener;
@@ -70,6 +71,12 @@ pub async fn run(
     // Bind before anything is started: a port in use is the commonest reason to end at once.
     let (grpc, grpc_address) = serve::bind(&options.grpc, "--grpc").await?;
     let (http, http_address) = serve::bind(&options.http, "--http").await?;
+    for address in [grpc_address, http_address] {
+        ensure!(
+            address.ip().is_loopback(),
+            "fleet dev lets in whoever reaches {address}, and so listens on loopback addresses only; the roles ask who comes"
+        );
+    }
 
     let starting = async {
         let given = options.database_url.as_deref().filter(|url| !url.is_empty());
@@ -164,7 +171,7 @@ impl Dev<'_> {
         let mut parts = parts.shutdown(stop.clone()).start().await?;
         parts.migrate().await?;
         self.bus.ensure(catalogue.topics()).await.context("creating topics and subscriptions")?;
-        parts.event_store(grpc, Some(self.bus.clone()), 20)?;
+        parts.event_store(grpc, Gate::open(), Some(self.bus.clone()), 20)?;
         for &topic in catalogue.topics() {
             parts.worker(Worker {
                 streams: 8,
@@ -175,7 +182,7 @@ impl Dev<'_> {
             })?;
         }
         let (pool, ending) = (parts.pool().clone(), parts.stop().clone());
-        let router = parts.router()?;
+        let router = parts.router(Gate::open())?;
         parts.spawn("HTTP", serve::http(http, router, ending.clone()));
 
         file::write(data_dir, file)?;

@@ -10,6 +10,7 @@ use event_store::service::Service;
 use event_store::tail::Head;
 use events::Topic;
 use futures::FutureExt;
+use identity::Gate;
 use prometheus::Registry;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
@@ -33,6 +34,8 @@ pub struct EventStore {
     pub registry: Registry,
     /// Where gRPC is served.
     pub grpc: TcpListener,
+    /// Who may call it.
+    pub gate: Gate,
     /// How long its bookkeeping and that of the workers is kept: it prunes both.
     pub retention: Retention,
     /// The topics that are relayed, and to where; `None`: no relay.
@@ -45,7 +48,7 @@ impl EventStore {
     /// # Errors
     /// The registry has metrics of these names already.
     pub fn spawn(self, parts: &mut Running, stop: &CancellationToken) -> Result<(), Error> {
-        let Self { endpoint, pool, head, registry, grpc, retention, relays } = self;
+        let Self { endpoint, pool, head, registry, grpc, gate, retention, relays } = self;
         let metrics = Metrics::register(&registry)?;
         let Endpoint { options, primary } = endpoint;
         let config = append::Config { primary: primary.clone(), ..append::Config::new(options) };
@@ -58,7 +61,7 @@ impl EventStore {
             metrics: metrics.clone(),
             stop: stop.clone(),
         };
-        spawn(parts, "gRPC", stop, serve::grpc(grpc, service, stop.clone()));
+        spawn(parts, "gRPC", stop, serve::grpc(grpc, service, gate, metrics.clone(), stop.clone()));
         // Ends when the service, the last holder of the queue, is gone.
         spawn(parts, "the writer of the event store", stop, writer);
 

@@ -4,7 +4,7 @@
 //! its other work has a pool, an HTTP server, a subscriber of traces and an end of its own; it takes [`Parts`] instead:
 //!
 //! ```no_run
-//! use fleet::host::{Bus, CancellationToken, Google, Parts, Worker};
+//! use fleet::host::{Bus, CancellationToken, Gate, Google, Parts, Worker};
 //! use fleet::sqlx::PgPool;
 //! use fleet::{Catalogue, Topic};
 //! # use fleet::axum::{self, Router};
@@ -16,13 +16,15 @@
 //! parts.migrate().await?;
 //! let bus = Bus::Google(Google::new("my-project", None));
 //! parts.worker(Worker::of(topic, bus, "event-store.internal:50051"))?;
-//! let app = own.nest("/fleet", parts.router()?); // /fleet/metrics, /fleet/readyz, /fleet/admin/v1/…
+//! let app = own.nest("/fleet", parts.router(Gate::open())?); // /fleet/metrics, /fleet/readyz, /fleet/admin/v1/…
 //! # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
 //! let served = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned());
 //! let (worked, served) = tokio::join!(parts.run(), served);
 //! # worked?; served?; Ok(())
 //! # }
 //! ```
+//!
+//! `Gate::open()` asks nobody who they are: here the service itself lets only operators get to `/fleet`. [`Gate::new`] asks.
 //!
 //! What holds of them:
 //! - They read nothing from the environment, set no global subscriber and no panic hook, and listen to no signal. (Google's
@@ -47,6 +49,7 @@ pub(crate) mod worker;
 
 pub use bus::embedded::Embedded;
 pub use bus::google::Google;
+pub use identity::{Credentials, Gate, Keys, Members, Tokens, Way};
 pub use prometheus::Registry;
 pub use tokio_util::sync::CancellationToken;
 pub use workers::generations::Raised;

@@ -10,6 +10,7 @@ use database::Endpoint;
 use database::watch::Watch;
 use event_store::tail::Head;
 use futures::FutureExt;
+use identity::Gate;
 use prometheus::Registry;
 use read_model::Catalogue;
 use sqlx::PgPool;
@@ -18,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use workers::Metrics;
-use workers::admin::{self, Admin};
+use workers::admin::{self, Admin, Door};
 use workers::http::{self, Health};
 use workers::part::Ended;
 use workers::push::{self, Push, Verifier};
@@ -157,6 +158,7 @@ impl Parts {
             head: self.head.clone(),
             metrics,
             event_store: &worker.event_store,
+            credentials: worker.credentials,
             sweep_grace: worker.sweep_grace,
             raised: worker.raised,
             throttled: true,
@@ -165,13 +167,19 @@ impl Parts {
         Ok(router)
     }
 
-    /// Begins an event store: gRPC append and read on `listener`, and a relay of each topic to `bus`, if there is one. It opens
-    /// so many connections to the database, and one for writing.
+    /// Begins an event store: gRPC append and read on `listener`, behind `gate`, and a relay of each topic to `bus`, if there is
+    /// one. It opens so many connections to the database, and one for writing.
     /// It also forgets bookkeeping that is old, after the days that `fleet event-store` has by default.
     ///
     /// # Errors
     /// The registry has metrics of these names already.
-    pub fn event_store(&mut self, listener: TcpListener, bus: Option<Bus>, connections: u32) -> Result<(), Error> {
+    pub fn event_store(
+        &mut self,
+        listener: TcpListener,
+        gate: Gate,
+        bus: Option<Bus>,
+        connections: u32,
+    ) -> Result<(), Error> {
         let pool = self.endpoint.serving(connections);
         self.pools.add("serving", &pool);
         let part = EventStore {
@@ -180,18 +188,32 @@ impl Parts {
             head: self.head.clone(),
             registry: self.registry.clone(),
             grpc: listener,
+            gate,
             retention: Retention::default(),
             relays: bus.map(|bus| (bus, self.catalogue.topics().to_vec())),
         };
         part.spawn(&mut self.running, &self.stop)
     }
 
-    /// `/healthz`, `/readyz`, `/metrics`, and the admin API below `/admin/v1`. It asks nobody who they are: mount it where only
-    /// operators get to.
+    /// `/healthz`, `/readyz`, `/metrics`, and, behind `gate`, the admin API below `/admin/v1`. An open gate asks nobody who they
+    /// are: only where nobody but operators gets to.
     ///
     /// # Errors
-    /// The registry has metrics of lag already.
-    pub fn router(&mut self) -> Result<Router, Error> {
+    /// The registry has metrics already that these have.
+    pub fn router(&mut self, gate: Gate) -> Result<Router, Error> {
+        let health = self.health()?;
+        Ok(http::probes(health.clone()).merge(http::metrics(health)).merge(self.admin(gate)?))
+    }
+
+    /// The admin API below `/admin/v1`, behind `gate`.
+    pub(crate) fn admin(&mut self, gate: Gate) -> Result<Router, Error> {
+        let admin = Admin::new(self.pool.clone(), self.catalogue.clone(), self.stop.clone());
+        let door = Door { gate, primary: self.endpoint.primary.clone(), metrics: self.metrics()? };
+        Ok(admin::router(admin, door))
+    }
+
+    /// How the parts are.
+    pub(crate) fn health(&mut self) -> Result<Health, Error> {
         let mut health =
             Health::new(self.pool.clone(), self.endpoint.primary.clone(), migrations(), self.registry.clone());
         if self.lag {
@@ -199,8 +221,7 @@ impl Parts {
             metrics.register_lag(&self.registry)?;
             health = health.with_lag(metrics, &self.catalogue);
         }
-        let admin = admin::router(Admin::new(self.pool.clone(), self.catalogue.clone(), self.stop.clone()));
-        Ok(http::router(health).merge(http::guarded(admin, self.endpoint.primary.clone())))
+        Ok(health)
     }
 
     /// Waits for the end: that of the program, whose token was cancelled, or that of a part, which nobody had asked for.

@@ -7,11 +7,12 @@ use bus::{Delivery, Subscription};
 use event_store::proto::event_store_client::EventStoreClient;
 use event_store::tail::Head;
 use events::Topic;
+use identity::{Channel, Credentials};
 use read_model::AnyProjection;
 use sqlx::PgPool;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Endpoint;
+use tonic::transport::{ClientTlsConfig, Endpoint};
 use workers::apply::{Applier, Stride};
 use workers::generations::{Generations, Raised};
 use workers::resolve::{PREDECESSOR_WAIT, Resolver};
@@ -32,6 +33,8 @@ pub struct Worker {
     pub bus: Bus,
     /// host:port or URL of the event store's gRPC, where foreign events are appended.
     pub event_store: String,
+    /// What is shown to the event store there.
+    pub credentials: Credentials,
     /// Pulls side by side. The real service needs 1 to 4, the emulator 8.
     pub streams: usize,
     /// Unsettled messages of each pull at most.
@@ -51,6 +54,7 @@ impl Worker {
             topic,
             bus,
             event_store: event_store.into(),
+            credentials: Credentials::default(),
             streams: 2,
             max_outstanding: 2000,
             max_outstanding_bytes: MAX_OUTSTANDING_BYTES,
@@ -78,6 +82,8 @@ pub struct TopicWorker<'a> {
     pub metrics: Metrics,
     /// host:port of the event store's gRPC.
     pub event_store: &'a str,
+    /// What is shown there.
+    pub credentials: Credentials,
     /// How long the bus has to deliver an event before the sweep takes it from the store.
     pub sweep_grace: Duration,
     /// What happens by itself when the version of a read model was raised.
@@ -108,11 +114,12 @@ impl TopicWorker<'_> {
             head,
             metrics,
             event_store,
+            credentials,
             sweep_grace,
             raised,
             throttled,
         } = self;
-        let channel = endpoint(event_store)?.connect_lazy();
+        let channel = Channel::new(endpoint(event_store)?.connect_lazy(), credentials);
         let resolver = Resolver {
             topic,
             projections: projections.clone(),
@@ -155,13 +162,18 @@ impl TopicWorker<'_> {
     }
 }
 
-/// The gRPC endpoint at `host:port` or at a URL.
+/// The gRPC endpoint at `host:port` or at a URL, over TLS at one of https.
 ///
 /// # Errors
 /// It is neither.
 pub fn endpoint(address: &str) -> Result<Endpoint, Error> {
     let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
-    let endpoint = Endpoint::from_shared(url).map_err(|_| Error::Address(address.to_owned()))?;
+    let secured = url.starts_with("https://");
+    let mut endpoint = Endpoint::from_shared(url).map_err(|_| Error::Address(address.to_owned()))?;
+    if secured {
+        let roots = ClientTlsConfig::new().with_native_roots();
+        endpoint = endpoint.tls_config(roots).map_err(|_| Error::Address(address.to_owned()))?;
+    }
     Ok(endpoint
         .connect_timeout(Duration::from_secs(5))
         .tcp_nodelay(true)

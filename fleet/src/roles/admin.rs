@@ -5,12 +5,13 @@ use clap::Args;
 use read_model::Catalogue;
 use tokio_util::sync::CancellationToken;
 use workers::Metrics;
-use workers::admin::{self, Admin};
-use workers::http::{self, Health};
+use workers::admin::{self, Admin, Door};
+use workers::http::Health;
 
 use super::{Database, migrate};
+use crate::auth::Auth;
 use crate::host::pools::Pools;
-use crate::serve::{self, Http};
+use crate::serve::Http;
 use crate::telemetry;
 
 #[derive(Debug, Args)]
@@ -19,6 +20,8 @@ pub struct Options {
     database: Database,
     #[command(flatten)]
     http: Http,
+    #[command(flatten)]
+    auth: Auth,
     #[command(flatten)]
     pub telemetry: telemetry::Settings,
 }
@@ -31,16 +34,17 @@ pub async fn run(catalogue: &Catalogue, options: Options, stop: CancellationToke
     let metrics = Metrics::register(&registry).context("registering metrics")?;
     metrics.register_lag(&registry).context("registering metrics")?;
     Pools::register(&registry).context("registering metrics")?.add("reading", &pool);
-    let (listener, address) = serve::bind(&options.http.listen, "--http").await?;
+    let doors = options.http.bind().await?;
+    let address = doors.address;
+    let gate = options.auth.gate(address, "the admin API")?;
 
     let health = Health::new(pool.clone(), endpoint.primary.clone(), migrate::migrations(), registry);
-    let health = health.with_lag(metrics, catalogue);
-    let admin = admin::router(Admin::new(pool, catalogue.clone(), stop.clone()));
-    let admin = http::guarded(admin, endpoint.primary.clone());
-    let router = http::router(health).merge(admin);
+    let health = health.with_lag(metrics.clone(), catalogue);
+    let door = Door { gate, primary: endpoint.primary.clone(), metrics };
+    let admin = admin::router(Admin::new(pool, catalogue.clone(), stop.clone()), door);
     let mut parts = super::Running::new();
     super::refuse_pooler(&endpoint, connections + 1, &mut parts, &stop).await?;
-    super::spawn(&mut parts, "HTTP", &stop, serve::http(listener, router, stop.clone()));
+    super::spawn(&mut parts, "HTTP", &stop, doors.serve(health, admin, stop.clone()));
     tracing::info!(http = %address, "admin: serving");
     Ok(super::wait(parts, stop).await?)
 }

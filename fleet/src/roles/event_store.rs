@@ -3,14 +3,16 @@
 use std::convert::Infallible;
 
 use anyhow::{Context, Result};
+use axum::Router;
 use clap::Args;
 use event_store::tail::Head;
 use futures::FutureExt;
 use read_model::Catalogue;
 use tokio_util::sync::CancellationToken;
-use workers::http::{self, Health};
+use workers::http::Health;
 
 use super::{Database, Running, migrate, spawn};
+use crate::auth::Auth;
 use crate::bus_choice::PubSub;
 pub use crate::host::event_store::EventStore;
 use crate::host::pools::Pools;
@@ -26,6 +28,8 @@ pub struct Options {
     pubsub: PubSub,
     #[command(flatten)]
     http: Http,
+    #[command(flatten)]
+    auth: Auth,
     #[command(flatten)]
     pub telemetry: telemetry::Settings,
     /// host:port of the gRPC service.
@@ -47,18 +51,20 @@ pub async fn run(catalogue: &Catalogue, options: Options, stop: CancellationToke
     let registry = super::registry("event-store")?;
     Pools::register(&registry).context("registering metrics")?.add("serving", &pool);
     let (grpc, grpc_address) = serve::bind(&options.grpc, "--grpc").await?;
-    let (listener, http_address) = serve::bind(&options.http.listen, "--http").await?;
+    let gate = options.auth.gate(grpc_address, "the event store")?;
+    let doors = options.http.bind().await?;
+    let http_address = doors.address;
     let relays = (!options.no_relay).then(|| (options.pubsub.bus(), catalogue.topics().to_vec()));
 
     let mut parts = Running::new();
     // One for writing, one for the watch.
     super::refuse_pooler(&endpoint, connections + 2, &mut parts, &stop).await?;
     let health = Health::new(pool.clone(), endpoint.primary.clone(), migrate::migrations(), registry.clone());
-    spawn(&mut parts, "HTTP", &stop, serve::http(listener, http::router(health), stop.clone()));
+    spawn(&mut parts, "HTTP", &stop, doors.serve(health, Router::new(), stop.clone()));
     let head = Head::default();
     let listening = head.clone().listen(pool.clone(), stop.clone());
     spawn(&mut parts, "listening to appends", &stop, listening.map(Ok::<_, Infallible>));
-    EventStore { endpoint, pool, head, registry, grpc, retention, relays }.spawn(&mut parts, &stop)?;
+    EventStore { endpoint, pool, head, registry, grpc, gate, retention, relays }.spawn(&mut parts, &stop)?;
 
     tracing::info!(grpc = %grpc_address, http = %http_address, relay = !options.no_relay, "event store: serving");
     Ok(super::wait(parts, stop).await?)

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use axum::Router;
 use clap::{Args, ValueEnum};
+use identity::{GOOGLE_KEYS, Gate};
 use read_model::Catalogue;
 use tokio_util::sync::CancellationToken;
 use workers::push::{OidcConfig, Verifier};
@@ -13,13 +15,11 @@ use workers::worker::MAX_OUTSTANDING_BYTES;
 
 use super::{Database, until_settled};
 use crate::bus_choice::PubSub;
+use crate::client::Shown;
 pub use crate::host::worker::TopicWorker;
 use crate::host::{Parts, Worker};
-use crate::serve::{self, Http};
+use crate::serve::Http;
 use crate::telemetry;
-
-/// Google's keys.
-const JWKS: &str = "https://www.googleapis.com/oauth2/v3/certs";
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -37,6 +37,8 @@ pub struct Options {
     /// host:port (or URL) of the event store's gRPC, for adopting foreign events.
     #[arg(long, env = "FLEET_GRPC", default_value = "127.0.0.1:50051")]
     pub grpc: String,
+    #[command(flatten)]
+    shown: Shown,
     /// Pull from the subscription, or take what it pushes to POST /push.
     #[arg(long, env = "FLEET_DELIVERY", value_enum, default_value_t = DeliveryMode::Pull)]
     pub delivery: DeliveryMode,
@@ -65,7 +67,7 @@ pub struct Options {
     #[arg(long, env = "FLEET_PUSH_SERVICE_ACCOUNT")]
     pub push_service_account: Option<String>,
     /// Where the issuer of pushed tokens publishes its keys.
-    #[arg(long, env = "FLEET_PUSH_JWKS_URL", default_value = JWKS)]
+    #[arg(long, env = "FLEET_PUSH_JWKS_URL", default_value = GOOGLE_KEYS)]
     pub push_jwks_url: String,
     /// Take pushes without a token. Only on a loopback address, for the emulator, which sends none.
     #[arg(long, env = "FLEET_PUSH_UNAUTHENTICATED")]
@@ -118,28 +120,31 @@ pub async fn run(catalogue: &Catalogue, options: Options, stop: CancellationToke
     let topic = catalogue.topic(&options.topic).with_context(|| format!("there is no topic {:?}", options.topic))?;
     let database = database::options(&options.database.url.database_url).context(super::NO_URL)?;
     let registry = super::registry("worker")?;
-    let (listener, address) = serve::bind(&options.http.listen, "--http").await?;
+    let doors = options.http.bind().await?;
+    let address = doors.address;
     let verifier = verifier(&options, address)?;
 
     let catalogue = catalogue.of(topic);
     let parts = Parts::at(&catalogue, database).connections(options.database.max_connections).registry(registry);
     let mut parts = parts.shutdown(stop).start().await.context("DATABASE_URL")?;
-    let mut router = parts.router()?;
     let worker = Worker {
         streams: options.streams as usize,
         max_outstanding: options.max_outstanding.into(),
         max_outstanding_bytes: options.max_outstanding_bytes,
         sweep_grace: options.grace.time(),
+        credentials: options.shown.credentials(),
         ..Worker::of(topic, options.pubsub.bus(), options.grpc)
     };
-    match options.delivery {
-        DeliveryMode::Pull => parts.worker(worker).context("FLEET_GRPC")?,
-        DeliveryMode::Push => {
-            router = router.merge(parts.pushed_worker(worker, verifier).context("FLEET_GRPC")?);
+    let others = match options.delivery {
+        DeliveryMode::Pull => {
+            parts.worker(worker).context("FLEET_GRPC")?;
+            // Whoever is on this machine may as well use it. Beyond, there is `fleet admin`, which asks who comes.
+            if address.ip().is_loopback() { parts.admin(Gate::open())? } else { Router::new() }
         }
-    }
-    let stop = parts.stop().clone();
-    parts.spawn("HTTP", serve::http(listener, router, stop));
+        DeliveryMode::Push => parts.pushed_worker(worker, verifier).context("FLEET_GRPC")?,
+    };
+    let (health, stop) = (parts.health()?, parts.stop().clone());
+    parts.spawn("HTTP", doors.serve(health, others, stop));
     let settled = options
         .until_settled
         .then(|| until_settled::begin(&mut parts, &catalogue, topic, options.limit))

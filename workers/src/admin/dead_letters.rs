@@ -13,11 +13,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use super::access::Asker;
 use super::request::{
     IdempotencyKey, IfMatch, IfNoneMatch, Look, Parameters, idempotency_key, page, parse, query, seen, tagged,
 };
 use super::{Admin, Kind, Problem, operations};
-use crate::audit::Attribution;
 use crate::dead_letters::park::Reason;
 use crate::dead_letters::{self, Content, DeadLetter, Discard, Filter, MAX_PLANNED, Plan, Refused, Retry};
 use crate::object::object;
@@ -141,12 +141,13 @@ impl Shown {
 )]
 pub(super) async fn show(
     State(admin): State<Admin>,
+    asker: Asker,
     Path(id): Path<String>,
     look: Parameters<Look>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let id = letter_id(&id)?;
-    let by = query(look)?.by()?;
+    let by = query(look)?.by(&asker)?;
     let unknown = || Problem::not_found(format!("there is no dead letter {id}"));
     let mut content = None;
     if let Some(by) = by {
@@ -199,6 +200,7 @@ fn rate() -> f64 {
 )]
 pub(super) async fn retry(
     State(admin): State<Admin>,
+    asker: Asker,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Bytes,
@@ -207,7 +209,7 @@ pub(super) async fn retry(
     // There is nothing that it must say.
     let request: RetryOne = parse(if body.is_empty() { b"{}" } else { &body })?;
     let rate = checked(request.rate)?;
-    let by = Attribution { actor: request.actor, reason: request.reason };
+    let by = asker.signs(request.actor, request.reason);
     by.check()?;
     let key = idempotency_key(&headers)?;
     let operation =
@@ -252,13 +254,14 @@ pub struct DiscardOne {
 )]
 pub(super) async fn discard(
     State(admin): State<Admin>,
+    asker: Asker,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
     let id = letter_id(&id)?;
     let DiscardOne { event_id, error, actor, reason } = parse(&body)?;
-    let by = Attribution { actor, reason };
+    let by = asker.signs(actor, reason);
     by.require()?;
     if error.contains('\0') {
         return Err(Problem::invalid("error", "no NUL: no error has one"));
@@ -364,14 +367,19 @@ pub struct DryRun {
     ),
     extensions(("x-problems" = json!([Kind::Conflict, Kind::StalePlan, Kind::PlanRequired])))
 )]
-pub(super) async fn batch(State(admin): State<Admin>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
+pub(super) async fn batch(
+    State(admin): State<Admin>,
+    asker: Asker,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
     let Batch { action, filter, dry_run, plan_token, max_items, rate, actor, reason } = parse(&body)?;
     admin.check("filter.", &filter)?;
     if !(1..=MAX_PLANNED).contains(&max_items) {
         return Err(Problem::invalid("max_items", format!("must be from 1 to {MAX_PLANNED}")));
     }
     let rate = checked(rate)?;
-    let by = Attribution { actor, reason };
+    let by = asker.signs(actor, reason);
     by.check()?;
     if dry_run {
         let plan = dead_letters::plan(&admin.pool, &filter, max_items).await?;

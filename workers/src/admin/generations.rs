@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::access::Asker;
 use super::request::{IdempotencyKey, idempotency_key, parse};
 use super::{Admin, Kind, Problem, operations};
 use crate::audit::Attribution;
@@ -107,12 +108,13 @@ pub struct Steering {
 )]
 pub(super) async fn verify(
     State(admin): State<Admin>,
+    asker: Asker,
     Path(name): Path<String>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
     let Steering { reason, actor } = parse(&body)?;
-    let by = Attribution { actor, reason };
+    let by = asker.signs(actor, reason);
     by.require()?;
     let projection = projection(&admin, &name)?;
     let id = verify::ask(&admin.pool, projection, &by, idempotency_key(&headers)?.as_deref()).await?;
@@ -145,11 +147,11 @@ fn one() -> i32 {
 }
 
 /// Who, why, and with which token; `None`: it is a dry run.
-fn decided(change: Change) -> Result<Option<(Attribution, String)>, Problem> {
+fn decided(asker: &Asker, change: Change) -> Result<Option<(Attribution, String)>, Problem> {
     if change.dry_run {
         return Ok(None);
     }
-    let by = Attribution { actor: change.actor, reason: change.reason };
+    let by = asker.signs(change.actor, change.reason);
     by.require()?;
     let token = change.plan_token.ok_or_else(Problem::plan_required)?;
     Ok(Some((by, token)))
@@ -196,6 +198,7 @@ pub(super) async fn list(
 )]
 pub(super) async fn rebuild(
     State(admin): State<Admin>,
+    asker: Asker,
     Path(name): Path<String>,
     headers: HeaderMap,
     body: Bytes,
@@ -206,7 +209,7 @@ pub(super) async fn rebuild(
         return Err(Problem::invalid("parts", format!("must be 1 to {MOST_PARTS}")));
     }
     let rate = Rate::of(rate, rate_seconds, "rate_seconds")?;
-    let Some((by, plan_token)) = decided(Change { dry_run, plan_token, reason, actor })? else {
+    let Some((by, plan_token)) = decided(&asker, Change { dry_run, plan_token, reason, actor })? else {
         return Ok(Json(rebuild::plan(&admin.pool, projection).await?).into_response());
     };
     let new = NewRebuild { parts, rate, plan_token, by, idempotency_key: idempotency_key(&headers)? };
@@ -274,6 +277,7 @@ pub struct AsOfRequest {
 )]
 pub(super) async fn build_as_of(
     State(admin): State<Admin>,
+    asker: Asker,
     Path(name): Path<String>,
     headers: HeaderMap,
     body: Bytes,
@@ -289,7 +293,7 @@ pub(super) async fn build_as_of(
         return Err(Problem::invalid("parts", format!("must be 1 to {MOST_PARTS}")));
     }
     let rate = Rate::of(rate, rate_seconds, "rate_seconds")?;
-    let Some((by, plan_token)) = decided(Change { dry_run, plan_token, reason, actor })? else {
+    let Some((by, plan_token)) = decided(&asker, Change { dry_run, plan_token, reason, actor })? else {
         return Ok(Json(as_of::plan(&admin.pool, projection, as_of).await?).into_response());
     };
     let new = NewAsOf { as_of, parts, rate, plan_token, by, idempotency_key: idempotency_key(&headers)? };
@@ -318,11 +322,12 @@ pub(super) async fn build_as_of(
 )]
 pub(super) async fn promote(
     admin: State<Admin>,
+    asker: Asker,
     path: Path<(String, i32)>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    exchange(admin, path, headers, body, Way::Promote).await
+    exchange(admin, asker, path, headers, body, Way::Promote).await
 }
 
 /// Puts back a generation that was read before, or says whether it may.
@@ -346,15 +351,17 @@ pub(super) async fn promote(
 )]
 pub(super) async fn rollback(
     admin: State<Admin>,
+    asker: Asker,
     path: Path<(String, i32)>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    exchange(admin, path, headers, body, Way::Rollback).await
+    exchange(admin, asker, path, headers, body, Way::Rollback).await
 }
 
 async fn exchange(
     State(admin): State<Admin>,
+    asker: Asker,
     Path((name, generation)): Path<(String, i32)>,
     headers: HeaderMap,
     body: Bytes,
@@ -362,7 +369,7 @@ async fn exchange(
 ) -> Result<Response, Problem> {
     let change: Change = parse(&body)?;
     let projection = projection(&admin, &name)?;
-    let Some((by, plan_token)) = decided(change)? else {
+    let Some((by, plan_token)) = decided(&asker, change)? else {
         return Ok(Json(promote::gate(&admin.pool, projection, way, Some(generation)).await?).into_response());
     };
     let idempotency_key = idempotency_key(&headers)?;
@@ -392,13 +399,14 @@ async fn exchange(
 )]
 pub(super) async fn retire(
     State(admin): State<Admin>,
+    asker: Asker,
     Path((name, generation)): Path<(String, i32)>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
     let change: Change = parse(&body)?;
     let projection = projection(&admin, &name)?;
-    let Some((by, plan_token)) = decided(change)? else {
+    let Some((by, plan_token)) = decided(&asker, change)? else {
         return Ok(Json(retire::plan(&admin.pool, projection, generation).await?).into_response());
     };
     let new = NewRetirement { generation, plan_token, by, idempotency_key: idempotency_key(&headers)? };
@@ -419,8 +427,13 @@ pub(super) async fn retire(
     ),
     extensions(("x-problems" = json!([Kind::NotFound, Kind::Refused])))
 )]
-pub(super) async fn pause(admin: State<Admin>, id: Path<String>, body: Bytes) -> Result<Response, Problem> {
-    steer(admin, id, &body, async |admin, id, by| rebuild::pause(&admin.pool, id, &by).await).await
+pub(super) async fn pause(
+    admin: State<Admin>,
+    asker: Asker,
+    id: Path<String>,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    steer(admin, &asker, id, &body, async |admin, id, by| rebuild::pause(&admin.pool, id, &by).await).await
 }
 
 /// Lets it go on.
@@ -436,8 +449,13 @@ pub(super) async fn pause(admin: State<Admin>, id: Path<String>, body: Bytes) ->
     ),
     extensions(("x-problems" = json!([Kind::NotFound, Kind::Refused])))
 )]
-pub(super) async fn resume(admin: State<Admin>, id: Path<String>, body: Bytes) -> Result<Response, Problem> {
-    steer(admin, id, &body, async |admin, id, by| rebuild::resume(&admin.pool, id, &by).await).await
+pub(super) async fn resume(
+    admin: State<Admin>,
+    asker: Asker,
+    id: Path<String>,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    steer(admin, &asker, id, &body, async |admin, id, by| rebuild::resume(&admin.pool, id, &by).await).await
 }
 
 /// Ends a rebuild or a verification, and drops what it has built.
@@ -453,18 +471,24 @@ pub(super) async fn resume(admin: State<Admin>, id: Path<String>, body: Bytes) -
     ),
     extensions(("x-problems" = json!([Kind::NotFound, Kind::Refused])))
 )]
-pub(super) async fn cancel(admin: State<Admin>, id: Path<String>, body: Bytes) -> Result<Response, Problem> {
-    steer(admin, id, &body, async |admin, id, by| rebuild::cancel(&admin.pool, id, &by).await).await
+pub(super) async fn cancel(
+    admin: State<Admin>,
+    asker: Asker,
+    id: Path<String>,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    steer(admin, &asker, id, &body, async |admin, id, by| rebuild::cancel(&admin.pool, id, &by).await).await
 }
 
 async fn steer(
     State(admin): State<Admin>,
+    asker: &Asker,
     Path(id): Path<String>,
     body: &[u8],
     change: impl AsyncFnOnce(Admin, Uuid, Attribution) -> Result<(), Refused>,
 ) -> Result<Response, Problem> {
     let Steering { reason, actor } = parse(body)?;
-    let by = Attribution { actor, reason };
+    let by = asker.signs(actor, reason);
     by.require()?;
     let id = Uuid::try_parse(&id).map_err(|_| Problem::not_found(format!("{id:?} is not the id of an operation")))?;
     change(admin.clone(), id, by).await?;

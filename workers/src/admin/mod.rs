@@ -3,6 +3,7 @@
 //! What is asked and answered is public and can be read as well as written, so that a client in Rust, as the command line
 //! is, needs no names of fields of its own.
 
+mod access;
 pub mod aggregates;
 pub mod audit;
 pub mod dead_letters;
@@ -24,15 +25,20 @@ pub mod wait_for;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::any;
 use axum::{Router, middleware};
+use database::Primary;
+use identity::Gate;
 use read_model::Catalogue;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use access::{ROUTES, Route};
 pub use problem::{Kind, Problem};
 pub use request::Look;
 
+use crate::Metrics;
+use crate::http::guarded;
 use crate::lag::Measurer;
 use crate::wait_for::Waits;
 
@@ -91,16 +97,32 @@ fn routes() -> OpenApiRouter<Admin> {
         .routes(routes!(openapi::show))
 }
 
-pub fn router(admin: Admin) -> Router {
+/// What stands before the API.
+#[derive(Debug, Clone)]
+pub struct Door {
+    /// Asks who it is that comes.
+    pub gate: Gate,
+    /// While there is none, nothing is answered.
+    pub primary: Primary,
+    /// Counts what is refused.
+    pub metrics: Metrics,
+}
+
+/// The API, behind its door.
+pub fn router(admin: Admin, door: Door) -> Router {
+    let Door { gate, primary, metrics } = door;
+    metrics.begin_admin();
     let routes = Router::from(routes())
         .route_layer(middleware::from_fn(request::sound))
+        .route_layer(middleware::from_fn_with_state(gate, access::admitted))
         .route_layer(middleware::from_fn(request::traced))
         .fallback(problem::unknown_route)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(problem::said))
         .with_state(admin);
     // What is nested has no such path.
-    Router::new().nest(PREFIX, routes).route(&format!("{PREFIX}/"), any(problem::unknown_route))
+    let api = Router::new().nest(PREFIX, routes).route(&format!("{PREFIX}/"), any(problem::unknown_route));
+    guarded(api, primary).layer(middleware::from_fn_with_state(metrics, problem::counted))
 }
 
 impl Admin {

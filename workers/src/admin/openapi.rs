@@ -58,7 +58,14 @@ pub fn text() -> String {
 
 fn finish(operation: &mut Operation) {
     let mut kinds = own(operation);
-    kinds.extend([Kind::Invalid, Kind::Internal, Kind::Unavailable]);
+    kinds.extend([
+        Kind::Invalid,
+        Kind::Unauthenticated,
+        Kind::Forbidden,
+        Kind::Internal,
+        Kind::IdentityUnavailable,
+        Kind::Unavailable,
+    ]);
     if let Some(body) = &mut operation.request_body {
         kinds.extend([Kind::TooLarge, Kind::WrongContentType]);
         // One that may be left out is still no `null`.

@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use super::access::Asker;
 use super::generations::Steering;
 use super::request::{
     IdempotencyKey, IfMatch, IfNoneMatch, Parameters, idempotency_key, page, parse, query, seen, tagged,
 };
 use super::{Admin, Kind, Problem};
-use crate::audit::Attribution;
 use crate::operations::rate::{self, NewRate, Unchanged};
 use crate::operations::stop::{self, NewStop, Switched, Unswitched};
 use crate::operations::{self, Operation, Rate};
@@ -112,12 +112,13 @@ pub struct RateChange {
 )]
 pub(super) async fn set_rate(
     State(admin): State<Admin>,
+    asker: Asker,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Operation>, Problem> {
     let RateChange { rate, seconds, actor, reason } = parse(&body)?;
-    let by = Attribution { actor, reason };
+    let by = asker.signs(actor, reason);
     by.require()?;
     let rate = Rate::of(rate, seconds, "seconds")?;
     let id = Uuid::try_parse(&id).map_err(|_| Problem::not_found(format!("{id:?} is not the id of an operation")))?;
@@ -159,11 +160,12 @@ pub struct Stop {
 )]
 pub(super) async fn stop(
     State(admin): State<Admin>,
+    asker: Asker,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Switched>, Problem> {
     let Stop { seconds, replace, actor, reason } = parse(&body)?;
-    let by = Attribution { actor, reason };
+    let by = asker.signs(actor, reason);
     by.require()?;
     if seconds.is_some_and(|seconds| !(1..=LONGEST_SECONDS).contains(&seconds)) {
         return Err(Problem::invalid("seconds", format!("must be 1 to {LONGEST_SECONDS}; leave it out for no end")));
@@ -185,11 +187,12 @@ pub(super) async fn stop(
 )]
 pub(super) async fn go_on(
     State(admin): State<Admin>,
+    asker: Asker,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Switched>, Problem> {
     let Steering { reason, actor } = parse(&body)?;
-    let by = Attribution { actor, reason };
+    let by = asker.signs(actor, reason);
     by.require()?;
     Ok(Json(stop::go_on(&admin.pool, &by, idempotency_key(&headers)?.as_deref()).await?))
 }

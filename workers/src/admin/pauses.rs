@@ -7,9 +7,9 @@ use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::access::Asker;
 use super::request::{IdempotencyKey, idempotency_key, parse};
 use super::{Admin, Kind, Problem};
-use crate::audit::Attribution;
 use crate::pause::{self, LONGEST_SECONDS, NewPause, Refused, Switched};
 
 /// What is asked for.
@@ -54,13 +54,14 @@ pub struct Resume {
 )]
 pub(super) async fn pause(
     State(admin): State<Admin>,
+    asker: Asker,
     Path(name): Path<String>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Switched>, Problem> {
     let projection = admin.projection(&name).map_err(Problem::not_found)?;
     let Pause { seconds, replace, actor, reason } = parse(&body)?;
-    let by = Attribution { actor, reason };
+    let by = asker.signs(actor, reason);
     by.require()?;
     if seconds.is_some_and(|seconds| !(1..=LONGEST_SECONDS).contains(&seconds)) {
         return Err(Problem::invalid("seconds", format!("must be 1 to {LONGEST_SECONDS}; leave it out for no end")));
@@ -82,13 +83,14 @@ pub(super) async fn pause(
 )]
 pub(super) async fn resume(
     State(admin): State<Admin>,
+    asker: Asker,
     Path(name): Path<String>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Switched>, Problem> {
     let projection = admin.projection(&name).map_err(Problem::not_found)?;
     let Resume { actor, reason } = parse(&body)?;
-    let by = Attribution { actor, reason };
+    let by = asker.signs(actor, reason);
     by.require()?;
     let key = idempotency_key(&headers)?;
     Ok(Json(pause::resume(&admin.pool, projection, &by, key.as_deref()).await?))

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use axum::body;
-use axum::extract::{OriginalUri, Request};
-use axum::http::{StatusCode, header};
+use axum::extract::{OriginalUri, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use event_store::read;
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::MAX_BODY;
+use crate::Metrics;
 use crate::invalid::Invalid;
 use crate::operations;
 
@@ -59,6 +60,11 @@ macro_rules! kinds {
         impl Kind {
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
+            /// What metrics call it.
+            pub(crate) fn reason(self) -> &'static str {
+                self.urn().trim_start_matches("urn:fleet:")
+            }
+
             /// The name that is answered as `type`.
             pub const fn urn(self) -> &'static str {
                 match self { $(Self::$name => $urn,)* }
@@ -72,6 +78,11 @@ macro_rules! kinds {
                 match self { $(Self::$name => StatusCode::$status,)* }
             }
 
+            /// The kind that is answered under this name.
+            fn named(urn: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|kind| kind.urn() == urn)
+            }
+
             /// When it is answered.
             pub const fn when(self) -> &'static str {
                 match self { $(Self::$name => $when,)* }
@@ -83,6 +94,10 @@ macro_rules! kinds {
 kinds! {
     Invalid = "urn:fleet:invalid-request", BAD_REQUEST, "The request is not valid",
         "The body, the query, a header, or the path says something that cannot be meant. `errors` names the field.";
+    Unauthenticated = "urn:fleet:unauthenticated", UNAUTHORIZED, "Say who you are",
+        "There is no token, or not a valid one.";
+    Forbidden = "urn:fleet:forbidden", FORBIDDEN, "You may not do this",
+        "It is known who asks, and the role that this needs is not among its roles.";
     NotFound = "urn:fleet:not-found", NOT_FOUND, "There is no such thing",
         "What the path names is not there.";
     UnknownRoute = "urn:fleet:unknown-route", NOT_FOUND, "There is no such route",
@@ -111,6 +126,8 @@ kinds! {
         "This needs the token of a plan: ask with `dry_run` first.";
     Internal = "urn:fleet:internal", INTERNAL_SERVER_ERROR, "Something is wrong on our side",
         "A fault of the fleet, which is logged.";
+    IdentityUnavailable = "urn:fleet:identity-unavailable", SERVICE_UNAVAILABLE, "Who you are cannot be checked now; try again",
+        "The keys of whoever has issued the token cannot be had.";
     Unavailable = "urn:fleet:store-unavailable", SERVICE_UNAVAILABLE, "The database does not answer; try again",
         "The database cannot be reached, or is not the primary, or takes too long.";
 }
@@ -198,11 +215,28 @@ pub(super) async fn said(request: Request, next: Next) -> Response {
     problem.into_response()
 }
 
+/// Counts what is refused.
+pub(super) async fn counted(State(metrics): State<Metrics>, request: Request, next: Next) -> Response {
+    let changes = !request.method().is_safe();
+    let answer = next.run(request).await;
+    if let Some(kind) = answer.extensions().get::<Kind>() {
+        metrics.refused_request(changes, *kind);
+    }
+    answer
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&self).expect("a problem holds only strings and a number");
-        (status, [(header::CONTENT_TYPE, CONTENT_TYPE)], body).into_response()
+        let mut response = (status, [(header::CONTENT_TYPE, CONTENT_TYPE)], body).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(kind) = Kind::named(&self.kind) {
+            response.extensions_mut().insert(kind);
+        }
+        response
     }
 }
 

@@ -9,9 +9,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::access::Asker;
 use super::request::{IdempotencyKey, idempotency_key, parse};
 use super::{Admin, Kind, Problem};
-use crate::audit::Attribution;
 use crate::invalid::Invalid;
 use crate::object::object;
 use crate::retention::{self, Old, Pruned, Refused, Retention};
@@ -73,10 +73,15 @@ pub struct DryRun {
     responses((status = 200, description = "Of a dry run, what is old; else what was pruned.", body = inline(Answer))),
     extensions(("x-problems" = json!([Kind::StalePlan, Kind::PlanRequired])))
 )]
-pub(super) async fn create(State(admin): State<Admin>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
+pub(super) async fn create(
+    State(admin): State<Admin>,
+    asker: Asker,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
     let Request { keep, dry_run, plan_token, actor, reason } = parse(&body)?;
     keep.check().map_err(|Invalid { field, problem }| Problem::invalid(format!("keep.{field}"), problem))?;
-    let by = Attribution { actor, reason };
+    let by = asker.signs(actor, reason);
     let now = retention::now(&admin.pool).await?;
     if dry_run {
         by.check()?;

@@ -8,9 +8,9 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::access::Asker;
 use super::request::{IdempotencyKey, idempotency_key, parse};
 use super::{Admin, Problem, operations};
-use crate::audit::Attribution;
 use crate::object::object;
 use crate::operations::{Operation, Rate};
 use crate::replay::{self, NewReplay, Plan, Selection};
@@ -83,14 +83,19 @@ pub struct DryRun {
         )
     )
 )]
-pub(super) async fn create(State(admin): State<Admin>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
+pub(super) async fn create(
+    State(admin): State<Admin>,
+    asker: Asker,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
     let request: Request = parse(&body)?;
     let projection =
         admin.projection(&request.projection).map_err(|problem| Problem::invalid("projection", problem))?;
     request.selection.check()?;
     let rate = Rate::of(request.rate, request.rate_seconds, "rate_seconds")?;
     admin.check_types(projection, request.selection.event_types.iter().flatten()).await?;
-    let by = Attribution { actor: request.actor, reason: request.reason };
+    let by = asker.signs(request.actor, request.reason);
     by.check()?;
     let plan = replay::plan(&admin.pool, projection, &request.selection).await?;
     if request.dry_run {

@@ -13,6 +13,7 @@ use traces::{KeyValue, SpanKind, names};
 use utoipa::IntoParams;
 
 use super::Problem;
+use super::access::Asker;
 use super::names::with_hint;
 use crate::audit::Attribution;
 use crate::object::Object;
@@ -93,9 +94,12 @@ impl Look {
     /// Who looks at personal data; `None`: nobody wants to.
     ///
     /// # Errors
-    /// Somebody wants to, and does not say who, or why; or what is said can be nobody's.
-    pub(super) fn by(self) -> Result<Option<Attribution>, Problem> {
-        let by = Attribution { actor: self.actor, reason: self.reason };
+    /// Somebody wants to, and may not, or does not say who, or why; or what is said can be nobody's.
+    pub(super) fn by(self, asker: &Asker) -> Result<Option<Attribution>, Problem> {
+        if self.payload {
+            asker.sees_payloads()?;
+        }
+        let by = asker.signs(self.actor, self.reason);
         if self.payload { by.require() } else { by.check() }?;
         Ok(self.payload.then_some(by))
     }

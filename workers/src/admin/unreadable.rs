@@ -11,6 +11,7 @@ use serde_json::Value;
 use sqlx::Connection;
 use utoipa::{IntoParams, ToSchema};
 
+use super::access::Asker;
 use super::request::{Look, Parameters, page, query};
 use super::{Admin, Kind, Problem};
 use crate::audit;
@@ -100,11 +101,12 @@ pub(super) async fn list(State(admin): State<Admin>, listing: Parameters<Listing
 )]
 pub(super) async fn show(
     State(admin): State<Admin>,
+    asker: Asker,
     Path(event): Path<String>,
     look: Parameters<Look>,
 ) -> Result<Json<Shown>, Problem> {
     let which: Which = event.parse().map_err(|unnamed: unreadable::Unnamed| Problem::not_found(unnamed.to_string()))?;
-    let by = query(look)?.by()?;
+    let by = query(look)?.by(&asker)?;
     let finding = unreadable::find(&admin.pool, which).await?;
     let mut db = Lent::by(&admin.pool).await?;
     let mut tx = db.begin().await?;

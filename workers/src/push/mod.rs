@@ -27,6 +27,9 @@ use crate::Metrics;
 /// A 10 MB message is 13.4 MB in base64.
 const MAX_BODY: usize = 16 << 20;
 
+/// How long a body may take to come.
+const BODY: Duration = Duration::from_secs(30);
+
 /// Below Pub/Sub's ack deadline, so that the answer is ours.
 const ANSWER: Duration = Duration::from_secs(50);
 
@@ -74,7 +77,12 @@ impl Push {
             return Err(("busy", StatusCode::TOO_MANY_REQUESTS, detail));
         }
         let taken = self.room.take(announced(&request));
-        let body = to_bytes(request.into_body(), MAX_BODY).await.map_err(|error| {
+        let body = tokio::time::timeout(BODY, to_bytes(request.into_body(), MAX_BODY)).await;
+        let body = body.map_err(|_| {
+            let detail = format!("the body does not come within {} s", BODY.as_secs());
+            ("malformed", StatusCode::REQUEST_TIMEOUT, detail)
+        })?;
+        let body = body.map_err(|error| {
             (
                 "too_large",
                 StatusCode::PAYLOAD_TOO_LARGE,
