@@ -8,7 +8,7 @@ use reqwest::header::{ALLOW, ETAG, HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATC
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
-use workers::admin::{Kind, openapi};
+use workers::admin::{Kind, ROUTES, openapi};
 
 use crate::harness::terraform::root;
 use crate::harness::{Admin, Fleet, eventually};
@@ -149,14 +149,24 @@ fn generated(document: &str, mark: &str) -> String {
 
 #[test]
 fn the_documentation_says_what_the_code_does() {
-    let mut routes = "| | | does | problems of its own |\n| --- | --- | --- | --- |\n".to_owned();
-    let common = [Kind::Invalid, Kind::Internal, Kind::Unavailable, Kind::TooLarge, Kind::WrongContentType];
+    let mut routes = "| | | who | does | problems of its own |\n| --- | --- | --- | --- | --- |\n".to_owned();
+    let common = [
+        Kind::Invalid,
+        Kind::Unauthenticated,
+        Kind::Forbidden,
+        Kind::Internal,
+        Kind::IdentityUnavailable,
+        Kind::Unavailable,
+        Kind::TooLarge,
+        Kind::WrongContentType,
+    ];
     for (method, path, operation) in described() {
         let problems = operation["x-problems"].as_array().unwrap().iter().filter_map(Value::as_str);
         let own = problems.filter(|urn| !common.iter().any(|kind| kind.urn() == *urn));
         let own: Vec<_> = own.map(|urn| format!("`{}`", urn.strip_prefix("urn:fleet:").unwrap())).collect();
         let summary = operation["summary"].as_str().unwrap();
-        routes += &format!("| {method} | `{path}` | {summary} | {} |\n", own.join(", "));
+        let who = ROUTES.iter().find(|(of, at, _)| (*of, *at) == (&*method, &*path)).unwrap().2.as_str();
+        routes += &format!("| {method} | `{path}` | {who} | {summary} | {} |\n", own.join(", "));
     }
     let mut problems = "| `type` | status | title | when |\n| --- | --- | --- | --- |\n".to_owned();
     for kind in Kind::ALL {

@@ -117,3 +117,13 @@ fn whatever_is_pushed_is_refused_or_it_is_the_same_when_it_is_pushed_again() {
 fn whatever_a_replay_asks_for_is_refused_or_it_means_what_it_says() {
     holds(properties::selection, "selection");
 }
+
+#[test]
+fn whatever_is_shown_at_a_door_lets_in_nobody_whom_it_does_not_know() {
+    holds(properties::token, "token");
+}
+
+#[test]
+fn whatever_the_admin_api_is_sent_is_refused_or_it_is_the_same_when_it_is_sent_again() {
+    holds(properties::admin_body, "admin_body");
+}

@@ -10,6 +10,7 @@
 //! This crate must not know who reads: projections and workers are strangers to it.
 
 pub mod append;
+pub mod grants;
 pub mod keys;
 pub mod read;
 pub mod relay;

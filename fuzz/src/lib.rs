@@ -9,7 +9,11 @@ use projections::topics::integration::IntegrationEvent;
 use projections::topics::progress::ProgressEvent;
 use projections::topics::vocabulary::VocabularyEvent;
 use projections::topics::{INTEGRATION, PROGRESS, VOCABULARY};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use workers::admin::{dead_letters, generations, operations, pauses, prunes, replays};
+use workers::object::Object;
 use workers::push;
 use workers::replay::Selection;
 
@@ -138,4 +142,65 @@ pub fn selection(data: &[u8]) {
         assert_eq!(filter.aggregate_ids.len(), selection.aggregates.as_ref().map_or(0, |ids| ids.len()));
         assert_eq!(filter.event_types.len(), selection.event_types.as_ref().map_or(0, |types| types.len()));
     }
+}
+
+/// What somebody shows at a door: nobody gets in whom the door does not know, and no refusal repeats what was shown.
+pub fn token(data: &[u8]) {
+    use std::sync::LazyLock;
+
+    use axum::http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
+    use identity::{Gate, Keys, Members, Tokens, Verifier, Way};
+
+    // An issuer whose keys cannot be had: whatever is signed by it stays unknown.
+    static GATE: LazyLock<Gate> = LazyLock::new(|| {
+        let keys = || Keys::at("http://127.0.0.1:1/keys").expect("a client");
+        let known = format!("known {}", "ab".repeat(32));
+        let ways = vec![
+            Way::Iap(Verifier::iap("/projects/1", keys())),
+            Way::Google(Verifier::google("https://x.example", keys())),
+            Way::Tokens(Tokens::parse(&known).expect("a token")),
+        ];
+        Gate::new(ways, Members::parse(r#"{"operator": ["known"]}"#).expect("roles"))
+    });
+    static RUNTIME: LazyLock<tokio::runtime::Runtime> =
+        LazyLock::new(|| tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime"));
+
+    let Ok(value) = HeaderValue::from_bytes(data) else { return };
+    for name in [AUTHORIZATION.as_str(), "x-goog-iap-jwt-assertion"] {
+        let mut headers = HeaderMap::new();
+        headers.insert(name.parse::<axum::http::HeaderName>().expect("a name"), value.clone());
+        let refusal = RUNTIME.block_on(GATE.admit(&headers)).expect_err("nobody was given this token");
+        discreet(&refusal.to_string());
+    }
+    if let Ok(text) = std::str::from_utf8(data) {
+        for error in [Tokens::parse(text).err(), Members::parse(text).err()].into_iter().flatten() {
+            assert!(error.len() < 1000 + 4 * text.len());
+        }
+    }
+}
+
+/// The body of a request to the admin API: what is read is the same when it is written and read again.
+pub fn admin_body(data: &[u8]) {
+    fn same<T: Serialize + DeserializeOwned>(data: &[u8]) {
+        let Object(read) = match serde_json::from_slice::<Object<T>>(data) {
+            Ok(read) => read,
+            Err(error) => return discreet(&error.to_string()),
+        };
+        let written = serde_json::to_value(&read).expect("what was read can be written");
+        let text = serde_json::to_vec(&written).expect("a value can be written");
+        let Object(again) = serde_json::from_slice::<Object<T>>(&text).expect("what was written can be read");
+        assert_eq!(serde_json::to_value(&again).expect("it can be written"), written);
+    }
+    same::<pauses::Pause>(data);
+    same::<pauses::Resume>(data);
+    same::<operations::RateChange>(data);
+    same::<operations::Stop>(data);
+    same::<generations::Rebuild>(data);
+    same::<generations::AsOfRequest>(data);
+    same::<generations::Change>(data);
+    same::<generations::Steering>(data);
+    same::<dead_letters::Batch>(data);
+    same::<dead_letters::DiscardOne>(data);
+    same::<prunes::Request>(data);
+    same::<replays::Request>(data);
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use events::Position;
+use fleet::host::{Duty, Granted};
 use fleet::roles;
 use local_servers::{Place, Postgres};
 use sqlx::PgPool;
@@ -13,13 +14,44 @@ use workers::lag::{self, Report};
 use super::catalogue;
 
 pub struct Database {
+    /// As the owner of everything in it.
     pub url: String,
     pub pool: PgPool,
+    /// Whether each role has a user of its own in it.
+    pub granted: bool,
+}
+
+/// A user of Postgres for each role, as `fleet migrate --grant` has them.
+pub fn user_of(role: &str, topic: Option<&str>) -> Option<String> {
+    match (role, topic) {
+        ("event-store", _) => Some("fleet_event_store".to_owned()),
+        ("admin", _) => Some("fleet_admin".to_owned()),
+        (_, Some(topic)) => Some(format!("fleet_{}", topic.replace('-', "_"))),
+        _ => None,
+    }
+}
+
+fn granted() -> Vec<Granted> {
+    let store = user_of("event-store", None).unwrap();
+    let mut all: Vec<Granted> = [Duty::Append, Duty::Relay, Duty::Prune]
+        .map(|duty| Granted { duty, user: store.clone() })
+        .into_iter()
+        .chain([Granted { duty: Duty::Admin, user: user_of("admin", None).unwrap() }])
+        .collect();
+    for topic in catalogue().topics() {
+        let user = user_of("worker", Some(topic.name)).unwrap();
+        all.push(Granted { duty: Duty::Worker(topic.name.to_owned()), user });
+    }
+    let reader = "fleet_consumer".to_owned();
+    all.push(Granted { duty: Duty::Reader("vocabulary".to_owned()), user: reader });
+    all
 }
 
 struct Cluster {
     postgres: Postgres,
     template: String,
+    /// Who may make schemas in a copy of the template: the copy does not know.
+    makers: String,
 }
 
 async fn cluster() -> &'static Cluster {
@@ -30,12 +62,34 @@ async fn cluster() -> &'static Cluster {
         let template = unique("template");
         let url = postgres.create_database(&template, None).await.unwrap();
         let pool = roles::pool(&url, 2).unwrap();
-        roles::migrate::migrate(catalogue(), &pool).await.unwrap();
+        let granted = granted();
+        for Granted { user, .. } in &granted {
+            let password = password_of(&url).unwrap_or_default();
+            let create = format!(
+                "do $$ begin create role {user} login password '{password}';
+                 exception when duplicate_object or unique_violation then alter role {user} login password '{password}';
+                 end $$"
+            );
+            sqlx::raw_sql(sqlx::AssertSqlSafe(create)).execute(&pool).await.unwrap();
+        }
+        roles::migrate::migrate_for(catalogue(), &pool, &granted).await.unwrap();
+        let makers = sqlx::query_scalar(
+            "select string_agg(quote_ident(rolname), ', ')
+             from pg_database, aclexplode(datacl) as privilege, pg_roles
+             where datname = current_database() and privilege_type = 'CREATE' and pg_roles.oid = grantee",
+        );
+        let makers = makers.fetch_one(&pool).await.unwrap();
         // A template is copied only while nobody is connected to it.
         pool.close().await;
-        Cluster { postgres, template }
+        Cluster { postgres, template, makers }
     };
     CLUSTER.get_or_init(start).await
+}
+
+fn password_of(url: &str) -> Option<String> {
+    let (_, rest) = url.split_once("://")?;
+    let (who, _) = rest.split_once('@')?;
+    who.split_once(':').map(|(_, password)| password.to_owned())
 }
 
 fn unique(name: &str) -> String {
@@ -45,14 +99,33 @@ fn unique(name: &str) -> String {
 impl Database {
     pub async fn new() -> Self {
         let cluster = cluster().await;
-        let url = cluster.postgres.create_database(&unique("test"), Some(&cluster.template)).await.unwrap();
+        let name = unique("test");
+        let url = cluster.postgres.create_database(&name, Some(&cluster.template)).await.unwrap();
         let pool = roles::pool(&url, 6).unwrap();
-        Self { url, pool }
+        let grant = format!("grant create on database {name} to {}", cluster.makers);
+        sqlx::raw_sql(sqlx::AssertSqlSafe(grant)).execute(&pool).await.unwrap();
+        Self { url, pool, granted: true }
+    }
+
+    /// The URL with which a role reaches it: as a user who may do what that role does, and no more.
+    pub fn url_of(&self, role: &str, topic: Option<&str>) -> String {
+        match user_of(role, topic) {
+            Some(user) if self.granted => self.url_as(&user),
+            _ => self.url.clone(),
+        }
+    }
+
+    /// The URL with which a user reaches it.
+    pub fn url_as(&self, user: &str) -> String {
+        let (scheme, rest) = self.url.split_once("://").unwrap();
+        let (who, place) = rest.split_once('@').unwrap();
+        let password = who.split_once(':').map(|(_, password)| format!(":{password}")).unwrap_or_default();
+        format!("{scheme}://{user}{password}@{place}")
     }
 
     /// One that is there already.
     pub fn existing(url: &str) -> Self {
-        Self { url: url.to_owned(), pool: roles::pool(url, 6).unwrap() }
+        Self { url: url.to_owned(), pool: roles::pool(url, 6).unwrap(), granted: false }
     }
 
     /// The URL of a copy of it, as of now. Its own pool is of no use afterwards.
@@ -82,7 +155,7 @@ impl Database {
     pub async fn empty() -> Self {
         let url = cluster().await.postgres.create_database(&unique("empty"), None).await.unwrap();
         let pool = roles::pool(&url, 6).unwrap();
-        Self { url, pool }
+        Self { url, pool, granted: false }
     }
 
     /// Its URL without the password, and the password; `None` if there is none.

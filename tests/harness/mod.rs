@@ -196,7 +196,7 @@ impl Fleet {
     /// A process of the fleet with the environment that all roles share.
     pub async fn process(&self, role: &str) -> process::Builder {
         Process::builder(role)
-            .env("DATABASE_URL", &self.database.url)
+            .env("DATABASE_URL", &self.database.url_of(role, None))
             .env("PUBSUB_EMULATOR_HOST", &self.project.emulator)
             .env("GOOGLE_CLOUD_PROJECT", &self.project.name)
             .env("FLEET_HTTP_LISTEN", "127.0.0.1:0")
@@ -217,6 +217,7 @@ impl Fleet {
     pub async fn worker_builder(&self, topic: &str, store: &Process) -> process::Builder {
         self.process("worker")
             .await
+            .env("DATABASE_URL", &self.database.url_of("worker", Some(topic)))
             .arg("--topic")
             .arg(topic)
             .env("FLEET_GRPC", &store.grpc())

@@ -230,7 +230,7 @@ async fn soak(seed: u64, events: usize) -> String {
     // Faults have ended; what is left must heal without help.
     *soak.broker.pause.lock().unwrap() = Duration::ZERO;
     let Soak { servers, broker, bombs, .. } = &soak;
-    let database = Database { url: servers.url().to_owned(), pool: servers.pool() };
+    let database = Database { url: servers.url().to_owned(), pool: servers.pool(), granted: false };
     let limit = Duration::from_secs(120 + events as u64 / 100);
     let planted = bombs.planted.len() as i64;
     database.settled(events as i64 + planted * Bombs::PLANTED, limit).await;

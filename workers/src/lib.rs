@@ -18,6 +18,7 @@ pub mod doctor;
 pub mod fence;
 pub mod generations;
 pub mod goal;
+pub mod grants;
 pub mod http;
 pub mod inspect;
 pub mod invalid;

@@ -23,6 +23,9 @@ pub enum Error {
     /// The registry has metrics of these names already: two `Parts` must not share one.
     #[error("registering metrics: {0}")]
     Metrics(#[from] prometheus::Error),
+    /// A user of Postgres cannot be given what its duty needs.
+    #[error("granting: {0}")]
+    Grant(String),
     /// An address of the event store that is none.
     #[error("{0:?} is not host:port")]
     Address(String),

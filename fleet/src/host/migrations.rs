@@ -6,6 +6,7 @@ use sqlx::{Connection, PgConnection, PgPool};
 use workers::fence::{self, Established};
 
 use super::error::Error;
+use super::grants::{self, Granted};
 
 /// The table by which an installation is known.
 const LANDMARK: &str = "event_store_head";
@@ -21,9 +22,23 @@ pub fn migrations() -> Migrations {
 /// # Errors
 /// Nothing was done, or all before a migration that cannot be in a transaction.
 pub async fn migrate(catalogue: &Catalogue, pool: &PgPool) -> Result<Vec<String>, Error> {
+    migrate_for(catalogue, pool, &[]).await
+}
+
+/// The same, and gives users of the database what their duties need.
+///
+/// # Errors
+/// As [`migrate`]; also that a user cannot be given it.
+pub async fn migrate_for(catalogue: &Catalogue, pool: &PgPool, granted: &[Granted]) -> Result<Vec<String>, Error> {
+    grants::check(catalogue, granted)?;
     // A connection of its own: it has no time limits, and ends with its lock.
     let mut connection = pool.acquire().await?.detach();
-    let done = migrations().run(&mut connection, async |connection| establish(catalogue, connection).await).await?;
+    let mut done = migrations().run(&mut connection, async |connection| establish(catalogue, connection).await).await?;
+    if !granted.is_empty() {
+        let mut tx = connection.begin().await?;
+        done.extend(grants::grant(&mut tx, catalogue, granted).await?);
+        tx.commit().await?;
+    }
     connection.close().await?;
     Ok(done)
 }

@@ -41,6 +41,7 @@
 mod builder;
 mod error;
 pub(crate) mod event_store;
+pub(crate) mod grants;
 pub(crate) mod migrations;
 mod parts;
 pub(crate) mod pools;
@@ -59,5 +60,6 @@ pub use workers::push::{OidcConfig, Verifier};
 pub use crate::bus_choice::Bus;
 pub use builder::Builder;
 pub use error::Error;
+pub use grants::{Duty, Granted};
 pub use parts::Parts;
 pub use worker::Worker;

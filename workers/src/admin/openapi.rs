@@ -11,6 +11,7 @@ use serde_json::json;
 use utoipa::openapi::extensions::ExtensionsBuilder;
 use utoipa::openapi::path::{Operation, ParameterIn};
 use utoipa::openapi::schema::{Schema, SchemaType, Type};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, ResponseBuilder, Server};
 use utoipa::{OpenApi as _, ToSchema};
 
@@ -19,6 +20,8 @@ use super::{Kind, PREFIX, Problem, routes};
 
 /// Where a handler names the problems that are its own, and where the description names all that it may answer.
 const PROBLEMS: &str = "x-problems";
+
+const BEARER: &str = "bearer";
 
 /// What does not come from the routes.
 pub(super) fn about() -> OpenApi {
@@ -35,7 +38,12 @@ pub(super) fn about() -> OpenApi {
              (RFC 9457) of one of the kinds of `Kind`.",
         ))
         .build();
-    OpenApiBuilder::from(Components::openapi()).info(info).servers(Some([Server::new(PREFIX)])).build()
+    let mut components = Components::openapi();
+    let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
+    components.components.get_or_insert_default().add_security_scheme(BEARER, bearer);
+    // Or nothing, where nobody is asked.
+    let security = [SecurityRequirement::new(BEARER, [""; 0]), SecurityRequirement::default()];
+    OpenApiBuilder::from(components).security(Some(security)).info(info).servers(Some([Server::new(PREFIX)])).build()
 }
 
 /// The description of every route.

@@ -176,7 +176,7 @@ pub(crate) async fn first(db: &mut PgConnection, projection: &dyn AnyProjection)
     )
     .execute(&mut *db)
     .await?;
-    create(db, name, &[projection.tables(), projection.indexes()].join(";\n")).await
+    create(db, name, name, &[projection.tables(), projection.indexes()].join(";\n")).await
 }
 
 /// Says what one long step of a generation is doing, outside of the transaction in which it does it.
@@ -193,9 +193,27 @@ async fn busy(pool: &PgPool, projection: &str, generation: i32, with: &str) -> s
 }
 
 /// A schema, and in it what the statements make. They come from the catalogue, which is code, never from outside.
-async fn create(db: &mut PgConnection, schema: &str, statements: &str) -> sqlx::Result<()> {
+async fn create(db: &mut PgConnection, projection: &str, schema: &str, statements: &str) -> sqlx::Result<()> {
     let create = format!("create schema {schema}; set local search_path to {schema}, public; {statements}");
-    sqlx::raw_sql(AssertSqlSafe(create)).execute(db).await.map(drop)
+    as_owner(db, projection, &create).await
+}
+
+/// Does what only the owner of a projection's schemas may. Where that is a role that this user is a member of, it is done as the
+/// role: what is made belongs to whom the live generation belongs to.
+async fn as_owner(db: &mut PgConnection, projection: &str, statements: &str) -> sqlx::Result<()> {
+    let owner = sqlx::query_scalar!(
+        r#"select quote_ident(owner.rolname) as "owner!"
+           from projections
+           join pg_namespace on nspname = schema_name
+           join pg_roles as owner on owner.oid = nspowner
+           where name = $1 and owner.rolname <> current_user and pg_has_role(owner.oid, 'member')"#,
+        projection
+    );
+    let statements = match owner.fetch_optional(&mut *db).await? {
+        Some(owner) => format!("set local role {owner}; {statements}; set local role none"),
+        None => statements.to_owned(),
+    };
+    sqlx::raw_sql(AssertSqlSafe(statements)).execute(db).await.map(drop)
 }
 
 /// The schema of a generation that is not live.

@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{busy, create, schema_of};
+use super::{as_owner, busy, create, schema_of};
 use crate::apply::Applier;
 use crate::audit::{self, Attribution};
 use crate::operations::stalled::INDEXING;
@@ -327,7 +327,7 @@ pub(super) async fn begin(applier: &Applier, kinds: &[&str]) -> sqlx::Result<()>
     .execute(&mut *tx)
     .await?;
     let mut making = tx.begin().await?;
-    if let Err(error) = create(&mut making, &schema, applier.projection.tables()).await {
+    if let Err(error) = create(&mut making, name, &schema, applier.projection.tables()).await {
         if database::is_transient(&error) {
             return Err(error);
         }
@@ -408,7 +408,7 @@ pub(super) async fn finish(applier: &Applier, reading: &PgPool, generation: i32)
         let only_read = format!(
             "revoke insert, update, delete, truncate on all tables in schema {schema} from public, current_user"
         );
-        sqlx::raw_sql(AssertSqlSafe(only_read)).execute(&mut *tx).await?;
+        as_owner(&mut tx, name, &only_read).await?;
     }
     kill_point!("rebuild.indexed");
     tx.commit().await?;

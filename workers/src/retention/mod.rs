@@ -17,6 +17,9 @@ use crate::invalid::Invalid;
 pub use by_hand::{Pruned, Refused, prune};
 pub use pruner::{Gauges, Pruner};
 
+/// Days for which the audit log is kept at least, whoever prunes: the database refuses less.
+const AUDITED_DAYS: u32 = 31;
+
 /// Rows that are old are counted up to here: so many, or more.
 const COUNTED: i64 = 100_000;
 
@@ -84,6 +87,9 @@ impl Retention {
                 "idempotency_keys",
                 format!("at least {promised} days, which callers are promised, or 0: for ever"),
             );
+        }
+        if (1..AUDITED_DAYS).contains(&self.audit_log) {
+            return refuse("audit_log", format!("at least {AUDITED_DAYS} days, or 0: for ever"));
         }
         let ever = |days| if days == 0 { u32::MAX } else { days };
         if ever(self.audit_log) < ever(self.operations).max(ever(self.discarded_events)) {
@@ -184,8 +190,8 @@ async fn batch(db: &mut PgConnection, table: Table, before: DateTime<Utc>, most:
             Ok(pruned as u64)
         }
         Table::AuditLog => {
-            let pruned = sqlx::query_file!("src/retention/audit.sql", before, most).execute(db).await?;
-            Ok(pruned.rows_affected())
+            let pruned = sqlx::query_scalar!(r#"select prune_audit_log($1, $2) as "pruned!""#, before, most);
+            Ok(pruned.fetch_one(db).await? as u64)
         }
     }
 }
