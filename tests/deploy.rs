@@ -52,7 +52,7 @@ pub fn agree_with_each_other(containers: &[Container]) {
     let mut taken: BTreeMap<(&str, u16), &str> = BTreeMap::new();
     for container in containers {
         let (http, grpc) = container.listens();
-        for port in [http, grpc].into_iter().flatten() {
+        for port in [http, grpc, container.metrics()].into_iter().flatten() {
             let other = taken.insert((&container.of, port), container.role());
             assert_eq!(other, None, "{}: port {port} is wanted twice", container.of);
         }

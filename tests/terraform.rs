@@ -226,6 +226,24 @@ async fn accepted(plan: &Plan) -> Project {
     for role in ["event-store", "admin", "migrate"] {
         assert!(containers.iter().any(|container| container.role() == role), "nothing runs fleet {role}");
     }
+    for role in ["event-store", "admin"] {
+        let asks = containers.iter().filter(|it| it.role() == role).all(|it| {
+            let roles = it.env["FLEET_ROLES"].as_deref().expect("known in the plan");
+            identity::Members::parse(roles).is_ok()
+                && it.env["FLEET_AUTH"].as_deref().is_none_or(|auth| auth.starts_with("cloud-run,google:"))
+        });
+        assert!(asks, "{role} would not start, or let in whoever comes");
+    }
+    let migrate = containers.iter().find(|it| it.role() == "migrate").unwrap();
+    let grants: Vec<&str> = migrate.env["FLEET_GRANT"].as_deref().expect("known in the plan").split(',').collect();
+    let mut duties = ["append", "relay", "prune", "admin"].map(str::to_owned).to_vec();
+    duties.extend(catalogue().topics().iter().map(|topic| format!("worker:{}", topic.name)));
+    for duty in duties {
+        assert!(
+            grants.iter().any(|it| it.rsplit_once('=').is_some_and(|(of, _)| of == duty)),
+            "nobody is granted {duty}"
+        );
+    }
     for &topic in catalogue().topics() {
         let of_topic = |container: &&Container| container.topic().as_deref() == Some(topic.name);
         assert!(containers.iter().any(|it| of_topic(&it)), "no worker for {topic}");
@@ -270,8 +288,7 @@ async fn carries_the_sample(plan: &Plan) {
 
     let (status, _, said) = here(of_role("migrate")).output().await;
     assert!(status.success(), "{said}");
-    let relaying = |it: &&Container| it.role() == "event-store" && !it.env.contains_key("FLEET_NO_RELAY");
-    let store = here(containers.iter().find(relaying).unwrap()).start().await;
+    let store = here(of_role("event-store")).start().await;
     probed(of_role("event-store"), &store).await;
 
     let issuer = Issuer::start().await;
@@ -283,12 +300,9 @@ async fn carries_the_sample(plan: &Plan) {
         let worker = containers.iter().find(serves).unwrap_or_else(|| panic!("no worker for {topic}"));
         // The emulator paces each stream; and the sweep must not do the work that is tested here.
         let mut builder = here(worker).env("FLEET_STREAMS", "8").env("FLEET_SWEEP_GRACE", "3600");
-        if let Some(beside) = containers.iter().find(|it| it.of == worker.of && it.role() == "event-store") {
-            assert!(topic.adopts_foreign_events);
-            let beside_it = here(beside).start().await;
-            probed(beside, &beside_it).await;
-            builder = builder.env("FLEET_GRPC", &beside_it.grpc());
-            processes.push(beside_it);
+        assert_eq!(worker.env.contains_key("FLEET_GRPC"), topic.adopts_foreign_events, "{topic}");
+        if topic.adopts_foreign_events {
+            builder = builder.env("FLEET_GRPC", &store.grpc());
         }
         let process = builder.env("FLEET_PUSH_JWKS_URL", &issuer.url).start().await;
         probed(worker, &process).await;

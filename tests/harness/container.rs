@@ -13,6 +13,9 @@ use super::{Builder, Database, Process};
 /// Read by the Postgres client itself, so that no URL needs to hold a password.
 const PASSWORD: &str = "PGPASSWORD";
 
+/// What a process on this machine is not given: who may call it, what it shows to others, and users that its database lacks.
+const ELSEWHERE: [&str; 5] = ["FLEET_AUTH", "FLEET_ROLES", "FLEET_TOKEN_FILE", "FLEET_GOOGLE_AUDIENCE", "FLEET_GRANT"];
+
 #[derive(Debug, Clone)]
 pub struct Container {
     /// The file or the resource. Containers of one resource share a network.
@@ -166,17 +169,28 @@ impl Container {
         (port("listen"), (role == "event-store").then(|| port("grpc")).flatten())
     }
 
+    /// The port of its metrics, if they have one of their own.
+    pub fn metrics(&self) -> Option<u16> {
+        let matches = self.parsed();
+        let (_, matches) = matches.subcommand().expect("parsed() has found it");
+        let address: &String = matches.try_get_one("metrics").ok().flatten()?;
+        Some(address.rsplit(':').next().unwrap().parse().unwrap())
+    }
+
     /// Its process on this machine: arguments and environment as described, but the database, the bus and the addresses of
-    /// the test.
+    /// the test; and without doors and users of the database, because nobody here has an account with Google.
     pub fn process(&self, database: &Database) -> Builder {
         let mut builder = Process::builder(self.role());
         for arg in &self.args[1..] {
             builder = builder.arg(arg);
         }
-        for (name, value) in &self.env {
+        for (name, value) in self.env.iter().filter(|(name, _)| !ELSEWHERE.contains(&name.as_str())) {
             if let Some(value) = value {
                 builder = builder.env(name, value);
             }
+        }
+        if self.env.contains_key("FLEET_METRICS_LISTEN") {
+            builder = builder.env("FLEET_METRICS_LISTEN", "127.0.0.1:0");
         }
         let (http, grpc) = self.listens();
         if http.is_some() {
@@ -201,7 +215,8 @@ fn example(variable: &str) -> &'static str {
         "GOOGLE_CLOUD_PROJECT" => "some-project",
         "FLEET_PUSH_AUDIENCE" => "https://some.service",
         "FLEET_PUSH_SERVICE_ACCOUNT" => "push@some-project.iam.gserviceaccount.com",
-        "FLEET_GRPC" => "127.0.0.1:50051",
+        "FLEET_AUTH" => "cloud-run,google:https://some.service",
+        "FLEET_GRPC" | "FLEET_GOOGLE_AUDIENCE" => "https://some.store",
         _ => panic!("{variable} should be known before it is deployed"),
     }
 }

@@ -15,7 +15,7 @@ use super::container::{self, Container};
 const IMAGE: &str = "europe-docker.pkg.dev/fleet-test/fleet/fleet@sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
 /// Outputs of modules in place of what the stand-in of the provider makes up, which validations refuse.
-const STOOD_IN: [(&str, &str); 2] = [
+const STOOD_IN: [(&str, &str); 3] = [
     (
         "database",
         r#"
@@ -23,6 +23,14 @@ const STOOD_IN: [(&str, &str); 2] = [
           value = { for name in keys(var.users) : name => {
             url = "postgres://fleet@10.0.0.1/fleet", password_secret = "some", password_version = "1", instance = null
           } }
+        }
+        "#,
+    ),
+    (
+        "event-store",
+        r#"
+        output "uri" {
+          value = "https://some.store"
         }
         "#,
     ),

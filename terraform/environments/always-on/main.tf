@@ -2,7 +2,7 @@
 # set of alerts. How large all of it is stands in a file of values: example/steady.tfvars, example/large.tfvars.
 #
 # Every role has an account of its own, so that a worker can publish nothing and the event store can read no
-# subscription. They share one user of Postgres, the owner of everything (ADR 0022).
+# subscription, and a user of Postgres of its own, whose password no other account may read (ADR 0036).
 
 locals {
   labels = { app = "fleet", environment = var.environment }
@@ -19,7 +19,33 @@ locals {
   # What sends its metrics to Managed Prometheus, and its spans to Cloud Trace, must be allowed to.
   roles = var.collector_image == null ? [] : ["roles/monitoring.metricWriter", "roles/cloudtrace.agent"]
 
-  user = "fleet"
+  # Users of Postgres (ADR 0036). The owner of everything is what migrations log in as, and nothing else; what each of the
+  # others may do is its duty, which migrations grant it.
+  owner        = "fleet"
+  worker_users = { for name in keys(local.topics) : name => "fleet_worker_${replace(trimsuffix(name, "-events"), "-", "_")}" }
+  # Of both jobs, for all topics: the environment of an execution may be another one, and so its topic or projection, but not
+  # its secret. A user for each topic would take as many jobs as there are topics, for what only runs when a person starts it.
+  job_user = "fleet_job"
+  # Each, and the accounts that may read its password.
+  users = merge(
+    {
+      (local.owner)       = [module.migrate_identity.email]
+      "fleet_event_store" = [module.event_store_identity.email]
+      "fleet_admin"       = [module.admin_identity.email]
+      (local.job_user)    = [module.job_identity.email]
+    },
+    { for name, user in local.worker_users : user => [module.worker_identity[name].email] },
+  )
+  grants = concat(
+    [for duty in ["append", "relay", "prune"] : "${duty}=fleet_event_store"],
+    ["admin=fleet_admin"],
+    flatten([for topic, user in local.worker_users : ["worker:${topic}=${user}", "worker:${topic}=${local.job_user}"]]),
+    flatten([for projection, users in var.readers : [for user in users : "reader:${projection}=${user}"]]),
+  )
+
+  # How a worker that adopts gets to the event store, and as whom.
+  adopters    = toset([for name, topic in local.topics : module.worker_identity[name].member if topic.adopts_foreign_events])
+  event_store = { uri = module.event_store.uri, audience = module.event_store.audience, internal = var.event_store_ingress == "internal" }
 }
 
 data "google_project" "this" {
@@ -59,7 +85,15 @@ module "job_identity" {
 
   project_id  = var.project_id
   name        = "fleet-job"
-  description = "Runs migrations, long replays and rebuilds: reaches the database and nothing else."
+  description = "Runs long replays and rebuilds: reaches the database and nothing else."
+}
+
+module "migrate_identity" {
+  source = "../../modules/identity"
+
+  project_id  = var.project_id
+  name        = "fleet-migrate"
+  description = "Runs migrations, as the owner of everything in the database."
 }
 
 module "network" {
@@ -88,12 +122,7 @@ module "database" {
   deletion_protection = var.deletion_protection
   labels              = local.labels
 
-  users = {
-    (local.user) = setunion(
-      [module.event_store_identity.email, module.admin_identity.email, module.job_identity.email],
-      [for identity in module.worker_identity : identity.email],
-    )
-  }
+  users = local.users
 
   demand = merge(
     {
@@ -117,14 +146,15 @@ module "event_store" {
   region                = var.region
   image                 = module.migrate.image
   service_account_email = module.event_store_identity.email
-  database              = module.database.connections[local.user]
+  database              = module.database.connections["fleet_event_store"]
   network               = module.network.egress
   instances             = var.event_store.instances
   cpu                   = var.event_store.cpu
   memory                = var.event_store.memory
   max_connections       = var.event_store.max_connections
   ingress               = var.event_store_ingress
-  appenders             = var.appenders
+  appenders             = setunion(var.appenders, local.adopters)
+  readers               = var.event_readers
   collector_image       = var.collector_image
   labels                = local.labels
 }
@@ -138,11 +168,11 @@ module "worker" {
   name                  = "fleet-worker-${trimsuffix(each.key, "-events")}"
   image                 = module.migrate.image
   service_account_email = module.worker_identity[each.key].email
-  database              = module.database.connections[local.user]
+  database              = module.database.connections[local.worker_users[each.key]]
   network               = module.network.egress
   shape                 = var.worker_shape
   topic                 = each.key
-  adopts                = each.value.adopts_foreign_events
+  event_store           = each.value.adopts_foreign_events ? local.event_store : null
   timeout_seconds       = each.value.ack_deadline_seconds
   instances             = local.workers[each.key].instances
   cpu                   = local.workers[each.key].cpu
@@ -163,11 +193,11 @@ module "previous_worker" {
   name                  = "fleet-worker-${trimsuffix(each.key, "-events")}-previous"
   image                 = var.previous_image
   service_account_email = module.worker_identity[each.key].email
-  database              = module.database.connections[local.user]
+  database              = module.database.connections[local.worker_users[each.key]]
   network               = module.network.egress
   shape                 = var.worker_shape
   topic                 = each.key
-  adopts                = each.value.adopts_foreign_events
+  event_store           = each.value.adopts_foreign_events ? local.event_store : null
   timeout_seconds       = each.value.ack_deadline_seconds
   instances             = local.workers[each.key].instances
   cpu                   = local.workers[each.key].cpu
@@ -205,10 +235,12 @@ module "admin" {
   region                = var.region
   image                 = module.migrate.image
   service_account_email = module.admin_identity.email
-  database              = module.database.connections[local.user]
+  database              = module.database.connections["fleet_admin"]
   network               = module.network.egress
   access                = var.admin_access
+  viewers               = var.viewers
   operators             = var.operators
+  payload_readers       = var.payload_readers
   collector_image       = var.collector_image
   labels                = local.labels
 }
@@ -221,10 +253,11 @@ module "migrate" {
   region                = var.region
   name                  = "fleet-migrate"
   image                 = var.image
-  service_account_email = module.job_identity.email
-  database              = module.database.connections[local.user]
+  service_account_email = module.migrate_identity.email
+  database              = module.database.connections[local.owner]
   network               = module.network.egress
   args                  = ["migrate"]
+  environment           = { FLEET_GRANT = join(",", local.grants) }
   runners               = var.deployers
   run                   = true
   labels                = local.labels
@@ -240,7 +273,7 @@ module "replay" {
   name                  = "fleet-replay"
   image                 = module.migrate.image
   service_account_email = module.job_identity.email
-  database              = module.database.connections[local.user]
+  database              = module.database.connections[local.job_user]
   network               = module.network.egress
   args                  = ["worker"]
   timeout_seconds       = 604800
@@ -271,7 +304,7 @@ module "build" {
   name                  = "fleet-build"
   image                 = module.migrate.image
   service_account_email = module.job_identity.email
-  database              = module.database.connections[local.user]
+  database              = module.database.connections[local.job_user]
   network               = module.network.egress
   args                  = ["build"]
   tasks                 = var.build.tasks

@@ -52,7 +52,13 @@ variable "event_store_ingress" {
 }
 
 variable "appenders" {
-  description = "Members that may append and read: the service accounts of the command services."
+  description = "Members that may append: the service accounts of the command services. Whoever also reads is named in event_readers as well. The worker that adopts is added by itself."
+  type        = set(string)
+  default     = []
+}
+
+variable "event_readers" {
+  description = "Members that may read events and snapshots from the event store."
   type        = set(string)
   default     = []
 }
@@ -63,8 +69,20 @@ variable "admin_access" {
   default     = "internal"
 }
 
+variable "viewers" {
+  description = "Members that may look at everything in the admin API but payloads: serviceAccount:, user: or domain:."
+  type        = set(string)
+  default     = []
+}
+
 variable "operators" {
-  description = "Members that may see, replay and redrive, such as group:on-call@example.com."
+  description = "Members that may see, replay and redrive, and start jobs, such as user:ada@example.com. Not group:, because a token does not say in which groups of IAM its owner is."
+  type        = set(string)
+  default     = []
+}
+
+variable "payload_readers" {
+  description = "Members that may see what events carry, too; each such look is recorded."
   type        = set(string)
   default     = []
 }
@@ -124,6 +142,24 @@ variable "database_public_address" {
   description = "Whether the database has a public address, too, on which only Cloud SQL's connectors get in: for people who look into it from their desks."
   type        = bool
   default     = false
+
+  # The connector may take the public address, and what a worker that adopts sends goes through the network, which has no way
+  # out.
+  validation {
+    condition     = !var.database_public_address || var.event_store_ingress == "all" || !anytrue([for topic in values(local.topics) : topic.adopts_foreign_events])
+    error_message = "A worker that adopts calls an internal event store through the network, from where it would not reach a public address of the database: with database_public_address, event_store_ingress is all."
+  }
+}
+
+variable "readers" {
+  description = "Who may read a read model besides the fleet: by projection, users of Postgres that exist, such as people who log in with IAM. The next apply grants it. What is no longer named here keeps what it has until somebody revokes it."
+  type        = map(set(string))
+  default     = {}
+
+  validation {
+    condition     = alltrue([for projection, users in var.readers : can(regex("^[a-z][a-z0-9_]*$", projection)) && alltrue([for user in users : can(regex("^[^,=\\s]+$", user))])])
+    error_message = "readers is projection => users of Postgres, with no comma, equals sign or space in a name."
+  }
 }
 
 variable "database_max_connections" {

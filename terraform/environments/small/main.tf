@@ -1,7 +1,7 @@
 # The fleet of a small team: everything scales to zero but the database.
 #
-# One account runs everything, and one user of Postgres owns everything: who may change the fleet here may change all of
-# it. The always-on environments have an account for each role.
+# One account runs every role but the migrations, and so it may read the passwords of all users of Postgres but the owner's:
+# a role that is taken over may do here what any role may. The always-on environments have an account for each role.
 
 locals {
   labels = { app = "fleet", environment = "small" }
@@ -9,7 +9,29 @@ locals {
   # What the program says of its topics; a test compares the two.
   topics = { for topic in jsondecode(file("${path.module}/../../../deploy/topics.json")) : topic.name => topic }
 
-  user          = "fleet"
+  # Users of Postgres (ADR 0036). The owner of everything is what migrations log in as, and nothing else; what each of the
+  # others may do is its duty, which migrations grant it.
+  owner        = "fleet"
+  worker_users = { for name in keys(local.topics) : name => "fleet_worker_${replace(trimsuffix(name, "-events"), "-", "_")}" }
+  # Of both jobs, for all topics: the environment of an execution may be another one, and so its topic or projection, but not
+  # its secret. A user for each topic would take as many jobs as there are topics, for what only runs when a person starts it.
+  job_user = "fleet_job"
+  # Each, and the accounts that may read its password.
+  users = merge(
+    { (local.owner) = [module.migrate_identity.email] },
+    { for user in concat(["fleet_event_store", "fleet_admin", local.job_user], values(local.worker_users)) : user => [module.identity.email] },
+  )
+  grants = concat(
+    [for duty in ["append", "relay", "prune"] : "${duty}=fleet_event_store"],
+    ["admin=fleet_admin"],
+    flatten([for topic, user in local.worker_users : ["worker:${topic}=${user}", "worker:${topic}=${local.job_user}"]]),
+    flatten([for projection, users in var.readers : [for user in users : "reader:${projection}=${user}"]]),
+  )
+
+  # How a worker that adopts gets to the event store, and as whom.
+  adopters    = anytrue([for topic in values(local.topics) : topic.adopts_foreign_events]) ? toset([module.identity.member]) : toset([])
+  event_store = { uri = module.event_store.uri, audience = module.event_store.audience, internal = var.event_store_ingress == "internal" }
+
   disk_limit_gb = 100
 }
 
@@ -22,7 +44,15 @@ module "identity" {
 
   project_id  = var.project_id
   name        = "fleet-run"
-  description = "Runs every role of the fleet."
+  description = "Runs every role of the fleet, and no migrations."
+}
+
+module "migrate_identity" {
+  source = "../../modules/identity"
+
+  project_id  = var.project_id
+  name        = "fleet-migrate"
+  description = "Runs migrations, as the owner of everything in the database."
 }
 
 module "push_identity" {
@@ -53,9 +83,9 @@ module "database" {
   disk_gb             = 10
   disk_limit_gb       = local.disk_limit_gb
   deletion_protection = var.deletion_protection
-  users               = { (local.user) = [module.identity.email] }
   labels              = local.labels
 
+  users = local.users
   demand = merge(
     {
       event-store = { instances = var.event_store_instances.max, connections = module.event_store.connections }
@@ -78,12 +108,13 @@ module "event_store" {
   region                = var.region
   image                 = module.migrate.image
   service_account_email = module.identity.email
-  database              = module.database.connections[local.user]
+  database              = module.database.connections["fleet_event_store"]
   network               = module.network.egress
   instances             = var.event_store_instances
   max_connections       = 4
   ingress               = var.event_store_ingress
-  appenders             = var.appenders
+  appenders             = setunion(var.appenders, local.adopters)
+  readers               = var.event_readers
   labels                = local.labels
 }
 
@@ -96,11 +127,11 @@ module "worker" {
   name                  = "fleet-worker-${trimsuffix(each.key, "-events")}"
   image                 = module.migrate.image
   service_account_email = module.identity.email
-  database              = module.database.connections[local.user]
+  database              = module.database.connections[local.worker_users[each.key]]
   network               = module.network.egress
   shape                 = "push"
   topic                 = each.key
-  adopts                = each.value.adopts_foreign_events
+  event_store           = each.value.adopts_foreign_events ? local.event_store : null
   timeout_seconds       = each.value.ack_deadline_seconds
   instances             = var.worker_instances
   cpu_idle              = var.worker_cpu_idle && !each.value.adopts_foreign_events
@@ -125,11 +156,11 @@ module "previous_worker" {
   name                  = "fleet-worker-${trimsuffix(each.key, "-events")}-previous"
   image                 = var.previous_image
   service_account_email = module.identity.email
-  database              = module.database.connections[local.user]
+  database              = module.database.connections[local.worker_users[each.key]]
   network               = module.network.egress
   shape                 = "push"
   topic                 = each.key
-  adopts                = each.value.adopts_foreign_events
+  event_store           = each.value.adopts_foreign_events ? local.event_store : null
   timeout_seconds       = each.value.ack_deadline_seconds
   instances             = { min = 1, max = 1 }
   labels                = local.labels
@@ -168,13 +199,15 @@ module "admin" {
   region                = var.region
   image                 = module.migrate.image
   service_account_email = module.identity.email
-  database              = module.database.connections[local.user]
+  database              = module.database.connections["fleet_admin"]
   network               = module.network.egress
   # Nobody scrapes it here, so it may sleep.
-  instances = { min = 0, max = 1 }
-  access    = var.admin_access
-  operators = var.operators
-  labels    = local.labels
+  instances       = { min = 0, max = 1 }
+  access          = var.admin_access
+  viewers         = var.viewers
+  operators       = var.operators
+  payload_readers = var.payload_readers
+  labels          = local.labels
 }
 
 # Everything that runs takes its image from here, so that nothing runs an image before its migrations are done.
@@ -185,10 +218,11 @@ module "migrate" {
   region                = var.region
   name                  = "fleet-migrate"
   image                 = var.image
-  service_account_email = module.identity.email
-  database              = module.database.connections[local.user]
+  service_account_email = module.migrate_identity.email
+  database              = module.database.connections[local.owner]
   network               = module.network.egress
   args                  = ["migrate"]
+  environment           = { FLEET_GRANT = join(",", local.grants) }
   run                   = true
   labels                = local.labels
 }
@@ -203,7 +237,7 @@ module "replay" {
   name                  = "fleet-replay"
   image                 = module.migrate.image
   service_account_email = module.identity.email
-  database              = module.database.connections[local.user]
+  database              = module.database.connections[local.job_user]
   network               = module.network.egress
   args                  = ["worker"]
   timeout_seconds       = 86400
@@ -232,7 +266,7 @@ module "build" {
   name                  = "fleet-build"
   image                 = module.migrate.image
   service_account_email = module.identity.email
-  database              = module.database.connections[local.user]
+  database              = module.database.connections[local.job_user]
   network               = module.network.egress
   args                  = ["build"]
   tasks                 = var.build.tasks

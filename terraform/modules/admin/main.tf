@@ -5,13 +5,16 @@ locals {
 
   containers = concat([module.container.container], module.collector.containers)
 
+  # The one address of the service that is known before it is there.
+  audience = "https://${var.name}-${data.google_project.this.number}.${var.region}.run.app"
+
+  people = setunion(var.viewers, var.operators, var.payload_readers)
+
   # With IAP in front, IAP calls the service and people are let through by IAP.
-  invokers = var.access == "iap" ? toset(["serviceAccount:service-${data.google_project.this[0].number}@gcp-sa-iap.iam.gserviceaccount.com"]) : var.operators
+  invokers = var.access == "iap" ? toset(["serviceAccount:service-${data.google_project.this.number}@gcp-sa-iap.iam.gserviceaccount.com"]) : local.people
 }
 
 data "google_project" "this" {
-  count = var.access == "iap" ? 1 : 0
-
   project_id = var.project_id
 }
 
@@ -30,6 +33,11 @@ module "container" {
   max_connections = var.max_connections
   http_port       = local.http
   serves          = { name = "http1", container_port = local.http }
+  # IAP signs for whom it lets through. Without it Cloud Run asks for a token before it lets anybody through, because the
+  # invokers below are all that there are, and takes its signature away; but not where it was shown another one for itself, as
+  # the program `fleet` does with --google-audience.
+  auth  = var.access == "iap" ? "iap:/projects/${data.google_project.this.number}/locations/${var.region}/services/${var.name}" : "cloud-run,google:${local.audience}"
+  roles = { viewer = var.viewers, operator = var.operators, payload-reader = var.payload_readers }
 }
 
 module "collector" {
@@ -38,7 +46,7 @@ module "collector" {
   project_id = var.project_id
   name       = var.name
   image      = var.collector_image
-  ports      = [local.http]
+  ports      = [module.container.metrics_port]
 }
 
 resource "google_cloud_run_v2_service" "this" {
@@ -47,10 +55,13 @@ resource "google_cloud_run_v2_service" "this" {
   name                = var.name
   labels              = var.labels
   deletion_protection = var.deletion_protection
-  # internal: from this project's networks only. iam: from anywhere, with a token of an operator. iap: from anywhere,
-  # through Google's login. None of them lets anybody in without being named in operators.
+  # internal: from this project's networks only. iam: from anywhere, with a token. iap: from anywhere, through Google's
+  # login. None of them lets anybody in who is not named in viewers, operators or payload_readers.
   ingress     = var.access == "internal" ? "INGRESS_TRAFFIC_INTERNAL_ONLY" : "INGRESS_TRAFFIC_ALL"
   iap_enabled = var.access == "iap"
+
+  # Cloud Run takes tokens for its other address, too.
+  custom_audiences = [local.audience]
 
   template {
     labels                           = var.labels
@@ -186,8 +197,8 @@ resource "google_cloud_run_v2_service_iam_member" "invoker" {
 }
 
 # On the project, because that is where the role is known to work, and narrowed to this service's host by its condition.
-resource "google_project_iam_member" "operator" {
-  for_each = var.access == "iap" ? var.operators : toset([])
+resource "google_project_iam_member" "person" {
+  for_each = var.access == "iap" ? local.people : toset([])
 
   project = var.project_id
   role    = "roles/iap.httpsResourceAccessor"

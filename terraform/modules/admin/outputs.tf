@@ -12,3 +12,8 @@ output "connections" {
   description = "Connections that an instance opens at most, for the database's connection budget: its pool's, and the watch's."
   value       = module.container.connections
 }
+
+output "audience" {
+  description = "The audience of tokens for it, with access internal or iam: FLEET_GOOGLE_AUDIENCE of the commands."
+  value       = local.audience
+}

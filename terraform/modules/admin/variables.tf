@@ -142,7 +142,7 @@ variable "timeout_seconds" {
 }
 
 variable "access" {
-  description = "How operators reach it. internal: only from this project's networks, with a token. iam: from anywhere with a token, as gcloud run services proxy sends one. iap: from anywhere in a browser, behind Google's login."
+  description = "How people reach it. internal: only from this project's networks, with a token. iam: from anywhere with a token, as gcloud run services proxy sends one. iap: from anywhere in a browser, behind Google's login. With internal and iam the program trusts Cloud Run's check of the token (FLEET_AUTH has cloud-run): whoever got to the container without it could write one, so this service never has invoker_iam_disabled or allUsers."
   type        = string
   default     = "internal"
 
@@ -152,13 +152,40 @@ variable "access" {
   }
 }
 
-variable "operators" {
-  description = "Members that may see, replay and redrive. A group, so that who is on call changes without Terraform."
+variable "viewers" {
+  description = "Members that may look at everything but payloads."
   type        = set(string)
   default     = []
 
   validation {
-    condition     = alltrue([for member in var.operators : can(regex("^(serviceAccount|group|user|principal|principalSet):.+$", member))])
-    error_message = "operators are named members, such as group:on-call@example.com; allUsers and domains are not."
+    condition     = alltrue([for member in var.viewers : can(regex("^((serviceAccount|user):[^:@]+@[^:@]+|domain:[^:@]+)$", member))])
+    error_message = "viewers are serviceAccount:EMAIL, user:EMAIL or domain:NAME. Of group: a token says nothing: name emails, or a domain. allUsers is not named."
+  }
+}
+
+variable "operators" {
+  description = "Members that may look, and change: repair, rebuild, pause, discard. Not group:, because a token does not say in which groups of IAM its owner is."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for member in var.operators : can(regex("^((serviceAccount|user):[^:@]+@[^:@]+|domain:[^:@]+)$", member))])
+    error_message = "operators are serviceAccount:EMAIL, user:EMAIL or domain:NAME. Of group: a token says nothing: name emails, or a domain. allUsers is not named."
+  }
+
+  validation {
+    condition     = length(var.viewers) + length(var.operators) + length(var.payload_readers) > 0
+    error_message = "An admin API that nobody may call does not start: name operators, viewers or payload_readers."
+  }
+}
+
+variable "payload_readers" {
+  description = "Members that may look, also at what events carry; each such look is recorded. They change nothing by that."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for member in var.payload_readers : can(regex("^((serviceAccount|user):[^:@]+@[^:@]+|domain:[^:@]+)$", member))])
+    error_message = "payload_readers are serviceAccount:EMAIL, user:EMAIL or domain:NAME. Of group: a token says nothing: name emails, or a domain. allUsers is not named."
   }
 }

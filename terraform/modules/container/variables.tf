@@ -122,7 +122,7 @@ variable "environment" {
 }
 
 variable "http_port" {
-  description = "Where it answers probes and serves /metrics. Null: it is a run that ends, and is not probed."
+  description = "Where it answers probes and whoever calls it. Null: it is a run that ends, and is not probed."
   type        = number
   default     = null
 }
@@ -136,10 +136,56 @@ variable "serves" {
   default = null
 }
 
-variable "beside" {
-  description = "Whether it runs beside the container that the instance is there for, which then waits for it and is the one that is probed for its life."
-  type        = bool
-  default     = false
+variable "auth" {
+  description = "How whoever calls it shows who it is, as FLEET_AUTH takes it: iap:AUDIENCE behind Identity-Aware Proxy; where Cloud Run checks every token before, cloud-run for a token of which it has taken the signature away, and google:AUDIENCE for one that came besides and still has it. cloud-run trusts whoever gets to the container without that check, so it is never for a service with invoker_iam_disabled or allUsers. Null: it has nothing that anybody calls."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.auth == null || can(regex("^(cloud-run,google:https://[a-z0-9.-]+|iap:/projects/[0-9]+/locations/[a-z0-9-]+/services/[a-z0-9-]+)$", var.auth))
+    error_message = "auth is cloud-run,google:https://AUDIENCE, or iap:/projects/NUMBER/locations/REGION/services/NAME."
+  }
+
+  validation {
+    condition     = (var.auth != null) == contains(["admin", "event-store"], try(var.args[0], ""))
+    error_message = "admin and event-store ask whoever calls them, and do not start without auth; nothing else is called."
+  }
+}
+
+variable "roles" {
+  description = "Who has which role with auth: members of IAM, by viewer, operator and payload-reader of an admin, appender and reader of an event store."
+  type        = map(set(string))
+  default     = {}
+
+  validation {
+    condition     = alltrue([for role in keys(var.roles) : contains(["viewer", "operator", "payload-reader", "appender", "reader"], role)])
+    error_message = "roles are viewer, operator, payload-reader, appender and reader."
+  }
+
+  validation {
+    condition     = alltrue([for member in flatten([for members in values(var.roles) : tolist(members)]) : can(regex("^((serviceAccount|user):[^:@]+@[^:@]+|domain:[^:@]+)$", member))])
+    error_message = "A role is given to serviceAccount:EMAIL, user:EMAIL or domain:NAME. A token says nothing of the groups of IAM that its owner is in, so group: would let nobody in: name emails, or a domain."
+  }
+
+  validation {
+    condition     = (var.auth != null) == (sum(concat([0], [for members in values(var.roles) : length(members)])) > 0)
+    error_message = "With auth somebody has a role, because the fleet does not start for nobody; without auth nobody asks for one."
+  }
+}
+
+variable "event_store" {
+  description = "The event store that it appends to: its URL on Cloud Run, the audience of tokens for it, and whether only the network leads there. Null: it appends to none."
+  type = object({
+    uri      = string
+    audience = string
+    internal = bool
+  })
+  default = null
+
+  validation {
+    condition     = var.event_store == null || try(startswith(var.event_store.uri, "https://"), false)
+    error_message = "event_store.uri begins with https://, because a token must not travel in the clear."
+  }
 }
 
 variable "traced" {

@@ -9,7 +9,14 @@ locals {
   http = 8080
   grpc = 50051
 
+  # The one address of the service that is known before it is there.
+  audience = "https://${var.name}-${data.google_project.this.number}.${var.region}.run.app"
+
   containers = concat([module.container.container], module.collector.containers)
+}
+
+data "google_project" "this" {
+  project_id = var.project_id
 }
 
 module "container" {
@@ -28,7 +35,11 @@ module "container" {
   http_port       = local.http
   # HTTP/2 without TLS, which is what gRPC is behind Cloud Run's front end. PORT is this one, so the one of HTTP must be
   # stated.
-  serves      = { name = "h2c", container_port = local.grpc }
+  serves = { name = "h2c", container_port = local.grpc }
+  # Cloud Run asks for a token before it lets anybody through, because the invokers below are all that there are, and takes
+  # its signature away; but not where it was shown another one for itself, as the fleet's own programs do.
+  auth        = "cloud-run,google:${local.audience}"
+  roles       = { appender = var.appenders, reader = var.readers }
   environment = { FLEET_GRPC_LISTEN = "0.0.0.0:${local.grpc}" }
 }
 
@@ -38,7 +49,7 @@ module "collector" {
   project_id = var.project_id
   name       = var.name
   image      = var.collector_image
-  ports      = [local.http]
+  ports      = [module.container.metrics_port]
 }
 
 resource "google_cloud_run_v2_service" "this" {
@@ -47,8 +58,11 @@ resource "google_cloud_run_v2_service" "this" {
   name                = var.name
   labels              = var.labels
   deletion_protection = var.deletion_protection
-  # Who may append is decided by IAM (the invokers below); from where, by ingress.
+  # Who may call is decided by IAM (the invokers below), what for by FLEET_ROLES; from where, by ingress.
   ingress = var.ingress == "internal" ? "INGRESS_TRAFFIC_INTERNAL_ONLY" : "INGRESS_TRAFFIC_ALL"
+
+  # Cloud Run takes tokens for its other address, too.
+  custom_audiences = [local.audience]
 
   template {
     labels                           = var.labels
@@ -173,9 +187,9 @@ resource "google_cloud_run_v2_service" "this" {
   }
 }
 
-# Each appender by name. There is no way to say allUsers: the variable refuses it.
-resource "google_cloud_run_v2_service_iam_member" "appender" {
-  for_each = var.appenders
+# Each by name. There is no way to say allUsers: the variables refuse it.
+resource "google_cloud_run_v2_service_iam_member" "invoker" {
+  for_each = setunion(var.appenders, var.readers)
 
   project  = var.project_id
   location = var.region

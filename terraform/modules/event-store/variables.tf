@@ -153,12 +153,28 @@ variable "ingress" {
 }
 
 variable "appenders" {
-  description = "Members that may append and read: the service accounts of the command services."
+  description = "Members that may append events and save snapshots: the service accounts of the command services, and of workers that adopt. They do not read by that: whoever does both is a reader, too. Not group:, because a token does not say in which groups of IAM its owner is."
   type        = set(string)
   default     = []
 
   validation {
-    condition     = alltrue([for member in var.appenders : can(regex("^(serviceAccount|group|user|principal|principalSet):.+$", member))])
-    error_message = "appenders are named members, such as serviceAccount:commands@PROJECT.iam.gserviceaccount.com; allUsers and domains are not."
+    condition     = alltrue([for member in var.appenders : can(regex("^(serviceAccount|user):[^:@]+@[^:@]+$", member))])
+    error_message = "appenders are serviceAccount:EMAIL or user:EMAIL. Of group: a token says nothing, so that name emails; allUsers and domains are not named."
+  }
+
+  validation {
+    condition     = length(var.appenders) + length(var.readers) > 0
+    error_message = "An event store that nobody may call does not start: name appenders, or readers."
+  }
+}
+
+variable "readers" {
+  description = "Members that may read events and snapshots. They do not append by that."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for member in var.readers : can(regex("^(serviceAccount|user):[^:@]+@[^:@]+$", member))])
+    error_message = "readers are serviceAccount:EMAIL or user:EMAIL. Of group: a token says nothing, so that name emails; allUsers and domains are not named."
   }
 }

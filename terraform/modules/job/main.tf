@@ -106,14 +106,15 @@ resource "google_cloud_run_v2_job" "this" {
   }
 }
 
-# An apply that gives the job another image runs it, too, and waits: whoever takes image from this module's output starts
+# An apply that gives the job another image, or other settings, runs it, too, and waits: whoever takes image from this module's output starts
 # only after it has succeeded. A failed run fails the apply, and the next apply runs it again (ADR 0024).
 resource "terraform_data" "run" {
   count = var.run ? 1 : 0
 
   triggers_replace = {
-    image    = var.image
-    database = var.database.url
+    image       = var.image
+    database    = var.database.url
+    environment = var.environment
   }
 
   provisioner "local-exec" {

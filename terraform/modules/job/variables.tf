@@ -144,7 +144,7 @@ variable "tasks" {
 }
 
 variable "run" {
-  description = "Whether an apply that makes the job, or gives it another image or database, runs it by gcloud and waits until it has succeeded. For what must be done before anything else gets that image: let the others take it from the output image."
+  description = "Whether an apply that makes the job, or gives it another image, database or environment, runs it by gcloud and waits until it has succeeded. For what must be done before anything else gets that image: let the others take it from the output image."
   type        = bool
   default     = false
 }
@@ -155,7 +155,7 @@ variable "runners" {
   default     = []
 
   validation {
-    condition     = alltrue([for member in var.runners : can(regex("^(serviceAccount|group|user|principal|principalSet):.+$", member))])
-    error_message = "runners are named members, such as group:on-call@example.com; allUsers and domains are not."
+    condition     = alltrue([for member in var.runners : can(regex("^(serviceAccount|group|user|domain|principal|principalSet):.+$", member))])
+    error_message = "runners are named members, such as group:on-call@example.com; allUsers is not."
   }
 }

@@ -5,13 +5,10 @@
 # pulling, finishes or rolls back the batch in hand, and gives the rest back.
 
 locals {
-  http = 8080
-  # The event store beside an adopting worker.
-  store_grpc = "127.0.0.1:50051"
-  store_http = 8081
-  scales     = var.instances.max > var.instances.min
+  http   = 8080
+  scales = var.instances.max > var.instances.min
 
-  containers = concat([module.container.container], module.event_store[*].container, module.collector.containers)
+  containers = concat([module.container.container], module.collector.containers)
 }
 
 module "container" {
@@ -31,6 +28,8 @@ module "container" {
   http_port             = local.http
   # A pool has no address, but its probes need the port all the same.
   serves = var.shape == "pool" ? null : { name = "http1", container_port = local.http }
+  # Adopting is appending.
+  event_store = var.event_store
 
   environment = merge(
     {
@@ -46,32 +45,7 @@ module "container" {
       FLEET_PUSH_AUDIENCE        = var.push.audience
       FLEET_PUSH_SERVICE_ACCOUNT = var.push.service_account_email
     },
-    var.adopts ? { FLEET_GRPC = local.store_grpc } : {},
   )
-}
-
-# Any number of event stores may write at once. This one does not relay, and only its own instance reaches it.
-module "event_store" {
-  source = "../container"
-  count  = var.adopts ? 1 : 0
-
-  project_id      = var.project_id
-  name            = "event-store"
-  image           = var.image
-  args            = ["event-store"]
-  database        = var.database
-  cpu             = 1
-  memory          = "512Mi"
-  log             = var.log
-  traced          = var.collector_image != null
-  max_connections = 4
-  http_port       = local.store_http
-  beside          = true
-
-  environment = {
-    FLEET_GRPC_LISTEN = local.store_grpc
-    FLEET_NO_RELAY    = "true"
-  }
 }
 
 module "collector" {
@@ -80,5 +54,5 @@ module "collector" {
   project_id = var.project_id
   name       = var.name
   image      = var.collector_image
-  ports      = var.adopts ? [local.http, local.store_http] : [local.http]
+  ports      = [module.container.metrics_port]
 }

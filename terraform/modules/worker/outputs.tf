@@ -13,6 +13,6 @@ output "push" {
 }
 
 output "connections" {
-  description = "Connections that an instance opens at most, for the database's connection budget: its own, and those of the event store beside an adopting one."
-  value       = sum(concat([module.container.connections], module.event_store[*].connections))
+  description = "Connections that an instance opens at most, for the database's connection budget: its pools', and the watch's."
+  value       = module.container.connections
 }

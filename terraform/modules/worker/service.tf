@@ -106,8 +106,9 @@ resource "google_cloud_run_v2_service" "this" {
     dynamic "vpc_access" {
       for_each = var.network == null ? [] : [var.network]
       content {
-        # Pub/Sub is reached the short way; only private addresses go through the network.
-        egress = "PRIVATE_RANGES_ONLY"
+        # Pub/Sub is reached the short way, and only private addresses go through the network; but all of it where the event
+        # store is called that lets nobody in but the network. What leads on to Google is Private Google Access.
+        egress = module.container.egress
         network_interfaces {
           network    = vpc_access.value.network
           subnetwork = vpc_access.value.subnetwork

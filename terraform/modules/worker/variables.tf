@@ -125,10 +125,19 @@ variable "topic" {
   }
 }
 
-variable "adopts" {
-  description = "Whether the topic adopts events of other systems. Its worker then has an event store of its own beside it, because adopting is appending, and another instance's gRPC would want a token."
-  type        = bool
-  default     = false
+variable "event_store" {
+  description = "For a topic that adopts events of other systems: the event store that its worker appends them to, the audience of tokens for it, and whether only the network leads there. It must have the worker's account among its appenders. Null: the topic adopts nothing."
+  type = object({
+    uri      = string
+    audience = string
+    internal = bool
+  })
+  default = null
+
+  validation {
+    condition     = !try(var.event_store.internal, false) || var.network != null
+    error_message = "Only the network leads to an internal event store: the worker needs network."
+  }
 }
 
 variable "push" {
@@ -202,8 +211,8 @@ variable "cpu_idle" {
   }
 
   validation {
-    condition     = !var.cpu_idle || !var.adopts
-    error_message = "An adopting worker's event store commits for all its requests at once, and would be stopped in the middle: cpu_idle and adopts do not go together."
+    condition     = !var.cpu_idle || var.event_store == null
+    error_message = "An adopting worker renews the token that it shows to the event store between pushes, when it would have no CPU: cpu_idle and event_store do not go together."
   }
 }
 

@@ -10,7 +10,7 @@ runbooks   = "https://github.com/my-company/fleet/blob/main/docs/runbooks"
 # Who appends, who deploys, and who is on call. iam: `gcloud run services proxy fleet-admin` reaches the admin API from anywhere.
 appenders    = ["serviceAccount:commands@my-project.iam.gserviceaccount.com"]
 deployers    = ["serviceAccount:deploy@my-project.iam.gserviceaccount.com"]
-operators    = ["group:on-call@example.com"]
+operators    = ["user:ada@example.com", "user:grace@example.com"]
 admin_access = "iam"
 
 notification_channels = {
@@ -21,10 +21,9 @@ notification_channels = {
 billing_account = "012345-6789AB-CDEF01"
 
 # How large it is.
-worker            = { instances = { min = 1, max = 1 }, cpu = 1, memory = "1Gi", max_connections = 12 }
-worker_exceptions = { integration-events = { max_connections = 8 } }
-event_store       = { instances = { min = 1, max = 2 }, cpu = 1, memory = "1Gi", max_connections = 12 }
-replay            = { cpu = 2, memory = "2Gi", max_connections = 10 }
+worker      = { instances = { min = 1, max = 1 }, cpu = 1, memory = "1Gi", max_connections = 12 }
+event_store = { instances = { min = 1, max = 2 }, cpu = 1, memory = "1Gi", max_connections = 12 }
+replay      = { cpu = 2, memory = "2Gi", max_connections = 10 }
 
 database_tier             = "db-custom-2-7680"
 database_availability     = "ZONAL"

@@ -45,6 +45,7 @@ variables {
   image           = "europe-west1-docker.pkg.dev/fleet-test/fleet/fleet@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
   runbooks        = "https://example.com/fleet/docs/runbooks"
   billing_account = "012345-6789AB-CDEF01"
+  operators       = ["user:ada@example.com"]
 }
 
 run "there_is_a_worker_for_each_topic_and_no_other" {
@@ -59,9 +60,13 @@ run "there_is_a_worker_for_each_topic_and_no_other" {
 run "a_worker_has_the_size_of_all_but_where_it_is_an_exception" {
   command = plan
 
+  variables {
+    worker_exceptions = { integration-events = { max_connections = 8 } }
+  }
+
   assert {
     condition     = [for name, size in local.workers : size.max_connections] == [8, var.worker.max_connections, var.worker.max_connections]
-    error_message = "The worker that adopts has an event store with connections of its own beside it."
+    error_message = "What is said of one topic is so for that one."
   }
   assert {
     condition     = alltrue([for size in local.workers : size.memory == var.worker.memory && size.cpu == var.worker.cpu && size.instances == var.worker.instances])
@@ -77,7 +82,7 @@ run "the_connections_of_all_fit_into_the_database" {
     error_message = "A rollout must not take the database away from everybody."
   }
   assert {
-    condition     = output.connections.demand == { steady = 172, large = 378 }[var.environment]
+    condition     = output.connections.demand == { steady = 168, large = 418 }[var.environment]
     error_message = "The pools of all, a writer for each event store, and a watch for each process."
   }
 }
@@ -86,8 +91,8 @@ run "every_role_has_an_account_of_its_own" {
   command = plan
 
   assert {
-    condition     = length(distinct(concat([module.event_store_identity.email, module.admin_identity.email, module.job_identity.email], [for identity in module.worker_identity : identity.email]))) == 6
-    error_message = "Six accounts for six things that run."
+    condition     = length(distinct(concat([module.event_store_identity.email, module.admin_identity.email, module.job_identity.email, module.migrate_identity.email], [for identity in module.worker_identity : identity.email]))) == 7
+    error_message = "Seven accounts for seven things that run."
   }
 
   assert {
@@ -164,7 +169,7 @@ run "the_previous_image_goes_on_beside_the_new_one_until_it_is_taken_away" {
     error_message = "An upgrade must not take the database away from everybody."
   }
   assert {
-    condition     = output.connections.demand == { steady = 172, large = 378 }[var.environment] + sum([for name, worker in module.previous_worker : local.workers[name].instances.max * worker.connections])
+    condition     = output.connections.demand == { steady = 168, large = 418 }[var.environment] + sum([for name, worker in module.previous_worker : local.workers[name].instances.max * worker.connections])
     error_message = "They are counted once, because they are never rolled out."
   }
 }
@@ -181,7 +186,7 @@ run "a_rebuild_may_have_a_job_of_its_own" {
     error_message = "Nine connections for each task."
   }
   assert {
-    condition     = output.connections.demand == { steady = 172, large = 378 }[var.environment] + 18 && output.connections.demand <= output.connections.takes
+    condition     = output.connections.demand == { steady = 168, large = 418 }[var.environment] + 18 && output.connections.demand <= output.connections.takes
     error_message = "All tasks at once, counted once, because no rollout starts them."
   }
 }
@@ -222,4 +227,90 @@ run "the_previous_image_is_another" {
   }
 
   expect_failures = [var.previous_image]
+}
+
+run "each_role_has_a_user_of_its_own_and_no_password_but_its_own" {
+  command = plan
+
+  assert {
+    condition = { for user, accounts in local.users : user => [for account in accounts : split("@", account)[0]] } == {
+      fleet                    = ["fleet-migrate"]
+      fleet_admin              = ["fleet-admin"]
+      fleet_event_store        = ["fleet-event-store"]
+      fleet_job                = ["fleet-job"]
+      fleet_worker_integration = ["fleet-worker-integration"]
+      fleet_worker_progress    = ["fleet-worker-progress"]
+      fleet_worker_vocabulary  = ["fleet-worker-vocabulary"]
+    }
+    error_message = "Migrations alone log in as the owner."
+  }
+  assert {
+    condition     = toset(keys(module.database.connections)) == toset(keys(local.users))
+    error_message = "Each has a password."
+  }
+  assert {
+    condition = toset(local.grants) == toset([
+      "append=fleet_event_store", "relay=fleet_event_store", "prune=fleet_event_store", "admin=fleet_admin",
+      "worker:vocabulary-events=fleet_worker_vocabulary", "worker:vocabulary-events=fleet_job",
+      "worker:progress-events=fleet_worker_progress", "worker:progress-events=fleet_job",
+      "worker:integration-events=fleet_worker_integration", "worker:integration-events=fleet_job",
+    ])
+    error_message = "Each user has what its role needs, and no more."
+  }
+}
+
+run "who_reads_a_read_model_is_granted_it" {
+  command = plan
+
+  variables {
+    readers = { learner_progress = ["ada@example.com", "reports"] }
+  }
+
+  assert {
+    condition     = length(setsubtract(["reader:learner_progress=ada@example.com", "reader:learner_progress=reports"], local.grants)) == 0
+    error_message = "By the migrations."
+  }
+}
+
+run "a_reader_that_no_grant_could_name_is_refused" {
+  command = plan
+
+  variables {
+    readers = { learner_progress = ["ada,admin=ada"] }
+  }
+
+  expect_failures = [var.readers]
+}
+
+run "a_public_database_beside_an_internal_event_store_is_refused" {
+  command = plan
+
+  variables {
+    database_public_address = true
+  }
+
+  expect_failures = [var.database_public_address]
+}
+
+run "a_public_database_beside_an_event_store_that_is_reached_from_anywhere_is_taken" {
+  command = plan
+
+  variables {
+    database_public_address = true
+    event_store_ingress     = "all"
+  }
+
+  assert {
+    condition     = local.event_store.internal == false
+    error_message = "Nothing but private addresses goes through the network then."
+  }
+}
+
+run "the_worker_that_adopts_may_append_and_no_other_worker_may" {
+  command = plan
+
+  assert {
+    condition     = local.adopters == toset([module.worker_identity["integration-events"].member])
+    error_message = "Nobody has to name it."
+  }
 }

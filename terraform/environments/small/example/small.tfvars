@@ -6,7 +6,7 @@ runbooks   = "https://github.com/my-company/fleet/blob/main/docs/runbooks"
 
 # Who appends, and who is on call. iam: `gcloud run services proxy fleet-admin` reaches the admin API from anywhere.
 appenders    = ["serviceAccount:commands@my-project.iam.gserviceaccount.com"]
-operators    = ["group:on-call@example.com"]
+operators    = ["user:ada@example.com", "user:grace@example.com"]
 admin_access = "iam"
 
 notification_channels = ["projects/my-project/notificationChannels/1234567890123456789"]

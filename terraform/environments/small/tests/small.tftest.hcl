@@ -44,6 +44,7 @@ variables {
   image           = "europe-west1-docker.pkg.dev/fleet-test/fleet/fleet@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
   runbooks        = "https://example.com/fleet/docs/runbooks"
   billing_account = "012345-6789AB-CDEF01"
+  operators       = ["user:ada@example.com"]
 }
 
 run "there_is_a_worker_for_each_topic_and_no_other" {
@@ -63,7 +64,7 @@ run "the_connections_of_all_fit_into_the_database" {
     error_message = "A rollout must not take the database away from everybody."
   }
   assert {
-    condition     = output.connections.demand == 82
+    condition     = output.connections.demand == 70
     error_message = "The pools of all, a writer for each event store, and a watch for each process."
   }
 }
@@ -142,7 +143,7 @@ run "the_previous_image_goes_on_beside_the_new_one_until_it_is_taken_away" {
     error_message = "An upgrade must not take the database away from everybody."
   }
   assert {
-    condition     = alltrue([for name, topic in module.topic : module.worker[name].push.endpoint != null]) && output.connections.demand == 103
+    condition     = alltrue([for name, topic in module.topic : module.worker[name].push.endpoint != null]) && output.connections.demand == 85
     error_message = "Subscriptions push to the new ones; the others are counted once, because they are never rolled out."
   }
 }
@@ -155,7 +156,7 @@ run "a_rebuild_may_have_a_job_of_its_own" {
   }
 
   assert {
-    condition     = module.build[0].name == "fleet-build" && output.connections.demand == 82 + 9 && output.connections.demand <= output.connections.takes
+    condition     = module.build[0].name == "fleet-build" && output.connections.demand == 70 + 9 && output.connections.demand <= output.connections.takes
     error_message = "Counted once, because no rollout starts it."
   }
 }
@@ -196,4 +197,90 @@ run "the_previous_image_is_another" {
   }
 
   expect_failures = [var.previous_image]
+}
+
+run "each_role_has_a_user_of_its_own_and_no_password_but_its_own" {
+  command = plan
+
+  assert {
+    condition = { for user, accounts in local.users : user => [for account in accounts : split("@", account)[0]] } == {
+      fleet                    = ["fleet-migrate"]
+      fleet_admin              = ["fleet-run"]
+      fleet_event_store        = ["fleet-run"]
+      fleet_job                = ["fleet-run"]
+      fleet_worker_integration = ["fleet-run"]
+      fleet_worker_progress    = ["fleet-run"]
+      fleet_worker_vocabulary  = ["fleet-run"]
+    }
+    error_message = "Migrations alone log in as the owner."
+  }
+  assert {
+    condition     = toset(keys(module.database.connections)) == toset(keys(local.users))
+    error_message = "Each has a password."
+  }
+  assert {
+    condition = toset(local.grants) == toset([
+      "append=fleet_event_store", "relay=fleet_event_store", "prune=fleet_event_store", "admin=fleet_admin",
+      "worker:vocabulary-events=fleet_worker_vocabulary", "worker:vocabulary-events=fleet_job",
+      "worker:progress-events=fleet_worker_progress", "worker:progress-events=fleet_job",
+      "worker:integration-events=fleet_worker_integration", "worker:integration-events=fleet_job",
+    ])
+    error_message = "Each user has what its role needs, and no more."
+  }
+}
+
+run "who_reads_a_read_model_is_granted_it" {
+  command = plan
+
+  variables {
+    readers = { learner_progress = ["ada@example.com", "reports"] }
+  }
+
+  assert {
+    condition     = length(setsubtract(["reader:learner_progress=ada@example.com", "reader:learner_progress=reports"], local.grants)) == 0
+    error_message = "By the migrations."
+  }
+}
+
+run "a_reader_that_no_grant_could_name_is_refused" {
+  command = plan
+
+  variables {
+    readers = { learner_progress = ["ada,admin=ada"] }
+  }
+
+  expect_failures = [var.readers]
+}
+
+run "a_public_database_beside_an_internal_event_store_is_refused" {
+  command = plan
+
+  variables {
+    database_public_address = true
+  }
+
+  expect_failures = [var.database_public_address]
+}
+
+run "a_public_database_beside_an_event_store_that_is_reached_from_anywhere_is_taken" {
+  command = plan
+
+  variables {
+    database_public_address = true
+    event_store_ingress     = "all"
+  }
+
+  assert {
+    condition     = local.event_store.internal == false
+    error_message = "Nothing but private addresses goes through the network then."
+  }
+}
+
+run "the_worker_that_adopts_may_append_as_the_fleets_account" {
+  command = plan
+
+  assert {
+    condition     = local.adopters == toset([module.identity.member])
+    error_message = "Nobody has to name it."
+  }
 }

@@ -23,9 +23,10 @@ variables {
     password_secret = "fleet-fleet-password"
     instance        = "fleet-test:europe-west1:fleet"
   }
+  operators = ["user:ada@example.com"]
 }
 
-run "it_is_internal_and_nobodys_unless_said" {
+run "it_is_internal_unless_said" {
   command = plan
 
   assert {
@@ -33,8 +34,12 @@ run "it_is_internal_and_nobodys_unless_said" {
     error_message = "The internet cannot reach it, and IAM asks for a token."
   }
   assert {
-    condition     = length(google_cloud_run_v2_service_iam_member.invoker) == 0 && length(google_project_iam_member.operator) == 0
-    error_message = "Nobody is granted anything by default."
+    condition     = keys(google_cloud_run_v2_service_iam_member.invoker) == ["user:ada@example.com"] && length(google_project_iam_member.person) == 0
+    error_message = "Nobody is granted anything who is not named."
+  }
+  assert {
+    condition     = module.container.container.environment.FLEET_AUTH == "cloud-run,google:https://fleet-admin-123456789012.europe-west1.run.app" && module.container.container.environment.FLEET_ROLES == jsonencode({ operator = ["ada@example.com"] })
+    error_message = "Cloud Run checks the token, and the program says what its owner may do."
   }
 }
 
@@ -60,17 +65,22 @@ run "its_connections_are_the_pools_and_the_watchs" {
   }
 }
 
-run "with_iam_operators_are_invokers" {
+run "with_iam_all_who_are_named_are_invokers" {
   command = plan
 
   variables {
-    access    = "iam"
-    operators = ["group:on-call@example.com"]
+    access          = "iam"
+    viewers         = ["domain:example.com"]
+    payload_readers = ["user:grace@example.com"]
   }
 
   assert {
-    condition     = [for grant in google_cloud_run_v2_service_iam_member.invoker : "${grant.role} ${grant.member}"] == ["roles/run.invoker group:on-call@example.com"]
+    condition     = [for grant in google_cloud_run_v2_service_iam_member.invoker : "${grant.role} ${grant.member}"] == ["roles/run.invoker domain:example.com", "roles/run.invoker user:ada@example.com", "roles/run.invoker user:grace@example.com"]
     error_message = "They send a token of their own."
+  }
+  assert {
+    condition     = module.container.container.environment.FLEET_AUTH == "cloud-run,google:https://fleet-admin-123456789012.europe-west1.run.app" && jsondecode(module.container.container.environment.FLEET_ROLES) == { viewer = ["domain:example.com"], operator = ["ada@example.com"], payload-reader = ["grace@example.com"] }
+    error_message = "Each may do what it is named for."
   }
   assert {
     condition     = google_cloud_run_v2_service.this.ingress == "INGRESS_TRAFFIC_ALL" && google_cloud_run_v2_service.this.iap_enabled == false
@@ -82,8 +92,8 @@ run "with_iap_only_iap_invokes_and_operators_pass_iap" {
   command = plan
 
   variables {
-    access    = "iap"
-    operators = ["group:on-call@example.com"]
+    access  = "iap"
+    viewers = ["domain:example.com"]
   }
 
   assert {
@@ -95,11 +105,15 @@ run "with_iap_only_iap_invokes_and_operators_pass_iap" {
     error_message = "Nobody gets around it."
   }
   assert {
-    condition     = [for grant in google_project_iam_member.operator : "${grant.role} ${grant.member}"] == ["roles/iap.httpsResourceAccessor group:on-call@example.com"]
-    error_message = "Operators are let through."
+    condition     = [for grant in google_project_iam_member.person : "${grant.role} ${grant.member}"] == ["roles/iap.httpsResourceAccessor domain:example.com", "roles/iap.httpsResourceAccessor user:ada@example.com"]
+    error_message = "All who are named are let through."
   }
   assert {
-    condition     = google_project_iam_member.operator["group:on-call@example.com"].condition[0].expression == "request.host == \"fleet-admin-abc123-ew.a.run.app\""
+    condition     = module.container.container.environment.FLEET_AUTH == "iap:/projects/123456789012/locations/europe-west1/services/fleet-admin"
+    error_message = "The program checks what IAP signs for this service and for no other."
+  }
+  assert {
+    condition     = google_project_iam_member.person["user:ada@example.com"].condition[0].expression == "request.host == \"fleet-admin-abc123-ew.a.run.app\""
     error_message = "To this service and to no other behind IAP."
   }
 }
@@ -109,6 +123,37 @@ run "everybody_with_a_google_account_is_refused_as_an_operator" {
 
   variables {
     operators = ["allAuthenticatedUsers"]
+  }
+
+  expect_failures = [var.operators]
+}
+
+run "groups_are_refused_because_no_token_names_them" {
+  command = plan
+
+  variables {
+    operators = ["group:on-call@example.com"]
+  }
+
+  expect_failures = [var.operators]
+}
+
+run "groups_are_refused_as_viewers_and_readers_of_payloads_too" {
+  command = plan
+
+  variables {
+    viewers         = ["group:everybody@example.com"]
+    payload_readers = ["group:lawyers@example.com"]
+  }
+
+  expect_failures = [var.viewers, var.payload_readers]
+}
+
+run "an_admin_that_nobody_may_call_is_refused" {
+  command = plan
+
+  variables {
+    operators = []
   }
 
   expect_failures = [var.operators]

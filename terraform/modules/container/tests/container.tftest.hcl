@@ -30,6 +30,7 @@ run "every_container_has_these_settings_and_those_that_it_is_given" {
       FLEET_LOG_FORMAT            = "json"
       FLEET_MAX_CONNECTIONS       = "4"
       FLEET_MAX_OUTSTANDING_BYTES = "50331648"
+      FLEET_METRICS_LISTEN        = "127.0.0.1:9464"
       FLEET_TOPIC                 = "progress-events"
       GOOGLE_CLOUD_PROJECT        = "fleet-test"
     }
@@ -77,17 +78,104 @@ run "it_starts_when_its_database_answers_and_lives_while_it_answers_itself" {
   }
 }
 
-run "who_runs_beside_another_is_asked_for_itself_only" {
+run "metrics_are_served_where_nobody_else_reaches_them" {
+  command = plan
+
+  assert {
+    condition     = output.container.environment.FLEET_METRICS_LISTEN == "127.0.0.1:${output.metrics_port}" && output.metrics_port != 8080
+    error_message = "Whoever may call the service may not read its metrics."
+  }
+}
+
+run "who_is_called_is_told_how_callers_show_who_they_are_and_what_they_may_do" {
   command = plan
 
   variables {
-    beside = true
+    args = ["admin"]
+    auth = "cloud-run,google:https://fleet-admin-123456789012.europe-west1.run.app"
+    roles = {
+      viewer         = ["domain:example.com"]
+      operator       = ["user:ada@example.com", "serviceAccount:pipeline@fleet-test.iam.gserviceaccount.com"]
+      payload-reader = []
+    }
   }
 
   assert {
-    condition     = [for probe in output.container.startup_probes : probe.path] == ["/healthz"] && length(output.container.liveness_probes) == 0 && output.container.startup_cpu_boost == null
-    error_message = "The container that the instance is there for waits for the database."
+    condition     = output.container.environment.FLEET_AUTH == "cloud-run,google:https://fleet-admin-123456789012.europe-west1.run.app"
+    error_message = "As it is given."
   }
+  assert {
+    condition     = jsondecode(output.container.environment.FLEET_ROLES) == { viewer = ["domain:example.com"], operator = ["ada@example.com", "pipeline@fleet-test.iam.gserviceaccount.com"] }
+    error_message = "A token has the email alone; a role that nobody has is not there."
+  }
+}
+
+run "a_group_of_iam_has_no_role" {
+  command = plan
+
+  variables {
+    args  = ["admin"]
+    auth  = "cloud-run,google:https://fleet-admin-123456789012.europe-west1.run.app"
+    roles = { operator = ["group:on-call@example.com"] }
+  }
+
+  expect_failures = [var.roles]
+}
+
+run "a_role_that_the_fleet_does_not_know_is_refused" {
+  command = plan
+
+  variables {
+    args  = ["admin"]
+    auth  = "cloud-run,google:https://fleet-admin-123456789012.europe-west1.run.app"
+    roles = { owner = ["user:ada@example.com"] }
+  }
+
+  expect_failures = [var.roles]
+}
+
+run "who_is_called_without_asking_is_refused" {
+  command = plan
+
+  variables {
+    args = ["admin"]
+  }
+
+  expect_failures = [var.auth]
+}
+
+run "asking_where_nobody_may_come_is_refused" {
+  command = plan
+
+  variables {
+    args = ["event-store"]
+    auth = "cloud-run,google:https://fleet-admin-123456789012.europe-west1.run.app"
+  }
+
+  expect_failures = [var.roles]
+}
+
+run "an_event_store_is_called_with_tls_and_a_token" {
+  command = plan
+
+  variables {
+    event_store = { uri = "https://fleet-event-store-abc123-ew.a.run.app", audience = "https://fleet-event-store-123456789012.europe-west1.run.app", internal = true }
+  }
+
+  assert {
+    condition     = output.container.environment.FLEET_GRPC == "https://fleet-event-store-abc123-ew.a.run.app" && output.container.environment.FLEET_GOOGLE_AUDIENCE == var.event_store.audience && output.egress == "ALL_TRAFFIC"
+    error_message = "Through the network, because it lets nobody else in."
+  }
+}
+
+run "an_event_store_without_tls_is_refused" {
+  command = plan
+
+  variables {
+    event_store = { uri = "http://fleet-event-store-abc123-ew.a.run.app", audience = "https://fleet-event-store-123456789012.europe-west1.run.app", internal = true }
+  }
+
+  expect_failures = [var.event_store]
 }
 
 run "a_run_that_ends_is_not_probed" {
@@ -104,7 +192,7 @@ run "a_run_that_ends_is_not_probed" {
     error_message = "It listens nowhere."
   }
   assert {
-    condition     = !contains(keys(output.container.environment), "FLEET_MAX_CONNECTIONS") && !contains(keys(output.container.environment), "FLEET_HTTP_LISTEN")
+    condition     = !contains(keys(output.container.environment), "FLEET_MAX_CONNECTIONS") && !contains(keys(output.container.environment), "FLEET_HTTP_LISTEN") && !contains(keys(output.container.environment), "FLEET_METRICS_LISTEN")
     error_message = "It has no such settings."
   }
 }
@@ -139,7 +227,9 @@ run "only_a_worker_holds_messages" {
   command = plan
 
   variables {
-    args = ["event-store"]
+    args  = ["event-store"]
+    auth  = "cloud-run,google:https://fleet-admin-123456789012.europe-west1.run.app"
+    roles = { reader = ["user:ada@example.com"] }
   }
 
   assert {
@@ -181,7 +271,9 @@ run "the_writer_of_an_event_store_is_counted_too" {
   command = plan
 
   variables {
-    args = ["event-store"]
+    args  = ["event-store"]
+    auth  = "cloud-run,google:https://fleet-admin-123456789012.europe-west1.run.app"
+    roles = { reader = ["user:ada@example.com"] }
   }
 
   assert {

@@ -1,5 +1,11 @@
 mock_provider "google" {
   override_during = plan
+
+  mock_data "google_project" {
+    defaults = {
+      number = "123456789012"
+    }
+  }
 }
 
 variables {
@@ -12,6 +18,7 @@ variables {
     password_secret = "fleet-fleet-password"
     instance        = "fleet-test:europe-west1:fleet"
   }
+  appenders = ["serviceAccount:commands@fleet-test.iam.gserviceaccount.com"]
 }
 
 run "grpc_is_what_cloud_run_sends_requests_to" {
@@ -66,25 +73,29 @@ run "streams_may_last_an_hour" {
   }
 }
 
-run "nobody_may_append_unless_named" {
+run "nobody_is_let_in_who_is_not_named" {
   command = plan
 
   assert {
-    condition     = length(google_cloud_run_v2_service_iam_member.appender) == 0 && google_cloud_run_v2_service.this.ingress == "INGRESS_TRAFFIC_INTERNAL_ONLY" && google_cloud_run_v2_service.this.invoker_iam_disabled != true
-    error_message = "Closed from the start."
+    condition     = keys(google_cloud_run_v2_service_iam_member.invoker) == ["serviceAccount:commands@fleet-test.iam.gserviceaccount.com"] && google_cloud_run_v2_service.this.ingress == "INGRESS_TRAFFIC_INTERNAL_ONLY" && google_cloud_run_v2_service.this.invoker_iam_disabled != true
+    error_message = "The program trusts the check of Cloud Run, which therefore is never off."
   }
 }
 
-run "appenders_are_invokers_of_this_service" {
+run "appenders_and_readers_are_invokers_of_this_service_and_the_program_says_which_of_both" {
   command = plan
 
   variables {
-    appenders = ["serviceAccount:commands@fleet-test.iam.gserviceaccount.com"]
+    readers = ["serviceAccount:reports@fleet-test.iam.gserviceaccount.com"]
   }
 
   assert {
-    condition     = [for grant in google_cloud_run_v2_service_iam_member.appender : "${grant.name} ${grant.role} ${grant.member}"] == ["fleet-event-store roles/run.invoker serviceAccount:commands@fleet-test.iam.gserviceaccount.com"]
+    condition     = [for grant in google_cloud_run_v2_service_iam_member.invoker : "${grant.name} ${grant.role} ${grant.member}"] == ["fleet-event-store roles/run.invoker serviceAccount:commands@fleet-test.iam.gserviceaccount.com", "fleet-event-store roles/run.invoker serviceAccount:reports@fleet-test.iam.gserviceaccount.com"]
     error_message = "And of no other."
+  }
+  assert {
+    condition     = module.container.container.environment.FLEET_AUTH == "cloud-run,google:${output.audience}" && google_cloud_run_v2_service.this.custom_audiences == tolist([output.audience]) && jsondecode(module.container.container.environment.FLEET_ROLES) == { appender = ["commands@fleet-test.iam.gserviceaccount.com"], reader = ["reports@fleet-test.iam.gserviceaccount.com"] }
+    error_message = "Whoever appends does not read by that, nor the other way round."
   }
 }
 
@@ -96,9 +107,48 @@ run "appending_from_outside_still_takes_a_token" {
   }
 
   assert {
-    condition     = google_cloud_run_v2_service.this.ingress == "INGRESS_TRAFFIC_ALL" && google_cloud_run_v2_service.this.invoker_iam_disabled != true && length(google_cloud_run_v2_service_iam_member.appender) == 0
+    condition     = google_cloud_run_v2_service.this.ingress == "INGRESS_TRAFFIC_ALL" && google_cloud_run_v2_service.this.invoker_iam_disabled != true && length(google_cloud_run_v2_service_iam_member.invoker) == 1
     error_message = "Ingress says from where, IAM says who."
   }
+}
+
+run "a_store_that_nobody_may_call_is_refused" {
+  command = plan
+
+  variables {
+    appenders = []
+  }
+
+  expect_failures = [var.appenders]
+}
+
+run "its_audience_is_an_address_that_is_known_before_it_is_there" {
+  command = plan
+
+  assert {
+    condition     = output.audience == "https://fleet-event-store-123456789012.europe-west1.run.app"
+    error_message = "Its own settings could not name an address that only comes with it."
+  }
+}
+
+run "groups_are_refused_because_no_token_names_them" {
+  command = plan
+
+  variables {
+    appenders = ["group:commands@example.com"]
+  }
+
+  expect_failures = [var.appenders]
+}
+
+run "groups_are_refused_as_readers_too" {
+  command = plan
+
+  variables {
+    readers = ["group:reports@example.com"]
+  }
+
+  expect_failures = [var.readers]
 }
 
 run "its_connections_are_the_pools_the_writers_and_the_watchs" {

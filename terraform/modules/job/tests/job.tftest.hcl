@@ -139,16 +139,17 @@ run "nothing_is_run_unasked" {
   }
 }
 
-run "what_is_asked_for_is_run_again_with_another_image_or_database" {
+run "what_is_asked_for_is_run_again_with_another_image_or_database_or_other_settings" {
   command = plan
 
   variables {
-    run = true
+    run         = true
+    environment = { FLEET_GRANT = "append=fleet_event_store" }
   }
 
   assert {
-    condition     = terraform_data.run[0].triggers_replace.image == var.image && terraform_data.run[0].triggers_replace.database == var.database.url
-    error_message = "Both may lack migrations."
+    condition     = terraform_data.run[0].triggers_replace.image == var.image && terraform_data.run[0].triggers_replace.database == var.database.url && terraform_data.run[0].triggers_replace.environment.FLEET_GRANT == "append=fleet_event_store"
+    error_message = "Each may lack migrations, or grants."
   }
   assert {
     condition     = output.image == var.image

@@ -68,6 +68,7 @@ run "every_shape_runs_the_worker_of_its_topic" {
       FLEET_MAX_CONNECTIONS       = "4"
       FLEET_MAX_OUTSTANDING       = "2000"
       FLEET_MAX_OUTSTANDING_BYTES = "50331648"
+      FLEET_METRICS_LISTEN        = "127.0.0.1:9464"
       FLEET_STREAMS               = "2"
       FLEET_SWEEP_GRACE           = "10"
       FLEET_TOPIC                 = "progress-events"
@@ -328,68 +329,86 @@ run "nobody_is_woken_unasked" {
   }
 }
 
-run "an_adopting_worker_has_an_event_store_beside_it" {
+run "an_adopting_worker_appends_to_the_event_store_as_itself" {
   command = plan
 
   variables {
-    topic  = "integration-events"
-    adopts = true
+    topic       = "integration-events"
+    event_store = { uri = "https://fleet-event-store-abc123-ew.a.run.app", audience = "https://fleet-event-store-123456789012.europe-west1.run.app", internal = true }
+    network     = { network = "projects/fleet-test/global/networks/fleet", subnetwork = "projects/fleet-test/regions/europe-west1/subnetworks/fleet" }
   }
 
   assert {
-    condition     = [for container in google_cloud_run_v2_worker_pool.this[0].template[0].containers : "${container.name} ${join(" ", container.args)}"] == ["worker worker", "event-store event-store"]
-    error_message = "Adopting is appending."
+    condition     = [for container in google_cloud_run_v2_worker_pool.this[0].template[0].containers : container.name] == ["worker"]
+    error_message = "Nothing runs beside it that could write to the store without being asked."
   }
   assert {
-    condition     = module.container.container.environment.FLEET_GRPC == module.event_store[0].container.environment.FLEET_GRPC_LISTEN && startswith(module.container.container.environment.FLEET_GRPC, "127.0.0.1:")
-    error_message = "They meet on the loopback address, which nobody else reaches."
+    condition     = module.container.container.environment.FLEET_GRPC == var.event_store.uri && module.container.container.environment.FLEET_GOOGLE_AUDIENCE == var.event_store.audience
+    error_message = "By TLS, with a token for its audience, which Cloud Run checks."
   }
   assert {
-    condition     = module.event_store[0].container.environment.FLEET_NO_RELAY == "true"
-    error_message = "The relay is the event store's own."
+    condition     = google_cloud_run_v2_worker_pool.this[0].template[0].vpc_access[0].egress == "ALL_TRAFFIC"
+    error_message = "An internal service lets in what comes out of a network of the project."
   }
   assert {
-    condition     = module.event_store[0].container.environment.FLEET_HTTP_LISTEN == "0.0.0.0:8081"
-    error_message = "Two processes of one instance share its ports."
-  }
-  assert {
-    condition     = contains([for env in google_cloud_run_v2_worker_pool.this[0].template[0].containers[1].env : env.name], "PGPASSWORD") && google_cloud_run_v2_worker_pool.this[0].template[0].containers[1].volume_mounts[0].mount_path == "/cloudsql"
-    error_message = "It reaches the same database."
-  }
-  assert {
-    condition     = output.connections == 11
-    error_message = "4 of the worker's pools and its watch's; 4 of the event store's, its writer's and its watch's."
+    condition     = output.connections == 5
+    error_message = "4 of its pools, and the watch's."
   }
 }
 
-run "other_workers_have_none" {
+run "an_event_store_that_lets_in_from_anywhere_is_called_the_short_way" {
+  command = plan
+
+  variables {
+    topic       = "integration-events"
+    event_store = { uri = "https://fleet-event-store-abc123-ew.a.run.app", audience = "https://fleet-event-store-123456789012.europe-west1.run.app", internal = false }
+    network     = { network = "projects/fleet-test/global/networks/fleet", subnetwork = "projects/fleet-test/regions/europe-west1/subnetworks/fleet" }
+  }
+
+  assert {
+    condition     = google_cloud_run_v2_worker_pool.this[0].template[0].vpc_access[0].egress == "PRIVATE_RANGES_ONLY"
+    error_message = "The network has no way out but to Google's APIs."
+  }
+}
+
+run "an_internal_event_store_without_a_network_is_refused" {
+  command = plan
+
+  variables {
+    topic       = "integration-events"
+    network     = null
+    event_store = { uri = "https://fleet-event-store-abc123-ew.a.run.app", audience = "https://fleet-event-store-123456789012.europe-west1.run.app", internal = true }
+  }
+
+  expect_failures = [var.event_store]
+}
+
+run "other_workers_call_no_event_store" {
   command = plan
 
   assert {
     condition     = length(google_cloud_run_v2_worker_pool.this[0].template[0].containers) == 1 && !contains(keys(module.container.container.environment), "FLEET_GRPC") && output.connections == 5
-    error_message = "Nothing beside them, and no more connections than their own: 4 of the pools, and the watch's."
+    error_message = "They neither append nor read through it."
   }
 }
 
-run "a_collector_reads_every_process_of_the_instance" {
+run "a_collector_reads_the_metrics_that_nobody_else_reaches" {
   command = plan
 
   variables {
-    topic           = "integration-events"
-    adopts          = true
     collector_image = "us-docker.pkg.dev/cloud-ops-agents-artifacts/google-cloud-opentelemetry-collector/otelcol-google:0.138.0"
   }
 
   assert {
-    condition     = [for container in google_cloud_run_v2_worker_pool.this[0].template[0].containers : container.name] == ["worker", "event-store", "collector"]
+    condition     = [for container in google_cloud_run_v2_worker_pool.this[0].template[0].containers : container.name] == ["worker", "collector"]
     error_message = "The collector is the last."
   }
   assert {
-    condition     = yamldecode(one([for env in google_cloud_run_v2_worker_pool.this[0].template[0].containers[2].env : env.value if env.name == "OTELCOL_CONFIG"])).receivers.prometheus.config.scrape_configs[0].static_configs[0].targets == ["127.0.0.1:8080", "127.0.0.1:8081"]
-    error_message = "Both serve /metrics."
+    condition     = yamldecode(one([for env in google_cloud_run_v2_worker_pool.this[0].template[0].containers[1].env : env.value if env.name == "OTELCOL_CONFIG"])).receivers.prometheus.config.scrape_configs[0].static_configs[0].targets == [module.container.container.environment.FLEET_METRICS_LISTEN]
+    error_message = "It asks where the worker serves them."
   }
   assert {
-    condition     = [for env in google_cloud_run_v2_worker_pool.this[0].template[0].containers[2].env : env.name] == ["OTELCOL_CONFIG"]
+    condition     = [for env in google_cloud_run_v2_worker_pool.this[0].template[0].containers[1].env : env.name] == ["OTELCOL_CONFIG"]
     error_message = "It needs no password."
   }
 }
@@ -534,12 +553,12 @@ run "taking_the_cpu_from_who_adopts_is_refused" {
   command = plan
 
   variables {
-    shape     = "push"
-    topic     = "integration-events"
-    adopts    = true
-    instances = { min = 0, max = 1 }
-    push      = { audience = "fleet-integration-events", service_account_email = "fleet-push@fleet-test.iam.gserviceaccount.com" }
-    cpu_idle  = true
+    shape       = "push"
+    topic       = "integration-events"
+    event_store = { uri = "https://fleet-event-store-abc123-ew.a.run.app", audience = "https://fleet-event-store-123456789012.europe-west1.run.app", internal = false }
+    instances   = { min = 0, max = 1 }
+    push        = { audience = "fleet-integration-events", service_account_email = "fleet-push@fleet-test.iam.gserviceaccount.com" }
+    cpu_idle    = true
   }
 
   expect_failures = [var.cpu_idle]
