@@ -275,6 +275,18 @@ async fn behind_cloud_run_a_token_that_it_has_checked_is_believed_and_no_other_i
     ] {
         assert_eq!(asked(&admin, "GET", "/operations", bearer(&token)).await, status, "{token}");
     }
+    // Cloud Run checks the token of the one header, and leaves the other as somebody wrote it.
+    let own = stripped(&keeper.of("viewer@example.org"));
+    for (checked, other, status) in [
+        (&*own, &*stripped(&whole), StatusCode::FORBIDDEN),
+        (&stripped(&whole), &own, StatusCode::BAD_REQUEST),
+        (&stripped(&whole), "x.y.z", StatusCode::BAD_REQUEST),
+        (&whole, &stripped(&whole), StatusCode::UNAUTHORIZED),
+    ] {
+        let mut headers = bearer(other);
+        headers.insert("x-serverless-authorization", bearer(checked)[AUTHORIZATION].clone());
+        assert_eq!(asked(&admin, "POST", "/operations/stop", headers).await, status);
+    }
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-
 #[tokio::test]
 async fn one_event_passes_its_ten_stops() {
     let fleet = Fleet::new().await;
-    let store = fleet.process("event-store").await.env(SAY, "1").start().await;
+    let store = fleet.process("event-store").await.env("FLEET_GRPC_LISTEN", "127.0.0.1:0").env(SAY, "1").start().await;
     let pool = &fleet.database.pool;
     let entry = Uuid::now_v7();
 

@@ -153,8 +153,9 @@ async fn by_hand_a_plan_comes_first_and_what_is_done_is_recorded_once() {
 async fn a_discarded_event_whose_contents_are_gone_is_still_counted_as_one() {
     let fleet = Fleet::new().await;
     let store = fleet.event_store().await;
-    let worker = fleet.worker("integration-events", &store).await;
-    let admin = Admin::of(&worker);
+    let _worker = fleet.worker("integration-events", &store).await;
+    let admin = fleet.process("admin").await.start().await;
+    let admin = Admin::of(&admin);
     let mut client = connect(&store).await;
     let goal = |user| event("LearningGoalSet", json!({"user_id": user, "daily_goal": "many"}));
     poisoned_user(&mut client, goal, 1).await;

@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 
 use google_cloud_auth::credentials::idtoken::{Builder, IDTokenCredentials};
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 use tokio::sync::OnceCell;
 
-/// Cloud Run checks a token here and leaves that of `Authorization` alone, with its signature.
-const SERVERLESS: HeaderName = HeaderName::from_static("x-serverless-authorization");
+use crate::gate::SERVERLESS;
 
 /// A file is read again after this: whoever renews it need not tell us.
 const FRESH: Duration = Duration::from_secs(30);
@@ -52,7 +51,8 @@ impl Credentials {
         Self(Some(Arc::new(Source::Google { audience: audience.into(), tokens: OnceCell::new() })))
     }
 
-    /// Adds what is shown to the headers of a request.
+    /// Adds what is shown to the headers of a request. A signed token is shown twice, because Cloud Run, where it stands before
+    /// the fleet, takes the signature of the one that it checks.
     ///
     /// # Errors
     /// There is no token to be had.
@@ -60,7 +60,11 @@ impl Credentials {
         match self.0.as_deref() {
             None => {}
             Some(Source::File { path, read }) => {
-                headers.insert(AUTHORIZATION, token_of(path, read)?);
+                let value = token_of(path, read)?;
+                if value.as_bytes().iter().filter(|byte| **byte == b'.').count() == 2 {
+                    headers.insert(SERVERLESS, value.clone());
+                }
+                headers.insert(AUTHORIZATION, value);
             }
             Some(Source::Google { audience, tokens }) => {
                 let fail = |why: String| Unpresentable::Google { audience: audience.clone(), why };

@@ -8,6 +8,9 @@ use http::{HeaderMap, HeaderName};
 use crate::verifier::{STRIPPED, platform_checked};
 use crate::{Identity, Members, Role, Roles, Tokens, Verifier};
 
+/// Where Cloud Run looks first for the token that it checks. If it finds one, it leaves that of `Authorization` as it came.
+pub(crate) const SERVERLESS: HeaderName = HeaderName::from_static("x-serverless-authorization");
+
 /// Where Identity-Aware Proxy says who it let through.
 const ASSERTION: HeaderName = HeaderName::from_static("x-goog-iap-jwt-assertion");
 
@@ -109,12 +112,21 @@ impl Asking {
                 return verifier.verify(assertion).await;
             }
         }
+        // What Cloud Run has checked is this one, if there is one: then another may be written by anybody.
+        let checked = match shown(headers, &SERVERLESS) {
+            Err(Refusal::Missing) => None,
+            other => Some(other?),
+        };
+        let trusting = self.ways.iter().any(|way| matches!(way, Way::CloudRun));
+        if let Some(token) = checked.filter(|token| trusting && is_stripped(token)) {
+            return platform_checked(token);
+        }
         let token = bearer(headers)?;
         let is_signed = token.split('.').count() == 3;
-        let is_stripped = is_signed && token.ends_with(STRIPPED);
+        let is_stripped = is_stripped(token);
         for way in &self.ways {
             match way {
-                Way::CloudRun if is_stripped => return platform_checked(token),
+                Way::CloudRun if is_stripped && checked.is_none() => return platform_checked(token),
                 Way::Google(verifier) if is_signed && !is_stripped => return verifier.verify(token).await,
                 Way::Tokens(tokens) if !is_signed => {
                     return tokens.find(token).ok_or_else(|| Refusal::Invalid("nobody has it".to_owned()));
@@ -130,9 +142,17 @@ impl Asking {
     }
 }
 
+fn is_stripped(token: &str) -> bool {
+    token.split('.').count() == 3 && token.ends_with(STRIPPED)
+}
+
 /// The one bearer token of a request.
 pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
-    let mut shown = headers.get_all(AUTHORIZATION).iter();
+    shown(headers, &AUTHORIZATION)
+}
+
+fn shown<'a>(headers: &'a HeaderMap, header: &HeaderName) -> Result<&'a str, Refusal> {
+    let mut shown = headers.get_all(header).iter();
     let value = shown.next().ok_or(Refusal::Missing)?;
     if shown.next().is_some() {
         return Err(Refusal::Invalid("there is more than one".to_owned()));

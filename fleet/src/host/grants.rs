@@ -114,7 +114,11 @@ pub(super) async fn grant(
     )
     .fetch_one(&mut *db)
     .await?;
-    let mut statements = vec!["revoke create on schema public from public".to_owned()];
+    let mut statements = vec![
+        // What is granted again is granted already.
+        "set local client_min_messages to warning".to_owned(),
+        "revoke create on schema public from public".to_owned(),
+    ];
     for (user, duties) in &by_user {
         let user = quoted(user);
         statements.push(format!("grant usage on schema public, fleet_bookkeeping to {user}"));
@@ -135,8 +139,9 @@ pub(super) async fn grant(
         }
     }
     for projection in catalogue.projections() {
-        let role = quoted(&role_of(projection.name(), &hash));
-        statements.extend(owned(db, projection.name(), &role, &database).await?);
+        let owner = role_of(projection.name(), &hash);
+        let (role, schema) = (quoted(&owner), projection.name());
+        statements.extend(owned(db, schema, &owner, &database).await?);
         for Granted { duty, user } in granted {
             let user = quoted(user);
             match duty {
@@ -149,8 +154,8 @@ pub(super) async fn grant(
                         .push(format!("alter default privileges for role {role} grant usage on schemas to {user}"));
                     statements
                         .push(format!("alter default privileges for role {role} grant select on tables to {user}"));
-                    statements.push(format!("grant usage on schema {name} to {user}"));
-                    statements.push(format!("grant select on all tables in schema {name} to {user}"));
+                    statements.push(format!("grant usage on schema {schema} to {user}"));
+                    statements.push(format!("grant select on all tables in schema {schema} to {user}"));
                 }
                 _ => {}
             }
@@ -204,11 +209,10 @@ async fn fit(db: &mut PgConnection, user: &str) -> Result<(), Error> {
 }
 
 /// What makes a role the owner of a projection's schemas, and of what is in them.
-async fn owned(db: &mut PgConnection, projection: &str, role: &str, database: &str) -> Result<Vec<String>, Error> {
-    let is_there =
-        sqlx::query_scalar::<_, bool>("select exists (select from pg_roles where quote_ident(rolname) = $1)");
-    let mut statements = Vec::new();
-    if !is_there.bind(role).fetch_one(&mut *db).await? {
+async fn owned(db: &mut PgConnection, projection: &str, name: &str, database: &str) -> Result<Vec<String>, Error> {
+    let there = sqlx::query_scalar::<_, bool>("select exists (select from pg_roles where rolname = $1)");
+    let (role, mut statements) = (quoted(name), Vec::new());
+    if !there.bind(name).fetch_one(&mut *db).await? {
         statements.push(format!("create role {role} nologin"));
     }
     // Only who is of a role can give something to it.
@@ -220,25 +224,25 @@ async fn owned(db: &mut PgConnection, projection: &str, role: &str, database: &s
              from generations join pg_namespace as space on space.nspname = generations.schema_name
              where projection = $1 and retired_at is null
          )
-         select format('alter schema %I owner to %s', nspname, $2)
-         from schemas join pg_roles as owner on owner.oid = nspowner where quote_ident(owner.rolname) <> $2
+         select format('alter schema %I owner to %I', nspname, $2)
+         from schemas join pg_roles as owner on owner.oid = nspowner where owner.rolname <> $2
          union all
-         select format('alter %s %I.%I owner to %s',
+         select format('alter %s %I.%I owner to %I',
                        case relkind when 'v' then 'view' when 'm' then 'materialized view' else 'table' end,
                        nspname, relname, $2)
          from schemas join pg_class on relnamespace = schemas.oid join pg_roles as owner on owner.oid = relowner
-         where relkind in ('r', 'p', 'v', 'm') and quote_ident(owner.rolname) <> $2
+         where relkind in ('r', 'p', 'v', 'm') and owner.rolname <> $2
          union all
-         select format('alter routine %s owner to %s', pg_proc.oid::regprocedure, $2)
+         select format('alter routine %s owner to %I', pg_proc.oid::regprocedure, $2)
          from schemas join pg_proc on pronamespace = schemas.oid join pg_roles as owner on owner.oid = proowner
-         where quote_ident(owner.rolname) <> $2
+         where owner.rolname <> $2
          union all
-         select format('alter type %I.%I owner to %s', nspname, typname, $2)
+         select format('alter type %I.%I owner to %I', nspname, typname, $2)
          from schemas join pg_type on typnamespace = schemas.oid join pg_roles as owner on owner.oid = typowner
-         where typtype in ('e', 'd') and quote_ident(owner.rolname) <> $2",
+         where typtype in ('e', 'd') and owner.rolname <> $2",
     )
     .bind(projection)
-    .bind(role)
+    .bind(name)
     .fetch_all(db)
     .await?;
     statements.extend(others);
