@@ -50,9 +50,9 @@ pub struct Service {
 
 impl Service {
     pub fn into_server(self) -> EventStoreServer<Self> {
-        // Above our own limit, so that our answer, which names the field, is the one that is seen. It holds for what a
-        // compressed request becomes, too: no more of it is unpacked.
-        EventStoreServer::new(self).max_decoding_message_size(2 * validate::MAX_REQUEST_BYTES)
+        // A little above our own limit, so that our answer, which names the field, is the one that is seen. It holds for what
+        // a compressed request becomes, too: no more of it is unpacked.
+        EventStoreServer::new(self).max_decoding_message_size(validate::MAX_REQUEST_BYTES * 9 / 8)
     }
 
     fn reader(&self) -> Result<Reader, Status> {

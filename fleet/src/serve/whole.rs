@@ -22,7 +22,7 @@ const WHOLE: Duration = Duration::from_secs(20);
 const NEXT: Duration = Duration::from_secs(900);
 
 /// Bytes of all messages that have come in part.
-const UNFINISHED: usize = 128 << 20;
+const UNFINISHED: usize = 64 << 20;
 
 /// gRPC writes before each message whether it is compressed, and its length.
 const PREFIX: usize = 5;
