@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Identity;
 
-/// What a caller may do. No role contains another one but as [`Roles::of`] says.
+/// What a caller may do. No role contains another one, but operators and readers of payloads see what viewers see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Looks at everything in the admin API but payloads.
