@@ -134,3 +134,22 @@ fn the_tests_that_reliability_rests_on_exist_and_so_do_its_seeded_bugs() {
         assert!(text.contains(&format!("\n| `{bug}` | ")), "{bug}");
     }
 }
+
+/// The table of limits in SECURITY.md names constants, and each is where it says.
+#[test]
+fn the_limits_on_what_comes_from_outside_are_where_the_table_says() {
+    let text = read("SECURITY.md");
+    let (_, table) = text.split_once("\n## Limits").unwrap();
+    let rows = table.lines().filter(|line| line.ends_with(".rs` |"));
+    let mut constants = 0;
+    for row in rows {
+        let named = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        let (names, file) = named.rsplit_once(" in ").unwrap();
+        let code = read(file.trim_matches('`'));
+        for name in names.split(", ").map(|name| name.trim_matches('`')) {
+            assert!(code.contains(&format!("const {name}: ")), "{file} has no {name}");
+            constants += 1;
+        }
+    }
+    assert!(constants >= 30, "{constants}");
+}

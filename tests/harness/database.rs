@@ -47,6 +47,21 @@ fn granted() -> Vec<Granted> {
     all
 }
 
+/// Migrates a database with a user for each role, whose password is the owner's.
+pub async fn migrate(pool: &PgPool, url: &str) {
+    let granted = granted();
+    for Granted { user, .. } in &granted {
+        let password = password_of(url).unwrap_or_default();
+        let create = format!(
+            "do $$ begin create role {user} login password '{password}';
+             exception when duplicate_object or unique_violation then alter role {user} login password '{password}';
+             end $$"
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(create)).execute(pool).await.unwrap();
+    }
+    roles::migrate::migrate_for(catalogue(), pool, &granted).await.unwrap();
+}
+
 struct Cluster {
     postgres: Postgres,
     template: String,
@@ -62,17 +77,7 @@ async fn cluster() -> &'static Cluster {
         let template = unique("template");
         let url = postgres.create_database(&template, None).await.unwrap();
         let pool = roles::pool(&url, 2).unwrap();
-        let granted = granted();
-        for Granted { user, .. } in &granted {
-            let password = password_of(&url).unwrap_or_default();
-            let create = format!(
-                "do $$ begin create role {user} login password '{password}';
-                 exception when duplicate_object or unique_violation then alter role {user} login password '{password}';
-                 end $$"
-            );
-            sqlx::raw_sql(sqlx::AssertSqlSafe(create)).execute(&pool).await.unwrap();
-        }
-        roles::migrate::migrate_for(catalogue(), &pool, &granted).await.unwrap();
+        migrate(&pool, &url).await;
         let makers = sqlx::query_scalar(
             "select string_agg(quote_ident(rolname), ', ')
              from pg_database, aclexplode(datacl) as privilege, pg_roles

@@ -12,8 +12,8 @@ use std::io::Cursor;
 use std::time::{Duration, Instant};
 
 use bus::Chaos;
+use fleet::client;
 use fleet::commands::import::{self, Summary};
-use fleet::{client, roles};
 use indicatif::ProgressBar;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -25,6 +25,7 @@ use workers::generations::promote::Way;
 use workers::pause::{self, NewPause};
 
 use crate::generations;
+use crate::harness::database;
 use crate::harness::parts::consistent;
 use crate::harness::{Broker, Database, Fleet, Process, Project, catalogue, eventually};
 use crate::histories::History;
@@ -136,8 +137,9 @@ struct Soak {
 impl Soak {
     async fn start(seed: u64) -> Self {
         let servers = Servers::start().await;
-        let database = Database::existing(servers.url());
-        roles::migrate::migrate(catalogue(), &database.pool).await.unwrap();
+        let mut database = Database::existing(servers.url());
+        database::migrate(&database.pool, servers.url()).await;
+        database.granted = true;
         let chaos = Chaos { duplicate: 9, shuffle: 5_000, lose: 0.05, lose_acks: 0.05, ..Chaos::new(seed) };
         let broker = Broker::start(chaos).await;
         let fleet = Fleet { database, project: Project::of(&broker) };
