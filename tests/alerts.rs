@@ -25,7 +25,7 @@ use crate::harness::terraform::root;
 use crate::harness::{Admin, Broker, Database, Fleet, Store, eventually};
 
 /// By which windows and waits are shorter than in production.
-const FACTOR: u32 = 20;
+const FACTOR: u32 = 10;
 
 /// What an alert may take beyond its windows and waits: scrapes and evaluations, on a busy machine.
 const SLACK: Duration = Duration::from_secs(25);

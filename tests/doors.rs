@@ -438,6 +438,40 @@ async fn who_has_a_token_appends_and_adopts_over_tls() {
     .await;
 }
 
+/// What runs on Google Cloud has the tokens of its account from the metadata server.
+#[tokio::test]
+async fn a_program_on_google_cloud_shows_the_token_of_its_account() {
+    let fleet = Fleet::new().await;
+    let keeper = Keeper::new().await;
+    let admin = keeper.by(fleet.process("admin").await, &format!("google:{AUDIENCE}")).start().await;
+    let token = keeper.of("operator@example.org");
+    let metadata = axum::Router::new().fallback(async move |request: axum::extract::Request| {
+        let asked = request.uri().to_string();
+        assert!(asked.starts_with("/computeMetadata/v1/instance/service-accounts/default/identity"), "{asked}");
+        assert_eq!(request.headers()["metadata-flavor"], "Google");
+        assert!(asked.contains("admin.example.org") && asked.contains("format=full"), "{asked}");
+        token
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move { axum::serve(listener, metadata).await });
+    let home = tempfile::tempdir().unwrap();
+    let run = async |host: &str| {
+        let builder = fleet.process("pause").await.env("FLEET_HTTP", &admin.http()).arg("vocabulary");
+        let builder = builder.env("FLEET_GOOGLE_AUDIENCE", AUDIENCE).env("GCE_METADATA_HOST", host);
+        let builder = builder.env("HOME", home.path().to_str().unwrap());
+        builder.arg("--actor").arg("mallory").arg("--reason").arg("a test").output().await
+    };
+    let (status, out, error) = run(&host).await;
+    assert!(status.success(), "{out}{error}");
+    let actors: Vec<String> =
+        sqlx::query_scalar("select actor from audit_log").fetch_all(&fleet.database.pool).await.unwrap();
+    assert_eq!(actors, ["operator@example.org"]);
+    let (status, _, error) = run("127.0.0.1:1").await;
+    assert_eq!(status.code(), Some(4), "{error}");
+    assert!(error.contains("Google gives no ID token for https://admin.example.org"), "{error}");
+}
+
 /// A connection that is slow costs itself; heads that are too large are refused; what comes in part does not stay.
 #[tokio::test]
 async fn who_speaks_slowly_or_too_much_is_cut_off() {
