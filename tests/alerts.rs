@@ -425,7 +425,7 @@ async fn burst(store: &Process) {
 fn windows_and_waits_are_shorter_by_one_factor_and_nothing_else_is_changed() {
     assert_eq!(
         (shortened_text("5m"), shortened_text("1h"), shortened_text("30s")),
-        ("15000ms".into(), "180000ms".into(), "1500ms".into())
+        ("30000ms".into(), "360000ms".into(), "3000ms".into())
     );
     let rules = rules();
     let of = |name: &str| {
