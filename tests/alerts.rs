@@ -434,6 +434,6 @@ fn windows_and_waits_are_shorter_by_one_factor_and_nothing_else_is_changed() {
         all.find(|rule| rule["alert"] == name).unwrap()
     };
     assert_eq!(of("LagTelemetryStale")["expr"], "time() - max(projection_lag_observed_timestamp_seconds) > 60");
-    assert_eq!(of("LagTelemetryStale")["for"], "3000ms");
-    assert!(of("RelayFailing")["expr"].as_str().unwrap().ends_with("[15000ms])) > 0"));
+    assert_eq!(of("LagTelemetryStale")["for"], "6000ms");
+    assert!(of("RelayFailing")["expr"].as_str().unwrap().ends_with("[30000ms])) > 0"));
 }
