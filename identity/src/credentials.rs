@@ -35,7 +35,9 @@ enum Source {
 pub enum Unpresentable {
     #[error("the token file {path}: {why}")]
     File { path: String, why: String },
-    #[error("Google gives no ID token for {audience}: {why}; a person shows that of gcloud auth print-identity-token, by --token-file")]
+    #[error(
+        "Google gives no ID token for {audience}: {why}; a person shows that of gcloud auth print-identity-token, by --token-file"
+    )]
     Google { audience: String, why: String },
 }
 

@@ -188,7 +188,8 @@ mod tests {
                     let keys = r#"{"keys":[{"kid":"one","kty":"RSA","n":"AQAB","e":"AQAB"}]}"#;
                     let status = if gone.load(Ordering::SeqCst) { "503 Gone" } else { "200 OK" };
                     let length = keys.len();
-                    let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{keys}");
+                    let answer =
+                        format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{keys}");
                     let _ = stream.write_all(answer.as_bytes()).await;
                 }
             });
