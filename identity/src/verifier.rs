@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
+use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use serde::Deserialize;
 
@@ -81,7 +82,6 @@ impl Verifier {
     /// # Errors
     /// The token is not one of this issuer for this audience and this time, or the issuer's keys cannot be had.
     pub async fn verify(&self, token: &str) -> Result<Identity, Refusal> {
-        let invalid = |error: jsonwebtoken::errors::Error| Refusal::Invalid(error.to_string());
         if token.len() > MAX_TOKEN {
             return Err(Refusal::Invalid(format!("it has more than {MAX_TOKEN} bytes")));
         }
@@ -98,6 +98,16 @@ impl Verifier {
         }
         Ok(claims.identity(self.every_email))
     }
+}
+
+/// What is wrong with a token, without what it says.
+fn invalid(error: jsonwebtoken::errors::Error) -> Refusal {
+    Refusal::Invalid(match error.kind() {
+        ErrorKind::Json(_) | ErrorKind::Utf8(_) | ErrorKind::Base64(_) => {
+            "it does not say what a token says".to_owned()
+        }
+        other => format!("{other:?}"),
+    })
 }
 
 fn validation(algorithm: Algorithm, audience: &str, issuers: &[&str]) -> Validation {
@@ -122,7 +132,8 @@ pub(crate) fn platform_checked(token: &str) -> Result<Identity, Refusal> {
         return Err(Refusal::Invalid(format!("it has more than {MAX_TOKEN} bytes")));
     }
     let claims = BASE64_URL_SAFE_NO_PAD.decode(claims).map_err(|_| invalid("its claims are not base64url"))?;
-    let claims: Claims = serde_json::from_slice(&claims).map_err(|error| Refusal::Invalid(error.to_string()))?;
+    let claims: Claims =
+        serde_json::from_slice(&claims).map_err(|_| invalid("its claims do not say what a token says"))?;
     if claims.exp + SKEW < now() {
         return Err(invalid("ExpiredSignature"));
     }
