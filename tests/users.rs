@@ -175,7 +175,8 @@ async fn an_owner_that_may_make_roles_gives_each_user_its_duty() {
     let make = format!(
         "create role {owner} login createrole password '{password}'; alter database {name} owner to {owner};
          create role {store} login password '{password}'; create role {worker} login password '{password}';
-         create role {admin} login password '{password}'; create role cloudsqlsuperuser"
+         create role {admin} login password '{password}';
+         do $$ begin create role cloudsqlsuperuser; exception when duplicate_object then null; end $$"
     );
     // Roles are of the whole server.
     let made = sqlx::raw_sql(AssertSqlSafe(make)).execute(&database.pool).await;

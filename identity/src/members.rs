@@ -80,11 +80,8 @@ impl Members {
         for (name, given) in given {
             let role = Role::ALL.iter().find(|role| role.as_str() == name).ok_or_else(|| unknown(&name))?;
             for member in given {
-                if member.trim() != member
-                    || member.is_empty()
-                    || member.contains(['*', '\0'])
-                    || member.starts_with("all")
-                {
+                let everybody = ["allusers", "allauthenticatedusers"].contains(&&*member.to_lowercase());
+                if everybody || member.trim() != member || member.is_empty() || member.contains(['*', '\0']) {
                     return Err(format!(
                         "{name}: {member:?} is nobody in particular; name emails, domain:…, group:…, subject:… or tokens"
                     ));
@@ -136,7 +133,7 @@ mod tests {
     #[test]
     fn a_member_has_the_roles_that_its_name_its_domain_its_groups_and_its_subject_are_given() {
         let members = Members::parse(
-            r#"{"viewer": ["domain:example.com"], "operator": ["Ada@example.com", "group:on-call"],
+            r#"{"viewer": ["domain:example.com"], "operator": ["Ada@example.com", "group:on-call", "allen@example.net"],
                 "payload-reader": ["subject:7"], "appender": ["shop"]}"#,
         );
         let members = members.expect("roles");
@@ -149,6 +146,7 @@ mod tests {
         assert_eq!(of(&identity("eve@example.org", &["on-call"])), "viewer operator");
         assert_eq!(of(&identity("eve@notexample.com", &[])), "");
         assert_eq!(of(&identity("eve@example.org", &["domain:example.com"])), "");
+        assert_eq!(of(&identity("allen@example.net", &[])), "viewer operator");
         assert_eq!(of(&identity("shop", &[])), "appender");
         assert_eq!(of(&Identity { subject: "7".to_owned(), ..identity("x", &[]) }), "viewer payload-reader");
     }

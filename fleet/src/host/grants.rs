@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use event_store::grants as store;
 use read_model::Catalogue;
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use super::error::Error;
 
@@ -106,19 +106,18 @@ pub(super) async fn grant(
     for Granted { duty, user } in granted {
         by_user.entry(user).or_default().push(duty);
     }
+    // What is granted again is granted already.
+    sqlx::raw_sql("set local client_min_messages to warning").execute(&mut *db).await?;
+    let mut done = Vec::new();
     for user in by_user.keys() {
-        fit(db, user).await?;
+        done.extend(fit(db, user).await?);
     }
     let (database, hash): (String, String) = sqlx::query_as(
         "select quote_ident(current_database()), left(encode(sha256(current_database()::bytea), 'hex'), 8)",
     )
     .fetch_one(&mut *db)
     .await?;
-    let mut statements = vec![
-        // What is granted again is granted already.
-        "set local client_min_messages to warning".to_owned(),
-        "revoke create on schema public from public".to_owned(),
-    ];
+    let mut statements = vec!["revoke create on schema public from public".to_owned()];
     for (user, duties) in &by_user {
         let user = quoted(user);
         statements.push(format!("grant usage on schema public, fleet_bookkeeping to {user}"));
@@ -132,7 +131,7 @@ pub(super) async fn grant(
         }
         if duties.contains(&&Duty::Admin) {
             // Whose snapshot is old, who blocks whom.
-            statements.push(format!("grant pg_read_all_stats to {user}"));
+            done.extend(attempt(db, &format!("grant pg_read_all_stats to {user}")).await?);
         }
         if duties.iter().any(|duty| matches!(duty, Duty::Worker(_))) {
             statements.push(format!("grant create on database {database} to {user}"));
@@ -168,7 +167,25 @@ pub(super) async fn grant(
             .map_err(|error| Error::Grant(format!("{statement}: {}", database::describe(&error))))?;
     }
     let duties = |duties: &[&Duty]| duties.iter().map(|duty| named(duty)).collect::<Vec<_>>().join(", ");
-    Ok(by_user.iter().map(|(user, of)| format!("user {user} may {}", duties(of))).collect())
+    done.extend(by_user.iter().map(|(user, of)| format!("user {user} may {}", duties(of))));
+    Ok(done)
+}
+
+/// Does what the owner of a database may not do on every server; if not, what a person has to do.
+async fn attempt(db: &mut PgConnection, statement: &str) -> Result<Option<String>, Error> {
+    let mut tx = db.begin().await?;
+    match sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(&mut *tx).await {
+        Ok(_) => {
+            tx.commit().await?;
+            Ok(None)
+        }
+        Err(error) if database::is_transient(&error) => Err(error.into()),
+        Err(error) => {
+            tx.rollback().await?;
+            let why = database::describe(&error);
+            Ok(Some(format!("NOT done, have whoever administers the server do it: {statement} ({why})")))
+        }
+    }
 }
 
 fn named(duty: &Duty) -> String {
@@ -184,7 +201,7 @@ fn named(duty: &Duty) -> String {
 
 /// Whether a duty can be given to a user: it is there, and has not more than could be given already. What Cloud SQL gives to each
 /// user that it makes is taken back.
-async fn fit(db: &mut PgConnection, user: &str) -> Result<(), Error> {
+async fn fit(db: &mut PgConnection, user: &str) -> Result<Option<String>, Error> {
     let found: Option<(bool, bool)> = sqlx::query_as(
         "select rolsuper or rolname = current_user,
                 exists (select from pg_auth_members as membership join pg_roles as cloud on cloud.oid = membership.roleid
@@ -199,12 +216,8 @@ async fn fit(db: &mut PgConnection, user: &str) -> Result<(), Error> {
         Some((true, _)) => {
             Err(Error::Grant(format!("{user:?} may do everything here already, as a superuser or as the owner")))
         }
-        Some((false, true)) => {
-            let revoke = format!("revoke cloudsqlsuperuser from {}", quoted(user));
-            sqlx::raw_sql(AssertSqlSafe(revoke)).execute(db).await?;
-            Ok(())
-        }
-        Some((false, false)) => Ok(()),
+        Some((false, true)) => attempt(db, &format!("revoke cloudsqlsuperuser from {}", quoted(user))).await,
+        Some((false, false)) => Ok(None),
     }
 }
 

@@ -3,7 +3,7 @@
 //! the database's connections need.
 
 use std::collections::HashMap;
-use std::io::{Error, ErrorKind, Result};
+use std::io::{Error, ErrorKind, IoSlice, Result};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -127,6 +127,21 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Taken<S> {
             return Poll::Ready(Err(Error::new(ErrorKind::ConnectionAborted, "too many connections")));
         }
         Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<Result<usize>> {
+        if self.closed.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Err(Error::new(ErrorKind::ConnectionAborted, "too many connections")));
+        }
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
