@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::client::SAMPLE_EVENTS;
 use crate::harness::process::signal;
@@ -132,6 +132,60 @@ async fn fleet_dev_whose_postgres_or_emulator_died_ends_and_says_so() {
         assert!(error.contains(said), "{error}");
         assert!(!dir.path().join("dev.json").exists(), "a fleet that has ended is nowhere");
     }
+}
+
+/// Everything that a person at a terminal of 80 columns is told: what was found, what the words mean, and every line of the log.
+#[tokio::test]
+async fn on_a_terminal_the_live_lines_and_the_log_leave_each_other_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let builder = Process::builder("dev").env("FLEET_LOG_FORMAT", "text").env("TERM", "xterm").arg("--no-sample");
+    let builder =
+        builder.arg("--http").arg("127.0.0.1:0").arg("--grpc").arg("127.0.0.1:0").arg("--bus").arg("embedded");
+    let dev = builder.arg("--data-dir").arg(dir.path().to_str().unwrap()).watch(80);
+    let shown = dev.frame("the live lines", |shown| shown.contains("settled 0 of 0, up to date")).await;
+    assert!(shown.contains("bus       within this process (as --bus embedded says)"), "{shown}");
+    assert!(shown.contains("settled: all events of a read model's topics up to there are"), "{shown}");
+    let file = std::fs::read(dir.path().join("dev.json")).unwrap();
+    let file: Value = serde_json::from_slice(&file).unwrap();
+    let (http, grpc) = (file["http"].as_str().unwrap(), file["grpc"].as_str().unwrap());
+    assert!(shown.contains(&format!("export FLEET_HTTP={http} FLEET_GRPC={grpc}")), "{shown}");
+
+    // Each is parked, which is a line of the log.
+    let poison = |number: u32| {
+        json!({"aggregate_id": uuid::Uuid::from_u128(number.into()), "aggregate_type": "User",
+            "idempotency_key": format!("poison-{number}"), "events": [{"event_type": "UserSignedUp",
+            "event_data": {"user_id": number}, "metadata": {}, "occurred_at": "2026-03-01T08:00:00Z"}]})
+        .to_string()
+    };
+    let lines = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&lines, (1..=5).map(|number| poison(number) + "\n").collect::<String>()).unwrap();
+    let import = Process::builder("import").env("FLEET_GRPC", grpc).arg(lines.path().to_str().unwrap());
+    let (status, _, error) = import.output().await;
+    assert!(status.success(), "{error}");
+    let shown = dev.frame("what is parked", |shown| shown.contains("5 PARKED")).await;
+    // A terminal takes what follows a carriage return, or a movement of the cursor, as written over what is there.
+    let wide = shown.split(['\n', '\r', '\x1b']).filter(|part| part.contains("settled ") && part.contains(" of "));
+    for part in wide {
+        let part = part.trim_start_matches("[2K");
+        assert!(part.chars().count() <= 80, "{part:?} wraps");
+    }
+    let logged = shown.lines().filter(|line| line.contains("WARN") && line.contains("parked")).count();
+    assert_eq!(logged, 5, "{shown}");
+    dev.interrupt();
+    let (code, said) = dev.ended().await;
+    assert!(code == Some(0) && said.contains("stopped"), "{said}");
+
+    let fresh = |http: &str| {
+        let builder = Process::builder("dev").arg("--fresh").arg("--http").arg(http).arg("--grpc").arg("127.0.0.1:0");
+        builder.arg("--bus").arg("embedded").arg("--no-sample").arg("--data-dir").arg(dir.path().to_str().unwrap())
+    };
+    let (status, _, error) = fresh("127.0.0.1:0").env("DATABASE_URL", "postgres://elsewhere/fleet").output().await;
+    assert!(!status.success() && error.contains("DATABASE_URL names another one"), "{error}");
+    let dev = fresh("127.0.0.1:0").watch(80);
+    let shown = dev.frame("it begins anew", |shown| shown.contains("settled 0 of 0, up to date")).await;
+    assert!(shown.contains("fresh     what was in "), "{shown}");
+    dev.interrupt();
+    dev.ended().await;
 }
 
 #[tokio::test]

@@ -20,14 +20,17 @@ use crate::sample::seeded;
 
 /// The exit code, and what was said; of a JSON, as one.
 async fn doctor(address: &str, args: &[&str]) -> (Option<i32>, String) {
-    let builder = Process::builder("doctor").env("FLEET_HTTP", address);
+    let builder = Process::builder("doctor").env("FLEET_HTTP", address).env("FLEET_WAIT", "4");
     let (status, out, error) = args.iter().fold(builder, |builder, arg| builder.arg(arg)).output().await;
     (status.code(), out + &error)
 }
 
 async fn said(address: &str, args: &[&str]) -> (Option<i32>, Value) {
     let (code, out) = doctor(address, &[args, &["--json"]].concat()).await;
-    (code, serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}")))
+    (
+        code,
+        serde_json::from_str(out.lines().next().unwrap_or_default()).unwrap_or_else(|error| panic!("{error}: {out}")),
+    )
 }
 
 fn runbooks(said: &Value) -> Vec<&str> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use event_store::service::access::{CALLS, Needs};
@@ -145,7 +146,10 @@ fn filled(path: &str) -> String {
 async fn asked(process: &Process, method: &str, path: &str, headers: HeaderMap) -> StatusCode {
     let method: Method = method.parse().unwrap();
     let url = format!("http://{}/admin/v1{}", process.http(), filled(path));
-    let request = reqwest::Client::new().request(method.clone(), url).headers(headers);
+    // Making one takes longer than the request; connections are not kept, because each test has a runtime of its own.
+    static CLIENT: LazyLock<reqwest::Client> =
+        LazyLock::new(|| reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap());
+    let request = CLIENT.request(method.clone(), url).headers(headers);
     // Nothing that could be meant, so that whoever is let through changes nothing.
     let request = if method == Method::GET { request } else { request.json(&json!({"nonsense": true})) };
     request.send().await.unwrap().status()

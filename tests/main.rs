@@ -36,6 +36,7 @@ mod grpc;
 mod host;
 mod hostile;
 mod import_export;
+mod lateness;
 mod laws;
 mod migrations;
 #[cfg(debug_assertions)]
@@ -58,6 +59,7 @@ mod sample;
 mod schema;
 mod soak;
 mod sweep;
+mod terminal;
 mod terraform;
 mod traces;
 mod unreadable;

@@ -9,7 +9,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 use read_model::Catalogue;
 
 use crate::exit::Exit;
-use crate::{commands, dev, roles, shutdown, telemetry};
+use crate::origin::Origin;
+use crate::{commands, dev, examples, roles, shutdown, telemetry};
 
 /// A fleet of projection workers: keeps read models equal to the fold of an event store, whatever the bus does.
 #[derive(Debug, Parser)]
@@ -76,6 +77,10 @@ enum Command {
     Refused(commands::refused::Options),
     /// What was asked for, and how far it is.
     Operations(commands::operations::Options),
+    /// Who waits for whom in the database.
+    Locks(commands::locks::Options),
+    /// Who has taken what on: relays their topics, workers their read models.
+    Leases(commands::leases::Options),
     /// Who did what, and why.
     Audit(commands::audit::Options),
     /// Forgets bookkeeping that is old: idempotency keys, operations, discarded events, the audit log. An event store does it each hour.
@@ -90,13 +95,18 @@ enum Command {
     Openapi,
     /// What a shell needs to complete this command line.
     Completion(commands::completion::Options),
+    /// Writes the manual: a page for each command.
+    Man(commands::man::Options),
 }
 
 /// The command line, with the names of a program's topics.
 pub fn command(catalogue: &Catalogue) -> clap::Command {
     let topics: Vec<_> = catalogue.topics().iter().map(|topic| topic.name).collect();
     let topics = PossibleValuesParser::new(topics);
-    Cli::command().mut_subcommand("worker", |worker| worker.mut_arg("topic", |topic| topic.value_parser(topics)))
+    let command = Cli::command().long_version(Origin::get().long_version());
+    let command =
+        command.mut_subcommand("worker", |worker| worker.mut_arg("topic", |topic| topic.value_parser(topics)));
+    examples::on(command)
 }
 
 impl Cli {
@@ -148,6 +158,8 @@ impl Cli {
             Command::Unreadable(options) => commands::unreadable::run(options).await,
             Command::Refused(options) => commands::refused::run(options).await,
             Command::Operations(options) => commands::operations::run(options).await,
+            Command::Locks(options) => commands::locks::run(options).await,
+            Command::Leases(options) => commands::leases::run(options).await,
             Command::Audit(options) => commands::audit::run(options).await,
             Command::Prune(options) => commands::prune::run(options).await,
             Command::Token(options) => commands::token::run(&options),
@@ -155,6 +167,7 @@ impl Cli {
             Command::Schema(options) => commands::schema::run(catalogue, options, shutdown::signal()?).await,
             Command::Openapi => commands::openapi::run(),
             Command::Completion(options) => commands::completion::run(command(catalogue), &options),
+            Command::Man(options) => commands::man::run(command(catalogue), &options),
         }
     }
 }

@@ -15,6 +15,7 @@ pub enum Exit {
     Unhealthy = 3,
     Refused = 4,
     Unreachable = 5,
+    Interrupted = 130,
 }
 
 /// An error that says how the command ends.
@@ -26,8 +27,8 @@ struct Ended {
 }
 
 impl Exit {
-    pub const ALL: [Self; 6] =
-        [Self::Good, Self::Failure, Self::Usage, Self::Unhealthy, Self::Refused, Self::Unreachable];
+    pub const ALL: [Self; 7] =
+        [Self::Good, Self::Failure, Self::Usage, Self::Unhealthy, Self::Refused, Self::Unreachable, Self::Interrupted];
 
     pub const fn code(self) -> u8 {
         self as u8
@@ -41,6 +42,7 @@ impl Exit {
             Self::Unhealthy => "unhealthy: the fleet answers, and says that it cannot work",
             Self::Refused => "refused: the fleet does not do what was asked, and says why",
             Self::Unreachable => "not reachable: nobody answers",
+            Self::Interrupted => "interrupted: by Ctrl-C; what the fleet was asked for goes on",
         }
     }
 
@@ -56,7 +58,7 @@ impl Exit {
 
     /// All of them, for `--help`.
     pub fn help() -> String {
-        let lines = Self::ALL.map(|exit| format!("\n  {}  {}", exit.code(), exit.meaning()));
+        let lines = Self::ALL.map(|exit| format!("\n  {:<3}  {}", exit.code(), exit.meaning()));
         format!("Exit codes:{}", lines.concat())
     }
 }

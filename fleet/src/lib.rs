@@ -22,9 +22,11 @@ pub mod client;
 pub mod commands;
 #[doc(hidden)]
 pub mod dev;
+mod examples;
 #[doc(hidden)]
 pub mod exit;
 mod keep;
+mod origin;
 #[doc(hidden)]
 pub mod roles;
 #[doc(hidden)]
@@ -38,6 +40,7 @@ pub use events::{
     AggregateId, DecodeError, EventId, EventSet, Json, Metadata, NewEvent, Object, Payload, Position, Recorded, Topic,
     Upcast, Version, payload, payload_of, upcast, upcasted,
 };
+pub use origin::Origin;
 pub use program::{Builder, Fleet};
 pub use read_model::{AnyProjection, Catalogue, Error, Mistake, Projection, column, testing};
 pub use {axum, chrono, serde, serde_json, sqlx, uuid};

@@ -9,6 +9,7 @@ use read_model::{AnyProjection, Catalogue, Mistake, Projection, erased};
 use crate::cli::{self, Cli};
 use crate::commands::out;
 use crate::exit::Exit;
+use crate::origin::Origin;
 
 /// A fleet: what [`Fleet::builder`] makes of topics and read models.
 ///
@@ -53,6 +54,7 @@ use crate::exit::Exit;
 pub struct Fleet {
     catalogue: Catalogue,
     sample: Option<&'static [u8]>,
+    origin: Origin,
 }
 
 /// Collects what a program is made of. The order of the calls is that in which people see topics and read models.
@@ -62,6 +64,7 @@ pub struct Builder {
     topics: Vec<&'static Topic>,
     projections: Vec<&'static dyn AnyProjection>,
     sample: Option<&'static [u8]>,
+    origin: Origin,
 }
 
 impl Fleet {
@@ -106,12 +109,19 @@ impl Builder {
         self
     }
 
+    /// Of which source the program was built, for `--version` and the metric `fleet_build_info`.
+    pub fn origin(mut self, origin: Origin) -> Self {
+        self.origin = origin;
+        self
+    }
+
     /// Checks it.
     ///
     /// # Errors
     /// Topics and read models do not fit together; the message says which, and why.
     pub fn build(self) -> Result<Fleet, Mistake> {
-        Ok(Fleet { catalogue: Catalogue::new(self.topics, self.projections)?, sample: self.sample })
+        let catalogue = Catalogue::new(self.topics, self.projections)?;
+        Ok(Fleet { catalogue, sample: self.sample, origin: self.origin })
     }
 
     /// Runs the command that the command line names, to its end: a role, a command against a running fleet, or, without
@@ -121,6 +131,7 @@ impl Builder {
             Ok(fleet) => fleet,
             Err(mistake) => return failed(&anyhow::Error::from(mistake).context("this program's catalogue")),
         };
+        fleet.origin.of_this_process();
         let matches = fleet.command().get_matches();
         let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
         match tokio::runtime::Runtime::new() {

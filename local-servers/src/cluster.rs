@@ -15,6 +15,9 @@ use crate::home::Home;
 use crate::installed::Installed;
 use crate::{Error, port, postgres, postmaster, search};
 
+/// The folder of the cluster.
+pub(crate) const CLUSTER: &str = "postgres";
+
 const UNFINISHED: &str = "postgres.new-";
 const INITDB_LIMIT: Duration = Duration::from_secs(120);
 /// Long enough to replay the write-ahead log of a server that was killed.
@@ -26,13 +29,13 @@ const PASSING: [&str; 2] = ["could not bind", "pre-existing shared memory block"
 
 /// The major version that made the cluster in `home`, if there is one.
 pub(crate) fn version(home: &Home) -> Option<u32> {
-    let version = fs::read_to_string(home.file("postgres").join("PG_VERSION")).ok()?;
+    let version = fs::read_to_string(home.file(CLUSTER).join("PG_VERSION")).ok()?;
     version.trim().parse().ok()
 }
 
 /// The running server and the URL of its database `fleet`.
 pub(crate) async fn start(installed: &Installed, home: &Home) -> Result<(Child, String), Error> {
-    let folder = home.file("postgres");
+    let folder = home.file(CLUSTER);
     if version(home).is_none() {
         initialize(installed, home, &folder).await?;
     }

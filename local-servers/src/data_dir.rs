@@ -1,10 +1,12 @@
 //! The folder a fleet keeps its private servers in, held by one process at a time.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::Error;
+use crate::cluster::CLUSTER;
+use crate::postmaster::end_leftover;
 
 /// Where that which is started keeps its files.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +57,30 @@ impl DataDir {
             .and_then(|()| writeln!(lock, "{}", std::process::id()))
             .map_err(Error::file("write", &lock_path))?;
         Ok(Self { path, _lock: lock })
+    }
+
+    /// Drops the private Postgres with everything in it, and files of these names; whether there was anything. What else is in the
+    /// folder stays.
+    ///
+    /// # Errors
+    /// A server is still at work on it and cannot be ended, or something cannot be removed.
+    pub async fn clear(&self, files: &[&str]) -> Result<bool, Error> {
+        let cluster = self.path.join(CLUSTER);
+        let mut cleared = false;
+        if cluster.exists() {
+            end_leftover(&cluster).await?;
+            fs::remove_dir_all(&cluster).map_err(Error::file("remove", &cluster))?;
+            cleared = true;
+        }
+        for name in files {
+            let file = self.path.join(name);
+            match fs::remove_file(&file) {
+                Ok(()) => cleared = true,
+                Err(cause) if cause.kind() == ErrorKind::NotFound => {}
+                Err(cause) => return Err(Error::file("remove", &file)(cause)),
+            }
+        }
+        Ok(cleared)
     }
 
     /// Absolute, with symbolic links resolved.

@@ -20,7 +20,7 @@ pub(crate) async fn download(home: &Home, major: Option<u32>) -> Result<Installe
             |major| {
                 format!(
                     "PostgreSQL {major}, which made {} (remove that to start again),",
-                    home.file("postgres").display()
+                    home.file(crate::cluster::CLUSTER).display()
                 )
             },
         ),

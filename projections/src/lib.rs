@@ -11,7 +11,7 @@ pub mod learning_time;
 pub mod user_directory;
 pub mod vocabulary;
 
-use fleet::{Builder, Fleet};
+use fleet::{Builder, Fleet, Origin};
 
 use learner_journeys::LearnerJourneys;
 use learner_progress::LearnerProgress;
@@ -35,4 +35,5 @@ pub fn program() -> Builder {
         .projection::<UserDirectory>()
         .projection::<LearningTime>()
         .sample(HISTORY)
+        .origin(Origin { revision: option_env!("FLEET_REVISION"), built_at: option_env!("FLEET_BUILT_AT") })
 }

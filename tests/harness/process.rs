@@ -1,11 +1,13 @@
 //! A process of the fleet: started, listened to, killed.
 
-use std::io::{BufRead, BufReader};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::{pty, termios};
 use serde_json::Value;
 
 use super::eventually;
@@ -42,6 +44,8 @@ impl Process {
             }
         }
         command.env("FLEET_LOG_FORMAT", "json");
+        // The machine is busy.
+        command.env("FLEET_WAIT", "30");
         Builder { command }
     }
 
@@ -66,7 +70,12 @@ impl Process {
     }
 
     pub fn terminate(&self) {
-        signal(&self.child, "TERM");
+        self.signal("TERM");
+    }
+
+    /// STOP has it be there and do nothing, until CONT.
+    pub fn signal(&self, name: &str) {
+        signal(&self.child, name);
     }
 
     /// Waits for its end.
@@ -117,6 +126,32 @@ pub fn signal(child: &Child, name: &str) {
     assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success(), "{kill}");
 }
 
+/// The two sides of a terminal.
+fn terminal(columns: u16) -> (File, File) {
+    let master = pty::openpt(pty::OpenptFlags::RDWR | pty::OpenptFlags::NOCTTY).unwrap();
+    pty::grantpt(&master).unwrap();
+    pty::unlockpt(&master).unwrap();
+    let name = pty::ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+    let slave = File::options().read(true).write(true).open(name).unwrap();
+    let size = termios::Winsize { ws_row: 50, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    termios::tcsetwinsize(&slave, size).unwrap();
+    (master.into(), slave)
+}
+
+fn ended_in_time(mut child: Child) -> ExitStatus {
+    let began = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        if began.elapsed() > PATIENCE {
+            child.kill().unwrap();
+            panic!("a command does not end");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// A pipe that nobody reads.
 fn nobody() -> Stdio {
     let (reader, writer) = std::io::pipe().unwrap();
@@ -131,9 +166,60 @@ impl Drop for Process {
     }
 }
 
+/// A command on a terminal. Killed when dropped.
+pub struct Watched {
+    child: Child,
+    shown: Arc<Mutex<Vec<u8>>>,
+    reading: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Watched {
+    /// What is on the screen as soon as it `is` so: since the screen was cleared last.
+    pub async fn frame(&self, what: &str, is: impl Fn(&str) -> bool) -> String {
+        eventually(what, PATIENCE, async || {
+            let shown = self.shown();
+            let frame = shown.rsplit("\x1b[H\x1b[J").next().unwrap_or_default().to_owned();
+            if is(&frame) { Ok(frame) } else { Err(frame) }
+        })
+        .await
+    }
+
+    /// Ctrl-C.
+    pub fn interrupt(&self) {
+        signal(&self.child, "INT");
+    }
+
+    /// Its exit code, and all that was shown.
+    pub async fn ended(mut self) -> (Option<i32>, String) {
+        let child = Mutex::new(&mut self.child);
+        let status = eventually("the command ends", PATIENCE, async || {
+            child.lock().unwrap().try_wait().unwrap().ok_or_else(|| "still running".to_owned())
+        })
+        .await;
+        self.reading.take().unwrap().join().unwrap();
+        (status.code(), self.shown())
+    }
+
+    fn shown(&self) -> String {
+        String::from_utf8_lossy(&self.shown.lock().unwrap()).replace("\r\n", "\n")
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 impl Builder {
     pub fn arg(mut self, arg: &str) -> Self {
         self.command.arg(arg);
+        self
+    }
+
+    pub fn without(mut self, name: &str) -> Self {
+        self.command.env_remove(name);
         self
     }
 
@@ -159,6 +245,40 @@ impl Builder {
         let output = output.unwrap().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         (output.status, text(output.stdout), text(output.stderr))
+    }
+
+    /// Runs it to its end on a terminal of so many columns: status, and what the terminal was given.
+    pub async fn on_terminal(mut self, columns: u16) -> (ExitStatus, String) {
+        let (mut master, slave) = terminal(columns);
+        let handle = || Stdio::from(slave.try_clone().unwrap());
+        self.command.stdin(handle()).stdout(handle()).stderr(handle());
+        let shown = std::thread::spawn(move || {
+            let mut shown = Vec::new();
+            // Ends with an error when the last handle of the other side is closed.
+            let _ = master.read_to_end(&mut shown);
+            String::from_utf8_lossy(&shown).replace("\r\n", "\n")
+        });
+        let child = self.command.spawn().unwrap();
+        drop((slave, self.command));
+        let ended = tokio::task::spawn_blocking(move || ended_in_time(child)).await.unwrap();
+        (ended, shown.join().unwrap())
+    }
+
+    /// Starts it on a terminal of so many columns, to be looked at.
+    pub fn watch(mut self, columns: u16) -> Watched {
+        let (mut master, slave) = terminal(columns);
+        let handle = || Stdio::from(slave.try_clone().unwrap());
+        let child = self.command.stdin(handle()).stdout(handle()).stderr(handle()).spawn().unwrap();
+        drop((slave, self.command));
+        let shown = Arc::new(Mutex::new(Vec::new()));
+        let showing = shown.clone();
+        let reading = std::thread::spawn(move || {
+            let mut part = [0; 4096];
+            while let Ok(read @ 1..) = master.read(&mut part) {
+                showing.lock().unwrap().extend_from_slice(&part[..read]);
+            }
+        });
+        Watched { child, shown, reading: Some(reading) }
     }
 
     /// Runs it to its end, with a standard output whose reader has gone: status, standard error.

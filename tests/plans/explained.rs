@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// Tables that grow with the store or with what people do. The head row does while somebody holds a snapshot.
-pub const GROWING: [&str; 12] = [
+pub const GROWING: [&str; 13] = [
     "events",
     "idempotency_keys",
     "snapshots",
@@ -16,6 +16,7 @@ pub const GROWING: [&str; 12] = [
     "event_store_head",
     "unreadable_events",
     "refused_messages",
+    "lag_samples",
 ];
 
 pub struct Explained(Value);

@@ -88,6 +88,10 @@ where position % 20 = 3;
 insert into audit_log (id, actor, action, target, reason)
 select event_id, 'somebody', 'replay.create', 'x', 'because' from events where position % 10 = 0;
 
+insert into lag_samples
+select slot, 'projection ' || number, 'topic', 1, now(), 1, 1, 0, 0, false
+from generate_series(1000, 1360) as slot, generate_series(1, 100) as number;
+
 insert into unreadable_events (
     position, event_id, aggregate_id, event_version, aggregate_type, event_type, bytes, reason
 )

@@ -272,5 +272,12 @@ pub const STATEMENTS: &[Statement] = &[
     window(&[Plain], "extract(epoch from clock_timestamp() - min(event.created_at))::float8 as seconds", "'vocabulary', 1, 0, 20000, array['VocabularyItem']", 40_000, "lag looks at 20,000 positions, and at how far their aggregates are"),
     few(&[Plain], "from events where position > $1 order by position limit 1", "20000"),
     few(&[Plain], "from pg_prepared_xacts", ""),
+    few(&[Plain], "insert into lag_samples", "now(), {projections}, {texts}, {ones}, {bigs}, {bigs}, array_fill(1.0::float8, array[cardinality({ones})]), {bools}, 20000"),
+    few(&[Plain], "delete from lag_samples", "100, 2000000000"),
+    window(&[Plain], "from lag_samples where slot between $1 and $2", "1000, 1008", 3000, "eight samples of each projection and topic"),
+    few(&[Plain], "as \"held_by!: Json<Vec<Holder>>\"", "100"),
+    few(&[Plain], "as \"held!\", position, moved_at from relay_cursors", "1000"),
+    few(&[Plain], "from keepers order by projection, version desc", "1000"),
+    few(&[Plain], "from discarded_events as letter join operations", "null, 100"),
     few(&[Plain, Applying], "select clock_timestamp() as \"now!\"", ""),
 ];

@@ -5,7 +5,7 @@
 
 use event_store::grants::{self as store, Grant};
 
-const BOOKKEEPING: [&str; 14] = [
+const BOOKKEEPING: [&str; 15] = [
     "projections",
     "projection_progress",
     "projected_aggregates",
@@ -20,6 +20,7 @@ const BOOKKEEPING: [&str; 14] = [
     "operations_stop",
     "keepers",
     "audit_log",
+    "lag_samples",
 ];
 
 /// Applying, building, and doing what people have asked for. Locking a row is an update for Postgres.
@@ -40,8 +41,9 @@ const APPLY: &[Grant] = &[
     ("unreadable_events", "insert"),
 ];
 
-/// Asking for things, deciding about what is parked, and pruning by hand.
+/// Asking for things, deciding about what is parked, pruning by hand, and remembering how late what was.
 const ADMINISTER: &[Grant] = &[
+    ("lag_samples", "insert, delete"),
     ("projections", "update"),
     ("parked_events", "update"),
     ("operations", "insert, update"),

@@ -23,6 +23,7 @@ pub mod http;
 pub mod inspect;
 pub mod invalid;
 pub mod lag;
+pub mod locks;
 pub mod losses;
 pub mod object;
 pub mod operations;

@@ -137,7 +137,8 @@ mod tests {
 
     #[test]
     fn a_used_key_answers_as_the_first_time_even_if_the_version_has_moved_on() {
-        let answer = vec![Appended { event_id: EventId::generate(), version: Version(1), position: Position(9) }];
+        let answer =
+            vec![Appended { event_id: EventId::generate(), version: Version(1), position: Position(9), known: true }];
         let again = Append { idempotency_key: Some("k".into()), ..append(1, Some(0)) };
         let used = UsedKey { digest: again.digest.to_vec(), answer: answer.clone() };
         let known = Known { keys: HashMap::from([("k".into(), used)]), ..Known::default() };
@@ -159,7 +160,8 @@ mod tests {
     #[test]
     fn an_unknown_commit_that_happened_is_a_success_and_somebody_elses_event_is_not() {
         let request = append(1, Some(0));
-        let appended = Appended { event_id: request.events[0].event_id, version: Version(1), position: Position(3) };
+        let appended =
+            Appended { event_id: request.events[0].event_id, version: Version(1), position: Position(3), known: true };
         let known = Known {
             heads: HashMap::from([(request.aggregate_id, Version(1))]),
             events: HashMap::from([(appended.event_id, (request.aggregate_id, appended))]),

@@ -46,6 +46,8 @@ pub struct Appended {
     pub event_id: EventId,
     pub version: Version,
     pub position: Position,
+    /// It was in the store when its request was looked at: an earlier request had appended it, or an earlier try of this one.
+    pub known: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -174,6 +174,7 @@ pub(super) async fn used_keys(db: &mut PgConnection, keys: &[&str]) -> sqlx::Res
             event_id: EventId(row.event_id),
             version: Version(row.event_version),
             position: Position(row.position),
+            known: true,
         });
     }
     Ok(used)
@@ -193,6 +194,7 @@ pub(super) async fn stored_events(
         event_id: EventId(event_id),
         version: Version(version),
         position: Position(position),
+        known: true,
     };
     Ok(rows
         .into_iter()

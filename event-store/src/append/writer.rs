@@ -383,7 +383,7 @@ fn appended(append: &Append, first: Version, position: &mut Position) -> Vec<App
         .zip(ids)
         .map(|(version, event_id): (i32, EventId)| {
             *position = position.next();
-            Appended { event_id, version: Version(version), position: *position }
+            Appended { event_id, version: Version(version), position: *position, known: false }
         })
         .collect()
 }

@@ -6,6 +6,7 @@
 
 pub mod behind;
 mod cursor;
+pub mod leases;
 mod load;
 mod publish;
 pub mod refused;

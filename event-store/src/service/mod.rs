@@ -210,7 +210,8 @@ fn response(appended: Vec<Appended>) -> AppendEventsResponse {
         event_version: appended.version.0,
         position: appended.position.0,
     };
-    AppendEventsResponse { events: appended.into_iter().map(event).collect() }
+    let known = appended.iter().any(|appended| appended.known);
+    AppendEventsResponse { events: appended.into_iter().map(event).collect(), known }
 }
 
 /// A refusal is an answer within the stream; only what stops everything ends the stream.

@@ -1,5 +1,7 @@
 //! The event store of a running fleet.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use clap::Args;
 use event_store::proto::event_store_client::EventStoreClient;
@@ -7,14 +9,20 @@ use event_store::validate::MAX_REQUEST_BYTES;
 use identity::Channel;
 use tonic::transport::Endpoint;
 use tonic::{Code, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 
+use super::cause::innermost;
 use super::shown::{HINT, Shown};
-use super::wait::{Patience, Wait};
+use super::wait::{Patience, Silent, Wait};
 use crate::exit::Exit;
 use crate::host;
 
 /// Where the gRPC of `fleet dev` listens, and so where commands look.
 pub const GRPC: &str = "127.0.0.1:50051";
+
+/// How long a store that has not answered may take to say that it lives.
+const ASKED_AGAIN: Duration = Duration::from_millis(300);
 
 #[derive(Debug, Clone, Args)]
 pub struct EventStore {
@@ -29,7 +37,7 @@ pub struct EventStore {
 
 impl EventStore {
     pub fn at(address: &str) -> Self {
-        Self { grpc: address.to_owned(), shown: Shown::default(), wait: Wait { seconds: 30 } }
+        Self { grpc: address.to_owned(), shown: Shown::default(), wait: Wait { seconds: 2 }.begun() }
     }
 
     pub fn patience(&self) -> Patience {
@@ -37,23 +45,51 @@ impl EventStore {
     }
 
     /// Connects as soon as somebody answers.
-    pub async fn connect(&self, patience: &Patience) -> Result<EventStoreClient<Channel>> {
+    pub async fn connect(&self, patience: &mut Patience) -> Result<EventStoreClient<Channel>> {
         let endpoint = endpoint(&self.grpc)?;
         loop {
-            match endpoint.connect().await {
-                Ok(channel) => {
+            let reason = match patience.answer(endpoint.connect()).await {
+                Ok(Ok(channel)) => {
                     let channel = Channel::new(channel, self.shown.credentials());
                     return Ok(EventStoreClient::new(channel).max_decoding_message_size(2 * MAX_REQUEST_BYTES));
                 }
-                Err(_) if patience.wait().await => {}
-                Err(error) => {
-                    let reason = innermost(&error);
-                    let why =
-                        format!("no event store answers at {} ({reason}); start one, or set FLEET_GRPC", self.grpc);
-                    return Err(Exit::Unreachable.because(why));
-                }
+                Ok(Err(error)) => innermost(&error),
+                Err(silent) => return Err(self.silent(silent).await),
+            };
+            let why = format!("no event store answers at {} ({reason})", self.grpc);
+            if !patience.wait(&why).await {
+                return Err(Exit::Unreachable.because(format!("{why}; start one, or set FLEET_GRPC")));
             }
         }
+    }
+
+    /// What was answered.
+    ///
+    /// # Errors
+    /// Nothing was, for as long as it is waited for.
+    pub async fn heard<T>(&self, answer: Result<T, Silent>) -> Result<T> {
+        match answer {
+            Ok(answer) => Ok(answer),
+            Err(silent) => Err(self.silent(silent).await),
+        }
+    }
+
+    /// The error of a command whose store has fallen silent: it is, or only its database.
+    async fn silent(&self, silent: Silent) -> anyhow::Error {
+        let at = &self.grpc;
+        match tokio::time::timeout(ASKED_AGAIN, self.lives()).await {
+            Ok(true) => Exit::Unhealthy.because(format!(
+                "the event store at {at} is there, and has not answered for {}: its database may be slow or away, which its /readyz says",
+                silent.seconds()
+            )),
+            _ => Exit::Unreachable.because(format!("the event store at {at} does not answer: {silent}")),
+        }
+    }
+
+    /// Whether it answers anything.
+    async fn lives(&self) -> bool {
+        let Ok(endpoint) = endpoint(&self.grpc) else { return false };
+        HealthClient::new(endpoint.connect_lazy()).check(HealthCheckRequest::default()).await.is_ok()
     }
 }
 
@@ -64,7 +100,12 @@ pub fn endpoint(address: &str) -> Result<Endpoint> {
 
 /// The error of a command that the store has answered with a status.
 pub fn refusal(status: &Status, what: &str) -> anyhow::Error {
-    let exit = if unavailable(status) { Exit::Unreachable } else { Exit::Refused };
+    let exit = match status.code() {
+        // It lacks its tables.
+        Code::FailedPrecondition => Exit::Unhealthy,
+        _ if unavailable(status) => Exit::Unreachable,
+        _ => Exit::Refused,
+    };
     let hint = if status.code() == Code::Unauthenticated { format!("; {HINT}") } else { String::new() };
     exit.because(format!("{what}: {}{hint}", status.message()))
 }
@@ -72,13 +113,4 @@ pub fn refusal(status: &Status, what: &str) -> anyhow::Error {
 /// The store is away, not unwilling: another try may succeed.
 pub fn unavailable(status: &Status) -> bool {
     matches!(status.code(), Code::Unavailable | Code::Cancelled | Code::Unknown | Code::Internal)
-}
-
-/// tonic's own message says only "transport error".
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
 }

@@ -1,6 +1,6 @@
 //! The admin API of a running fleet, in the API's own types.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -11,8 +11,10 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 use workers::admin::Problem;
 
+use super::cause::innermost;
 use super::shown::{HINT, Shown};
-use super::wait::Wait;
+use super::wait::{Patience, Wait};
+use crate::commands::out;
 use crate::exit::Exit;
 
 /// Where the HTTP of `fleet dev` listens, and so where commands look.
@@ -24,10 +26,26 @@ const LONGEST: usize = 64 << 20;
 /// Characters of an answer that are shown if it is not the fleet's.
 const SHOWN: usize = 1000;
 
+/// How long an answer may take, also of a fleet that is ready all the while.
+const LONGEST_TIME: Duration = Duration::from_secs(60);
+
+/// An answer that has not come by then is asked about, and so on.
+const LOOK: Duration = Duration::from_millis(300);
+
+/// What a look may take at least: `/readyz` takes up to 1.5 s to say that the database is silent, and a little more than that is
+/// within the two seconds that are waited for by default.
+const READY: Duration = Duration::from_millis(600);
+
+/// After which time it is said that an answer is still waited for.
+const TELL: Duration = Duration::from_secs(5);
+
+/// Of a request that changes something.
+const UNKNOWN: &str = "; whether it was done is not known: see `fleet operations list` and `fleet audit`";
+
 #[derive(Debug, Clone, Args)]
 pub struct AdminApi {
     /// host:port (or URL) of the admin API.
-    #[arg(long, env = "FLEET_HTTP", default_value = HTTP)]
+    #[arg(global = true, long, env = "FLEET_HTTP", default_value = HTTP)]
     http: String,
     #[command(flatten)]
     shown: Shown,
@@ -36,56 +54,106 @@ pub struct AdminApi {
 }
 
 impl AdminApi {
+    /// As it is waited for once something has begun.
+    #[must_use]
+    pub fn begun(&self) -> Self {
+        Self { wait: self.wait.begun(), ..self.clone() }
+    }
+
     /// # Errors
     /// Nobody answers, the fleet refuses, or the answer is not a `T`.
     pub async fn get<T: DeserializeOwned>(&self, path: &str, query: &impl Serialize) -> Result<T> {
         let path = with_query(path, query)?;
-        self.send(&path, |client, url| client.get(url)).await
+        self.send(&path, "", |client, url| client.get(url)).await
     }
 
     /// However often it has to be sent until somebody answers, it has one result.
     ///
     /// # Errors
-    /// As [`get`](Self::get).
+    /// As [`get`](Self::get). Whether it was done is not known if nobody answered any more.
     pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
         let key = Uuid::now_v7().to_string();
-        self.send(path, |client, url| client.post(url).json(body).header("Idempotency-Key", &key)).await
+        self.send(path, UNKNOWN, |client, url| client.post(url).json(body).header("Idempotency-Key", &key)).await
     }
 
+    /// `unheard` is said of a request that may have arrived.
     async fn send<T: DeserializeOwned>(
         &self,
         path: &str,
+        unheard: &str,
         request: impl Fn(&Client, &str) -> RequestBuilder,
     ) -> Result<T> {
         let url = format!("{}{path}", base(&self.http));
-        let client = Client::builder().timeout(Duration::from_secs(60)).build().context("building the HTTP client")?;
-        let patience = self.wait.start();
+        let client = Client::builder().timeout(LONGEST_TIME).build().context("building the HTTP client")?;
+        let mut patience = self.wait.start();
         let credentials = self.shown.credentials();
         loop {
             let mut shown = HeaderMap::new();
             credentials.show(&mut shown).await.map_err(|error| Exit::Refused.because(error))?;
-            let failed = match request(&client, &url).headers(shown).send().await {
-                Ok(response) if response.status() == StatusCode::SERVICE_UNAVAILABLE => {
-                    let body = body(response).await.unwrap_or_default();
+            let asked = async {
+                let response = request(&client, &url).headers(shown.clone()).send().await?;
+                Ok((response.status(), body(response).await))
+            };
+            let answered: Result<_, reqwest::Error> = tokio::select! {
+                answered = asked => answered,
+                (exit, why) = self.unready(&client, &shown, &patience) => return Err(exit.because(format!("{why}{unheard}"))),
+            };
+            let (failed, after) = match answered {
+                Ok((StatusCode::SERVICE_UNAVAILABLE, body)) => {
+                    let body = body.unwrap_or_default();
                     if let Ok(problem) = serde_json::from_slice::<Problem>(&body) {
                         // A fleet is there, and says what it lacks.
-                        if patience.wait().await {
+                        let why = format!("the fleet at {} cannot answer now: {}", self.http, problem.detail());
+                        if patience.wait(&why).await {
                             continue;
                         }
-                        let why = format!("the fleet at {} cannot answer now: {}", self.http, problem.detail());
                         return Err(Exit::Unhealthy.because(why));
                     }
-                    beginning(&body)
+                    (beginning(&body), unheard)
                 }
-                Ok(response) => return answer(&url, response).await,
+                Ok((status, body)) => return answer(&url, status, body),
                 Err(error) if error.is_builder() => {
                     return Err(Exit::Usage.because(format!("FLEET_HTTP: {:?} is not host:port", self.http)));
                 }
-                Err(error) => error.to_string(),
+                Err(error) => (innermost(&error), if error.is_connect() { "" } else { unheard }),
             };
-            if !patience.wait().await {
-                let why = format!("no fleet answers at {} ({failed}); start one, or set FLEET_HTTP", self.http);
-                return Err(Exit::Unreachable.because(why));
+            let why = format!("no fleet answers at {} ({failed})", self.http);
+            if !patience.wait(&why).await {
+                return Err(Exit::Unreachable.because(format!("{why}; start one, or set FLEET_HTTP{after}")));
+            }
+        }
+    }
+
+    /// Ends when the fleet has not been ready for as long as it is waited for: an answer may take its time only where somebody
+    /// is at work on it.
+    async fn unready(&self, client: &Client, shown: &HeaderMap, patience: &Patience) -> (Exit, String) {
+        let url = format!("{}/readyz", base(&self.http));
+        let (asked, mut patience, mut told) = (Instant::now(), patience.clone(), false);
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let looking = client.get(&url).headers(shown.clone()).send();
+            let why = match patience.answer_within(READY, looking).await {
+                Ok(Ok(response)) if response.status() == StatusCode::SERVICE_UNAVAILABLE => {
+                    let body = body(response).await.unwrap_or_default();
+                    format!("cannot answer now: {}", beginning(&body))
+                }
+                Ok(Ok(_)) => {
+                    patience = self.wait.start();
+                    if asked.elapsed() >= TELL && !std::mem::replace(&mut told, true) {
+                        out::complain(format!(
+                            "fleet: the fleet at {} is ready, and has not answered yet; waiting",
+                            self.http
+                        ));
+                    }
+                    continue;
+                }
+                Ok(Err(error)) => format!("does not answer any more ({})", innermost(&error)),
+                Err(silent) => {
+                    return (Exit::Unreachable, format!("the fleet at {} does not answer: {silent}", self.http));
+                }
+            };
+            if patience.is_over() {
+                return (Exit::Unhealthy, format!("the fleet at {} {why}", self.http));
             }
         }
     }
@@ -119,9 +187,8 @@ fn with_query(path: &str, query: &impl Serialize) -> Result<String> {
 }
 
 /// What was asked for, read from the text of the answer: what lies between must not round its numbers.
-async fn answer<T: DeserializeOwned>(url: &str, response: Response) -> Result<T> {
-    let status = response.status();
-    let body = body(response).await.with_context(|| format!("reading the answer of {url}"))?;
+fn answer<T: DeserializeOwned>(url: &str, status: StatusCode, body: Result<Vec<u8>>) -> Result<T> {
+    let body = body.with_context(|| format!("reading the answer of {url}"))?;
     if status.is_success() {
         return serde_json::from_slice(&body)
             .with_context(|| format!("{url} does not answer as this version does: {}", beginning(&body)));

@@ -9,10 +9,10 @@ use identity::Credentials;
 #[derive(Debug, Clone, Default, Args)]
 pub struct Shown {
     /// A file whose first line is the token to show, as of `fleet token` or `gcloud auth print-identity-token`.
-    #[arg(long, env = "FLEET_TOKEN_FILE", value_name = "FILE")]
+    #[arg(global = true, long, env = "FLEET_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// Show ID tokens of Google for this audience, of the account that this process has with Google.
-    #[arg(long, env = "FLEET_GOOGLE_AUDIENCE", value_name = "AUDIENCE", conflicts_with = "token_file")]
+    #[arg(global = true, long, env = "FLEET_GOOGLE_AUDIENCE", value_name = "AUDIENCE", conflicts_with = "token_file")]
     google_audience: Option<String>,
 }
 

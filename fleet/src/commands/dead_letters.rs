@@ -7,6 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use uuid::Uuid;
 use workers::admin::dead_letters::{Batch, DiscardOne, DryRun, Listing, Page, Shown};
+use workers::admin::discarded;
 use workers::dead_letters::park::Reason;
 use workers::dead_letters::{self, DeadLetter};
 use workers::operations::Operation;
@@ -68,7 +69,7 @@ enum Command {
         #[command(flatten)]
         by: Actor,
     },
-    /// Goes on without one dead letter: the read model will lack its event. It stays in the table discarded_events.
+    /// Goes on without one dead letter: the read model will lack its event. `dead-letters discarded` lists it from then on.
     Discard {
         id: Uuid,
         /// Its event id, as you have seen it; leave it out where there was none.
@@ -82,6 +83,15 @@ enum Command {
         json: bool,
         #[command(flatten)]
         by: Actor,
+    },
+    /// What was discarded: the read models go on without it. What was parked last comes first.
+    Discarded {
+        /// So many at most.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+        /// As JSON, for programs; one letter a line.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -141,6 +151,7 @@ pub async fn run(options: Options) -> Result<ExitCode> {
             }
             retry(api, filter, rate, yes, json, &by).await
         }
+        Command::Discarded { limit, json } => discarded(api, limit, json).await,
         Command::Discard { id, event_id, error, json, by } => {
             let discard = DiscardOne { event_id, error, actor: by.actor().await?, reason: by.reason };
             let operation: Operation = api.post(&format!("/admin/v1/dead-letters/{id}/discard"), &discard).await?;
@@ -196,6 +207,47 @@ fn cells(letter: &DeadLetter) -> [String; 10] {
         letter.first_parked_at.format("%FT%T").to_string(),
         letter.error.clone(),
     ]
+}
+
+async fn discarded(api: &client::AdminApi, limit: usize, as_json: bool) -> Result<ExitCode> {
+    let mut table = Table::new([
+        words("ID", 36),
+        words("OF", 18),
+        words("REASON", 16),
+        numbers("POSITION", 10),
+        words("DISCARDED", 20),
+        words("BY", 12),
+        words("BECAUSE", 0),
+    ]);
+    let (mut listing, mut left) = (discarded::Listing::default(), limit);
+    while left > 0 {
+        listing.limit = Some(left.min(100) as i64);
+        let page: discarded::Page = api.get("/admin/v1/discarded", &listing).await?;
+        for letter in &page.discarded {
+            if as_json {
+                out::json(letter)?;
+            } else {
+                table.row(&[
+                    letter.id.to_string(),
+                    letter.projection.as_ref().unwrap_or(&letter.topic).clone(),
+                    letter.reason.clone(),
+                    or_dash(letter.position),
+                    letter.discarded_at.format("%FT%TZ").to_string(),
+                    letter.actor.clone(),
+                    letter.because.clone(),
+                ])?;
+            }
+        }
+        left -= page.discarded.len().min(left);
+        listing.before = page.next;
+        if listing.before.is_none() {
+            break;
+        }
+    }
+    if table.is_empty() && !as_json {
+        out::line("nothing was discarded")?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn show(api: &client::AdminApi, id: Uuid, payload: bool, as_json: bool, by: &Actor) -> Result<ExitCode> {

@@ -18,8 +18,6 @@ use crate::client::AdminApi;
 use crate::exit::Exit;
 
 #[derive(Debug, Args)]
-// Whoever asks what is wrong wants to hear now that nobody answers.
-#[command(mut_arg("seconds", |wait| wait.default_value("0")))]
 pub struct Options {
     /// Data is late if an event has not been applied for so many seconds.
     #[arg(long, default_value_t = LATE_AFTER, value_name = "SECONDS")]

@@ -68,16 +68,17 @@ pub async fn export(store: &client::EventStore, output: &mut impl Write) -> Resu
     let mut last = 0;
     let mut summary = Summary::default();
     'connect: loop {
-        let mut client = store.connect(&patience).await?;
+        let mut client = store.connect(&mut patience).await?;
         let request =
             ReadAllRequest { from: Some(read_all_request::From::FromPosition(last + 1)), ..ReadAllRequest::default() };
-        let mut events = match client.read_all(request).await {
+        let asked = patience.answer(client.read_all(request)).await;
+        let mut events = match store.heard(asked).await? {
             Ok(response) => response.into_inner(),
-            Err(status) if client::unavailable(&status) && patience.wait().await => continue,
+            Err(status) if client::unavailable(&status) && patience.wait(status.message()).await => continue,
             Err(status) => return Err(client::refusal(&status, "the event store refuses the export")),
         };
         loop {
-            match events.message().await {
+            match store.heard(patience.answer(events.message()).await).await? {
                 Ok(Some(event)) => {
                     patience.renew();
                     last = event.position;
@@ -100,7 +101,9 @@ pub async fn export(store: &client::EventStore, output: &mut impl Write) -> Resu
                     out::said(output.write_all(&line))?;
                 }
                 Ok(None) => break 'connect,
-                Err(status) if client::unavailable(&status) && patience.wait().await => continue 'connect,
+                Err(status) if client::unavailable(&status) && patience.wait(status.message()).await => {
+                    continue 'connect;
+                }
                 Err(status) => return Err(client::refusal(&status, "the event store ended the export")),
             }
         }

@@ -10,7 +10,7 @@ use crate::client;
 use crate::exit::Exit;
 
 /// A role answers within 2 s whatever becomes of the database.
-const PATIENCE: Duration = Duration::from_secs(4);
+const PATIENCE: Duration = Duration::from_millis(2800);
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -25,9 +25,9 @@ pub async fn run(options: Options) -> Result<ExitCode> {
     let response = match client.get(&url).send().await {
         Ok(response) => response,
         Err(error) if error.is_timeout() && !error.is_connect() => {
-            return Err(Exit::Unhealthy.because(format!("{url} has not answered within {} s", PATIENCE.as_secs())));
+            return Err(Exit::Unhealthy.because(format!("{url} has not answered within {} s", PATIENCE.as_secs_f32())));
         }
-        Err(error) => return Err(Exit::Unreachable.because(format!("asking {url}: {error}"))),
+        Err(error) => return Err(Exit::Unreachable.because(format!("asking {url}: {}", client::innermost(&error)))),
     };
     let status = response.status();
     if !status.is_success() {

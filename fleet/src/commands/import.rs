@@ -5,6 +5,7 @@
 //! same file, append nothing twice.
 
 use std::collections::VecDeque;
+use std::fmt::{self, Display};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read};
 use std::path::{Path, PathBuf};
@@ -49,7 +50,10 @@ pub struct Options {
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Summary {
     pub requests: u64,
+    /// Events that are in the store now: those that were appended, and those that were there.
     pub events: u64,
+    /// Those of them that were there.
+    pub known: u64,
     pub refused: u64,
 }
 
@@ -58,12 +62,7 @@ pub async fn run(options: Options) -> Result<ExitCode> {
     let progress = if options.quiet { ProgressBar::hidden() } else { bar(bytes) };
     let summary = import(&options.store, input, &progress).await?;
     progress.finish_and_clear();
-    out::complain(format!(
-        "imported {} requests, {} events{}",
-        summary.requests - summary.refused,
-        summary.events,
-        if summary.refused > 0 { format!("; {} requests were refused", summary.refused) } else { String::new() }
-    ));
+    out::complain(summary);
     if options.json {
         out::json(&summary)?;
     }
@@ -94,21 +93,25 @@ pub async fn import(
     let mut ended = false;
 
     while !(ended && unanswered.is_empty()) {
-        let mut client = store.connect(&patience).await?;
+        let mut client = store.connect(&mut patience).await?;
         let (sender, requests) = mpsc::channel(2 * IN_FLIGHT);
         for line in &unanswered {
             sender.try_send(line.request.clone()).context("the channel has room for all that is unanswered")?;
         }
         let mut sender = (!ended).then_some(sender);
-        let mut answers = match client.append_event_stream(ReceiverStream::new(requests)).await {
+        let asked = patience.answer(client.append_event_stream(ReceiverStream::new(requests))).await;
+        let mut answers = match store.heard(asked).await? {
             Ok(response) => response.into_inner(),
-            Err(status) if client::unavailable(&status) && patience.wait().await => continue,
+            Err(status) if client::unavailable(&status) && patience.wait(status.message()).await => continue,
             Err(status) => return Err(client::refusal(&status, "the event store refuses the import")),
         };
         loop {
             tokio::select! {
                 line = lines.recv(), if sender.is_some() && unanswered.len() < IN_FLIGHT => match line {
                     Some(line) => {
+                        if unanswered.is_empty() {
+                            patience.again();
+                        }
                         if let Some(sender) = &sender {
                             // A closed stream is noticed by its answers.
                             let _ = sender.try_send(line.request.clone());
@@ -121,7 +124,7 @@ pub async fn import(
                         sender = None;
                     }
                 },
-                answer = answers.message() => match answer {
+                answer = patience.answer(answers.message()), if !unanswered.is_empty() || sender.is_none() => match store.heard(answer).await? {
                     Ok(Some(answer)) => {
                         let line = unanswered.pop_front().ok_or_else(|| anyhow!("more answers than requests"))?;
                         patience.renew();
@@ -132,7 +135,7 @@ pub async fn import(
                     Ok(None) if ended && unanswered.is_empty() => break,
                     Ok(None) => break,
                     Err(status) if client::unavailable(&status) => {
-                        if !patience.wait().await {
+                        if !patience.wait(status.message()).await {
                             return Err(client::refusal(&status, "the event store went away"));
                         }
                         break;
@@ -146,11 +149,26 @@ pub async fn import(
     Ok(summary)
 }
 
+impl Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { requests, events, known, refused } = self;
+        write!(f, "imported {} requests: {} events are new, {known} were known", requests - refused, events - known)?;
+        if *refused > 0 {
+            write!(f, "; {refused} requests were refused")?;
+        }
+        Ok(())
+    }
+}
+
 impl Summary {
     fn count(&mut self, line: &Line, outcome: Option<Outcome>) {
         self.requests += 1;
         match outcome {
-            Some(Outcome::Appended(appended)) => self.events += appended.events.len() as u64,
+            Some(Outcome::Appended(appended)) => {
+                let events = appended.events.len() as u64;
+                self.events += events;
+                self.known += if appended.known { events } else { 0 };
+            }
             Some(Outcome::Refused(refusal)) => {
                 self.refused += 1;
                 let code = Code::from_i32(refusal.code);
@@ -243,6 +261,7 @@ pub fn bar(bytes: Option<u64>) -> ProgressBar {
         Some(bytes) => (ProgressBar::new(bytes), "{bar:40} {percent:>3} % {msg} events {eta}"),
         None => (ProgressBar::new_spinner(), "{spinner} {msg} events {elapsed}"),
     };
+    let bar = out::live().add(bar);
     bar.enable_steady_tick(Duration::from_millis(100));
     bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

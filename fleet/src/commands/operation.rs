@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use workers::operations::{Operation, State};
 
 use super::out;
@@ -11,7 +11,30 @@ use crate::client;
 use crate::exit::Exit;
 
 /// Asks until it is done; failure, or anything parked, is a failing exit code. As JSON it says only what became of it.
-pub async fn follow(api: &client::AdminApi, mut operation: Operation, as_json: bool) -> Result<ExitCode> {
+/// Ctrl-C ends the asking only.
+pub async fn follow(api: &client::AdminApi, operation: Operation, as_json: bool) -> Result<ExitCode> {
+    unless_interrupted(&operation.clone(), to_its_end(&api.begun(), operation, as_json)).await
+}
+
+/// What a command waits for, of an operation that does not wait for the command.
+async fn unless_interrupted<T>(operation: &Operation, waiting: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::select! {
+        ended = waiting => ended,
+        pressed = tokio::signal::ctrl_c() => {
+            pressed.context("listening to Ctrl-C")?;
+            let Operation { id, kind, .. } = operation;
+            let cancel = match kind.as_str() {
+                "rebuild" | "verify" | "as_of" => format!(", `fleet operations cancel {id}` ends it"),
+                _ => String::new(),
+            };
+            Err(Exit::Interrupted.because(format!(
+                "the {kind} goes on without this command: `fleet operations follow {id}` waits for it{cancel}"
+            )))
+        }
+    }
+}
+
+async fn to_its_end(api: &client::AdminApi, mut operation: Operation, as_json: bool) -> Result<ExitCode> {
     let id = operation.id;
     if !as_json {
         out::line(format!("operation {id}: {} {}", operation.kind, operation.selected))?;
@@ -38,7 +61,7 @@ pub async fn follow(api: &client::AdminApi, mut operation: Operation, as_json: b
                 if as_json {
                     out::json(&operation)?;
                 } else {
-                    out::line(format!("done: {} applied, {} parked", operation.applied, operation.parked))?;
+                    out::line(done(&operation))?;
                 }
                 return Ok(exit.into());
             }
@@ -72,14 +95,32 @@ pub async fn follow(api: &client::AdminApi, mut operation: Operation, as_json: b
     }
 }
 
+/// What came of it, in the words of its kind.
+fn done(operation: &Operation) -> String {
+    let Operation { kind, applied, parked, seen, .. } = operation;
+    match kind.as_str() {
+        "discard" => {
+            format!("done: the read model goes on without it; {applied} applied that waited behind it, {parked} parked")
+        }
+        "verify" | "as_of" => format!("done: {seen} events gone through"),
+        "promote" | "rollback" | "retire" => "done".to_owned(),
+        _ => format!("done: {applied} applied, {parked} parked"),
+    }
+}
+
 /// Waits until it has ended, however it did.
 ///
 /// # Errors
 /// Nobody answers any more.
 pub async fn ended(api: &client::AdminApi, operation: &mut Operation) -> Result<()> {
-    while !matches!(operation.state, State::Succeeded | State::Failed | State::Cancelled) {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        *operation = api.get(&format!("/admin/v1/operations/{}", operation.id), &()).await?;
-    }
-    Ok(())
+    let api = api.begun();
+    let asked = operation.clone();
+    let waiting = async {
+        while !matches!(operation.state, State::Succeeded | State::Failed | State::Cancelled) {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            *operation = api.get(&format!("/admin/v1/operations/{}", operation.id), &()).await?;
+        }
+        Ok(())
+    };
+    unless_interrupted(&asked, waiting).await
 }

@@ -1,10 +1,16 @@
 //! Standard output, whose reader may have had enough (`| head`).
 
 use std::fmt::Display;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::sync::LazyLock;
 
 use anyhow::{Context, Result};
+use console::{Style, Term};
+use indicatif::MultiProgress;
 use serde::Serialize;
+
+/// Lines that stay at the bottom of the terminal, of the one command that has such. What else is written goes above them.
+static LIVE: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// Nobody reads on. The command has nothing left to do, and nothing to complain about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -16,7 +22,28 @@ pub struct Closed;
 /// # Errors
 /// [`Closed`], or it cannot be written.
 pub fn line(text: impl Display) -> Result<()> {
-    said(writeln!(io::stdout().lock(), "{text}"))
+    said(above(|| writeln!(io::stdout().lock(), "{text}")))
+}
+
+/// The lines that stay at the bottom of the terminal.
+pub fn live() -> &'static MultiProgress {
+    &LIVE
+}
+
+/// Writes something to the terminal, above what stays at its bottom.
+pub fn above<T>(write: impl FnOnce() -> T) -> T {
+    LIVE.suspend(write)
+}
+
+/// Characters of a line, if what is written goes to a terminal.
+pub fn columns() -> Option<usize> {
+    let size = Term::stdout().size_checked().filter(|_| io::stdout().is_terminal());
+    size.map(|(_, columns)| usize::from(columns))
+}
+
+/// Grey, on a terminal that has colours and for somebody who wants them (`NO_COLOR`).
+pub fn dim(text: &str) -> String {
+    Style::new().dim().for_stdout().apply_to(text).to_string()
 }
 
 /// Writes a value as JSON on one line, for programs.
@@ -65,7 +92,7 @@ pub fn said(written: io::Result<()>) -> Result<()> {
 
 /// Writes a line to standard error. If nobody reads that, there is nobody to tell.
 pub fn complain(text: impl Display) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = above(|| writeln!(io::stderr().lock(), "{text}"));
 }
 
 /// JSON with an element a line. Only white space is added.

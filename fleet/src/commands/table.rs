@@ -8,7 +8,12 @@ use super::out;
 pub struct Table<const N: usize> {
     columns: [Column; N],
     empty: bool,
+    /// Characters of a line, of a terminal that is too narrow for it: then each row is a few lines.
+    narrow: Option<usize>,
 }
+
+/// Characters that the last column, which may be of any length, needs for a row to be readable.
+const LAST: usize = 16;
 
 /// A column, and the characters that it has at least.
 #[derive(Debug, Clone, Copy)]
@@ -29,8 +34,14 @@ pub const fn numbers(name: &'static str, width: usize) -> Column {
 }
 
 impl<const N: usize> Table<N> {
-    pub const fn new(columns: [Column; N]) -> Self {
-        Self { columns, empty: true }
+    pub fn new(columns: [Column; N]) -> Self {
+        Self::within(columns, out::columns())
+    }
+
+    fn within(columns: [Column; N], terminal: Option<usize>) -> Self {
+        let least: usize = columns.iter().map(|column| if column.width == 0 { LAST } else { column.width }).sum();
+        let narrow = terminal.filter(|terminal| *terminal < least + 2 * (N - 1));
+        Self { columns, empty: true, narrow }
     }
 
     pub const fn is_empty(&self) -> bool {
@@ -40,11 +51,22 @@ impl<const N: usize> Table<N> {
     /// # Errors
     /// Those of [`out::line`].
     pub fn row(&mut self, cells: &[String; N]) -> Result<()> {
+        if self.narrow.is_some() {
+            let separated = if std::mem::take(&mut self.empty) { "" } else { "\n" };
+            return out::line(format!("{separated}{}", self.record(cells)));
+        }
         if self.empty {
             out::line(self.line(&self.columns.map(|column| column.name.to_owned())))?;
             self.empty = false;
         }
         out::line(self.line(cells))
+    }
+
+    /// A line for each column that says something.
+    fn record(&self, cells: &[String; N]) -> String {
+        let widest = self.columns.iter().map(|column| column.name.len()).max().unwrap_or_default();
+        let said = self.columns.iter().zip(cells).filter(|(_, cell)| !cell.is_empty() && *cell != "-");
+        said.map(|(column, cell)| format!("{:<widest$}  {cell}", column.name)).collect::<Vec<_>>().join("\n")
     }
 
     fn line(&self, cells: &[String; N]) -> String {
@@ -66,9 +88,14 @@ mod tests {
 
     #[test]
     fn numbers_end_below_each_other_and_nothing_is_cut_off() {
-        let table = Table::new([words("NAME", 6), numbers("SIZE", 5), words("WHY", 0)]);
+        let columns = [words("NAME", 6), numbers("SIZE", 5), words("WHY", 0)];
+        let table = Table::within(columns, Some(31));
+        assert_eq!(table.narrow, None);
         let cells = |cells: [&str; 3]| cells.map(str::to_owned);
         assert_eq!(table.line(&cells(["a", "10", "because of this"])), "a          10  because of this");
         assert_eq!(table.line(&cells(["a long name", "-", ""])), "a long name      -");
+        let table = Table::within(columns, Some(30));
+        assert_eq!(table.narrow, Some(30));
+        assert_eq!(table.record(&cells(["a long name", "-", "of this"])), "NAME  a long name\nWHY   of this");
     }
 }

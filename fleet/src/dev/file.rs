@@ -8,7 +8,9 @@ use anyhow::{Context, Result};
 use local_servers::DataDir;
 use serde::Serialize;
 
-const NAME: &str = "dev.json";
+use crate::client;
+
+pub const NAME: &str = "dev.json";
 
 #[derive(Debug, Serialize)]
 pub struct DevFile<'a> {
@@ -26,6 +28,16 @@ pub struct PubSub<'a> {
     /// host:port of the emulator.
     pub host: Option<&'a str>,
     pub project: &'a str,
+}
+
+impl DevFile<'_> {
+    /// What other terminals have to set for commands to find this fleet; `None`: nothing.
+    pub fn variables(&self) -> Option<String> {
+        let different = [("FLEET_HTTP", self.http, client::HTTP), ("FLEET_GRPC", self.grpc, client::GRPC)];
+        let set = different.iter().filter(|(_, is, usual)| is != usual).map(|(name, is, _)| format!("{name}={is}"));
+        let set: Vec<_> = set.collect();
+        (!set.is_empty()).then(|| format!("export {}", set.join(" ")))
+    }
 }
 
 /// Writes the file in one step, so that nobody reads half of it. It holds the database's password: for the owner only.

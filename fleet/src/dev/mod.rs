@@ -36,6 +36,9 @@ pub struct Options {
     /// host:port of the event store's gRPC.
     #[arg(long, env = "FLEET_GRPC", default_value = client::GRPC)]
     pub grpc: String,
+    /// Begin anew: drop the private Postgres, with all events in it, before anything is started.
+    #[arg(long)]
+    pub fresh: bool,
     /// Do not load the sample history at the first start.
     #[arg(long)]
     pub no_sample: bool,
@@ -76,6 +79,19 @@ pub async fn run(
             address.ip().is_loopback(),
             "fleet dev lets in whoever reaches {address}, and so listens on loopback addresses only; the roles ask who comes"
         );
+    }
+
+    if options.fresh {
+        ensure!(
+            options.database_url.as_deref().is_none_or(str::is_empty),
+            "--fresh drops the private Postgres of the data folder, and DATABASE_URL names another one: unset it, or leave --fresh out"
+        );
+        let dropped = data_dir.clear(&[sample::DONE, file::NAME]).await?;
+        out::line(format!(
+            "fresh     {} in {} dropped",
+            if dropped { "what was" } else { "nothing was" },
+            data_dir.path().display()
+        ))?;
     }
 
     let starting = async {
@@ -142,7 +158,11 @@ async fn choose_bus(options: &Options, place: Place<'_>) -> Result<(Bus, Option<
             Err(error) => out::complain(format!("fleet: {error}; going on with the bus within this process")),
         }
     }
-    out::line("bus       within this process (no Pub/Sub emulator)")?;
+    let why = match options.bus {
+        Some(BusKind::Embedded) => "as --bus embedded says",
+        _ => "Google's Pub/Sub emulator is not installed: gcloud components install pubsub-emulator",
+    };
+    out::line(format!("bus       within this process ({why})"))?;
     Ok((Bus::Embedded(Embedded::new()), None))
 }
 
@@ -190,6 +210,9 @@ impl Dev<'_> {
         out::line(format!("http      http://{}  {pages}", file.http))?;
         out::line(format!("grpc      {}", file.grpc))?;
         out::line(format!("data      {}", data_dir.path().display()))?;
+        if let Some(variables) = file.variables() {
+            out::line(format!("commands  need in other terminals: {variables}"))?;
+        }
 
         if let Some(history) = self.sample.filter(|_| !self.options.no_sample) {
             let loading = sample::load_once(history, &pool, data_dir, &self.grpc_address);
@@ -197,6 +220,7 @@ impl Dev<'_> {
                 loaded?;
             }
         }
+        out::line(format!("\n{}\n", live::MEANING))?;
         let catalogue = catalogue.clone();
         parts.spawn("the live lines", async move {
             let shown = live::show(pool, catalogue, ending.clone()).await;

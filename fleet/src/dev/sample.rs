@@ -14,7 +14,7 @@ use crate::client;
 use crate::commands::{import, out};
 
 /// Says that the sample was loaded to its end.
-const DONE: &str = "sample.loaded";
+pub const DONE: &str = "sample.loaded";
 
 /// Loads the sample into an empty store, or the rest of it into a store where loading was interrupted. A store with a
 /// history of its own is left alone.

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use workers::Metrics;
 use workers::admin::{self, Admin, Door};
 use workers::http::{self, Health};
+use workers::lag::{Measurer, samples};
 use workers::part::Ended;
 use workers::push::{self, Push, Verifier};
 use workers::retention::Retention;
@@ -219,6 +220,10 @@ impl Parts {
         if self.lag {
             let metrics = self.metrics()?;
             metrics.register_lag(&self.registry)?;
+            let measurer = Measurer::new(self.pool.clone(), self.catalogue.projections().to_vec());
+            let sampling =
+                samples::keep_all(self.pool.clone(), measurer, self.endpoint.primary.clone(), self.stop.clone());
+            self.spawn("samples of the lag", sampling.map(Ok::<_, Infallible>));
             health = health.with_lag(metrics, &self.catalogue);
         }
         Ok(health)

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 pub use crate::host::running::{Running, spawn, wait};
 
 use crate::host::running;
+use crate::origin::{self, Origin};
 
 const NO_URL: &str = "DATABASE_URL is not a Postgres URL";
 
@@ -74,8 +75,11 @@ pub async fn refuse_pooler(
 /// A registry that says which program this is.
 pub fn registry(role: &str) -> Result<Registry> {
     let registry = Registry::new();
-    let info = IntGaugeVec::new(Opts::new("fleet_build_info", "Always 1; which program runs."), &["version", "role"])?;
-    info.with_label_values(&[env!("CARGO_PKG_VERSION"), role]).set(1);
+    let info = IntGaugeVec::new(
+        Opts::new("fleet_build_info", "Always 1; which program runs."),
+        &["version", "revision", "role"],
+    )?;
+    info.with_label_values(&[origin::VERSION, Origin::get().revision(), role]).set(1);
     registry.register(Box::new(info))?;
     registry.register(Box::new(crate::telemetry::lines().clone()))?;
     if traces::are_on() {

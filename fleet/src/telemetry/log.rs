@@ -1,7 +1,8 @@
 //! Logs. Never a payload, never a secret.
 
+use std::ffi::OsString;
 use std::fmt;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -14,6 +15,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::cloud::Cloud;
 use super::storms::Storms;
+use crate::commands::out;
 
 /// How a process speaks of itself.
 #[derive(Debug, Clone, Args)]
@@ -40,10 +42,10 @@ pub fn init(role: &str, log: &Log) -> Result<()> {
         .with_context(|| format!("FLEET_LOG: {:?} is not a log filter such as info or info,workers=debug", log.log))?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| Above)
         // If nobody reads standard error any more, there is nobody to complain to: complaining would panic.
         .log_internal_errors(false)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_ansi(std::io::stderr().is_terminal() && !refused(std::env::var_os("NO_COLOR")));
     let storms = Arc::new(Storms::default());
     match log.log_format {
         Format::Text => {
@@ -57,6 +59,24 @@ pub fn init(role: &str, log: &Log) -> Result<()> {
     }
     Storms::tell_again_and_again(&storms);
     Ok(())
+}
+
+/// Whether somebody wants no colours: <https://no-color.org>.
+fn refused(no_color: Option<OsString>) -> bool {
+    no_color.is_some_and(|value| !value.is_empty())
+}
+
+/// Standard error, above the lines that `fleet dev` keeps at the bottom of the terminal. What is written is whole lines.
+struct Above;
+
+impl Write for Above {
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        out::above(|| io::stderr().lock().write_all(lines)).map(|()| lines.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }
 
 /// Writes what is not said too often.

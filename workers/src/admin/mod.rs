@@ -7,8 +7,10 @@ mod access;
 pub mod aggregates;
 pub mod audit;
 pub mod dead_letters;
+pub mod discarded;
 pub mod doctor;
 pub mod generations;
+pub mod locks;
 mod names;
 pub mod openapi;
 pub mod operations;
@@ -89,10 +91,13 @@ fn routes() -> OpenApiRouter<Admin> {
         .routes(routes!(dead_letters::retry))
         .routes(routes!(dead_letters::discard))
         .routes(routes!(dead_letters::batch))
+        .routes(routes!(discarded::list))
         .routes(routes!(unreadable::list))
         .routes(routes!(unreadable::show))
         .routes(routes!(refused::list))
         .routes(routes!(aggregates::show))
+        .routes(routes!(locks::locks))
+        .routes(routes!(locks::leases))
         .routes(routes!(audit::list))
         .routes(routes!(openapi::show))
 }

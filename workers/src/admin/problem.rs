@@ -243,7 +243,9 @@ impl IntoResponse for Problem {
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
         let detail = database::describe(&error);
-        if database::is_transient(&error) { Self::unavailable(detail) } else { Self::internal(detail) }
+        // Where nobody has run the migrations, nothing is broken: it works as soon as somebody has.
+        let passes = database::is_transient(&error) || database::lacks_migrations(&error);
+        if passes { Self::unavailable(detail) } else { Self::internal(detail) }
     }
 }
 

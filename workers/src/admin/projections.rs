@@ -1,13 +1,20 @@
 //! `GET /admin/v1/projections`: how late is what.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use serde::Deserialize;
+use tokio::time::timeout;
 use utoipa::IntoParams;
 
 use super::request::{Parameters, query};
 use super::{Admin, Kind, Problem, names};
-use crate::lag::{Report, Status, Unmeasured};
+use crate::lag::{Report, Status, Unmeasured, samples};
+use crate::under_way;
+
+/// How long what is asked beside the measurement may take.
+const BESIDE: Duration = Duration::from_millis(900);
 
 /// How late is what.
 ///
@@ -20,7 +27,20 @@ use crate::lag::{Report, Status, Unmeasured};
     responses((status = 200, description = "All of them.", body = Report))
 )]
 pub(super) async fn list(State(admin): State<Admin>) -> Result<Json<Report>, Problem> {
-    Ok(Json(admin.measurer.report().await?))
+    Ok(Json(explained(&admin).await?))
+}
+
+/// With what holds up what is late. Where that cannot be found out, what was measured is still true.
+async fn explained(admin: &Admin) -> Result<Report, Problem> {
+    let mut report = admin.measurer.report().await?;
+    let (relays, earlier) = tokio::join!(
+        timeout(BESIDE, under_way::relays(&admin.pool, admin.catalogue.topics())),
+        timeout(BESIDE, samples::earlier(&admin.pool, report.observed_at))
+    );
+    let relays = relays.ok().and_then(Result::ok).unwrap_or_default();
+    let earlier = earlier.ok().and_then(Result::ok).unwrap_or_default();
+    report.explain(&relays, &earlier);
+    Ok(report)
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -54,7 +74,7 @@ pub(super) async fn show(
         let topics: Vec<_> = projection.topics().iter().map(|topic| topic.name).collect();
         return Err(Problem::not_found(format!("{name} listens to {} only", topics.join(" and "))));
     }
-    let report = admin.measurer.report().await?;
+    let report = explained(&admin).await?;
     let failed = |failed: &&Unmeasured| failed.name == projection.name() && failed.topic.as_deref().is_some_and(wanted);
     if let Some(failed) = report.unmeasured.iter().find(failed) {
         return Err(Problem::unavailable(format!("{name} could not be measured: {}", failed.problem)));

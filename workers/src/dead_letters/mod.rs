@@ -6,6 +6,7 @@
 
 mod decide;
 pub(crate) mod decided;
+pub mod discarded;
 mod filter;
 pub mod park;
 mod plan;

@@ -4,9 +4,7 @@
 //!
 //! It ends within 3 s whatever becomes of the database. What could not be found out by then is named, and is not good.
 
-mod stage;
 mod symptoms;
-mod trend;
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -22,16 +20,14 @@ use sqlx::PgPool;
 use tokio::time::{Instant, sleep_until, timeout};
 use utoipa::ToSchema;
 
-pub use stage::Stage;
 pub use symptoms::{Symptom, of_losses};
-pub use trend::{Direction, Trend, Unit};
 
 use crate::audit::{self, Entry};
-use crate::lag::{Measurer, Report, Status};
+use crate::lag::samples::{self, Sample};
+use crate::lag::{Measurer, Point, Report, Status, Trend};
 use crate::operations::{self, Operation};
 use crate::pause::Pause;
 use crate::under_way;
-use trend::Point;
 
 /// How long each of the two measurements may take, and whatever goes on beside them.
 const LIMIT: Duration = Duration::from_millis(900);
@@ -88,12 +84,6 @@ pub struct ProjectionLateness {
     #[serde(flatten)]
     pub status: Status,
     pub late: bool,
-    /// What holds up its oldest unsettled event; `null`: there is none.
-    pub stage: Option<Stage>,
-    /// When that event was appended.
-    pub since: Option<DateTime<Utc>>,
-    /// `null`: it was measured once only.
-    pub trend: Option<Trend>,
 }
 
 /// Is everything published.
@@ -153,7 +143,8 @@ pub async fn diagnose(pool: &PgPool, catalogue: &Catalogue, late_after: f64) -> 
                     known(name, "it is not in the database yet: run fleet migrate".to_owned());
                 }
             }
-            Some(Lateness::of(before.ok(), &now, relays.as_ref(), late_after))
+            let earlier = in_time(samples::earlier(pool, now.observed_at)).await.unwrap_or_default();
+            Some(Lateness::of(before.ok().as_ref(), now, relays.as_ref(), &earlier, late_after))
         }
         Err(problem) => {
             known("whether data is late", problem);
@@ -228,34 +219,32 @@ async fn now(pool: &PgPool) -> sqlx::Result<DateTime<Utc>> {
 }
 
 impl Lateness {
-    fn of(before: Option<Report>, now: &Report, relays: Option<&Relays>, late_after: f64) -> Self {
-        let lateness_of = |status: &Status| {
-            let behind = relays.and_then(|relays| relays.topics.iter().find(|it| it.topic == status.topic));
-            let unpublished = behind.filter(|behind| !behind.unknown).map(|behind| behind.seconds);
-            let waits = status.lag_events > 0;
-            let oldest = TimeDelta::milliseconds((status.lag_seconds * 1000.0) as i64);
-            let earlier = before.as_ref().and_then(|report| {
+    /// `before` is of a moment ago: what there is to compare with if no sample is.
+    fn of(
+        before: Option<&Report>,
+        mut now: Report,
+        relays: Option<&Relays>,
+        earlier: &[Sample],
+        late_after: f64,
+    ) -> Self {
+        now.explain(relays.map_or(&[], |relays| &relays.topics), earlier);
+        let head = now.store.head_position;
+        let lateness_of = |mut status: Status| {
+            if let (None, Some(before)) = (&status.trend, before) {
                 let of_one = |it: &&Status| (&it.name, &it.topic) == (&status.name, &status.topic);
-                let status = report.projections.iter().find(of_one)?;
-                Some((report, Point { status, head: report.store.head_position }))
-            });
-            let point = Point { status, head: now.store.head_position };
-            ProjectionLateness {
-                late: waits && status.lag_seconds > late_after,
-                stage: waits.then(|| Stage::of(status.state, status.lag_seconds, unpublished)),
-                since: waits.then(|| now.observed_at - oldest),
-                trend: earlier.map(|(report, earlier)| {
-                    let between = (now.observed_at - report.observed_at).as_seconds_f64();
-                    Trend::of(earlier, point, between.max(0.001))
-                }),
-                status: status.clone(),
+                let between = (now.observed_at - before.observed_at).as_seconds_f64().max(0.001);
+                status.trend =
+                    before.projections.iter().find(of_one).map(|it| {
+                        Trend::of(Point::of(it, before.store.head_position), Point::of(&status, head), between)
+                    });
             }
+            ProjectionLateness { late: status.lag_events > 0 && status.lag_seconds > late_after, status }
         };
         Self {
             observed_at: now.observed_at,
-            head_position: now.store.head_position,
-            operations_stopped: now.operations_stopped.clone(),
-            projections: now.projections.iter().map(lateness_of).collect(),
+            head_position: head,
+            operations_stopped: now.operations_stopped,
+            projections: now.projections.into_iter().map(lateness_of).collect(),
         }
     }
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Diagnosis, Lateness, ProjectionLateness, Stage};
-use crate::lag::{State, Status};
+use super::{Diagnosis, Lateness, ProjectionLateness};
+use crate::lag::{Direction, Stage, State, Status, Trend};
 use crate::losses::Counted;
 use crate::operations::Operation;
 
@@ -93,14 +93,14 @@ fn paused(projection: &ProjectionLateness, lateness: &Lateness) -> Option<Sympto
 
 fn late(projection: &ProjectionLateness) -> Option<Symptom> {
     let (name, topic) = (&projection.status.name, &projection.status.topic);
-    let stage = projection.stage.filter(|_| projection.late)?;
+    let stage = projection.status.stage.filter(|_| projection.late)?;
     let runbook = match stage {
-        Stage::Version | Stage::Paused | Stage::Worker => "ProjectionStalled",
+        Stage::Version | Stage::Paused | Stage::Worker | Stage::Lock => "ProjectionStalled",
         Stage::Relay | Stage::Bus => "FreshnessBurnFast",
         // Whether anything gets through at all.
         Stage::Apply => {
-            let stands = |trend: &super::Trend| trend.direction != super::Direction::Better;
-            if projection.trend.as_ref().is_some_and(stands) { "ProjectionStalled" } else { "FreshnessBurnFast" }
+            let stands = |trend: &Trend| trend.direction != Direction::Better;
+            if projection.status.trend.as_ref().is_some_and(stands) { "ProjectionStalled" } else { "FreshnessBurnFast" }
         }
     };
     Some(Symptom::new(runbook, format!("{name} is late on {topic}: {}", stage.says())))
@@ -158,30 +158,23 @@ pub fn of_losses(counted: &[Counted]) -> Vec<Symptom> {
 mod tests {
     use chrono::DateTime;
 
-    use super::super::{Direction, Lateness, Relays, Trend, Unit};
+    use super::super::{Lateness, Relays};
     use super::*;
+    use crate::lag::Unit;
     use event_store::relay::behind::Behind;
 
     fn projection(stage: Option<Stage>, late: bool, direction: Direction, parked: i64) -> ProjectionLateness {
+        let trend = Trend { seconds: 1.0, counted: Unit::Events, before: 1, now: 1, direction, done_in_seconds: None };
         let status = Status {
-            name: "orders".to_owned(),
-            topic: "order-events".to_owned(),
-            state: State::Running,
             lag_events: stage.is_some().into(),
-            lag_seconds: 0.0,
-            lag_at_most: false,
-            settled_position: 0,
             parked,
             parked_oldest_seconds: 100_000.0 * f64::from(u8::from(parked > 5)),
             held_aggregates: parked,
-            processed_event_ids: 0,
-            generation: 1,
-            version: 1,
-            code_version: 1,
-            paused: None,
+            stage,
+            trend: Some(trend),
+            ..Status::idle()
         };
-        let trend = Trend { seconds: 1.0, counted: Unit::Events, before: 1, now: 1, direction, done_in_seconds: None };
-        ProjectionLateness { status, late, stage, since: None, trend: Some(trend) }
+        ProjectionLateness { status, late }
     }
 
     fn runbooks(projections: Vec<ProjectionLateness>, unpublished: f64, led: bool) -> Vec<String> {

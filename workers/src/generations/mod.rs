@@ -9,6 +9,7 @@
 pub mod as_of;
 mod automatic;
 mod build;
+pub mod keepers;
 mod pace;
 pub mod promote;
 pub mod rebuild;

@@ -201,21 +201,11 @@ mod tests {
 
     fn report(of: &[(State, f64, bool)], unmeasured: bool) -> Report {
         let status = |&(state, lag_seconds, lag_at_most): &(State, f64, bool)| Status {
-            name: "orders".to_owned(),
-            topic: "order-events".to_owned(),
             state,
             lag_events: 1,
             lag_seconds,
             lag_at_most,
-            settled_position: 0,
-            parked: 0,
-            parked_oldest_seconds: 0.0,
-            held_aggregates: 0,
-            processed_event_ids: 0,
-            generation: 1,
-            version: 1,
-            code_version: 1,
-            paused: None,
+            ..Status::idle()
         };
         let gone =
             Unmeasured { name: "bills".to_owned(), topic: Some("bill-events".to_owned()), problem: String::new() };

@@ -6,12 +6,17 @@
 mod backlog;
 mod gauges;
 mod horizon;
+pub mod samples;
 mod sightings;
+mod stage;
+mod trend;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use event_store::read;
+use event_store::relay::behind::Behind;
 use events::Topic;
 use futures::future::join_all;
 use read_model::AnyProjection;
@@ -20,12 +25,16 @@ use sqlx::PgPool;
 use tokio::sync::Mutex;
 use utoipa::ToSchema;
 
+use crate::locks;
 use crate::operations::stop;
 use crate::pause::Pause;
 use backlog::{Backlog, Lag, Stand, TIME_BUDGET};
 pub(crate) use gauges::LagGauges;
 use horizon::Horizon;
 pub use horizon::OldSnapshot;
+pub use stage::Stage;
+pub(crate) use trend::Point;
+pub use trend::{Direction, Trend, Unit};
 
 /// What waits is counted up to here: so many, or more.
 pub const COUNTED: i64 = 10_000;
@@ -66,6 +75,50 @@ pub struct Status {
     /// Nothing is applied to it until then, whatever its state is; absent: it is not paused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Pause>,
+    /// When a worker looked at it last; `null`: none ever has.
+    #[serde(default)]
+    pub swept_at: Option<DateTime<Utc>>,
+    /// What its worker waits for; absent: it is not blocked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocked: Option<locks::Wait>,
+    /// What holds up its oldest unsettled event; `null`: there is none, or it was not asked for.
+    #[serde(default)]
+    pub stage: Option<Stage>,
+    /// When that event was appended.
+    #[serde(default)]
+    pub since: Option<DateTime<Utc>>,
+    /// Better or worse, and done when; `null`: it was measured once only.
+    #[serde(default)]
+    pub trend: Option<Trend>,
+}
+
+#[cfg(test)]
+impl Status {
+    /// One that has nothing to do.
+    pub(crate) fn idle() -> Self {
+        Self {
+            name: "orders".to_owned(),
+            topic: "order-events".to_owned(),
+            state: State::Running,
+            lag_events: 0,
+            lag_seconds: 0.0,
+            lag_at_most: false,
+            settled_position: 0,
+            parked: 0,
+            parked_oldest_seconds: 0.0,
+            held_aggregates: 0,
+            processed_event_ids: 0,
+            generation: 1,
+            version: 1,
+            code_version: 1,
+            paused: None,
+            swept_at: None,
+            blocked: None,
+            stage: None,
+            since: None,
+            trend: None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -78,6 +131,8 @@ pub enum State {
     Paused,
     /// No worker did.
     Stopped,
+    /// No worker did, because it waits for a lock that somebody else holds.
+    Blocked,
     /// It was built by another version of its code; workers refuse to write to it.
     Outdated,
 }
@@ -88,6 +143,7 @@ impl State {
             Self::Running => "running",
             Self::Paused => "paused",
             Self::Stopped => "stopped",
+            Self::Blocked => "blocked",
             Self::Outdated => "outdated",
         }
     }
@@ -104,7 +160,7 @@ pub struct Report {
     /// A person has stopped all operations; absent: nobody has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operations_stopped: Option<Pause>,
-    pub observed_at: chrono::DateTime<chrono::Utc>,
+    pub observed_at: DateTime<Utc>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -195,10 +251,11 @@ impl Measurer {
             operations_stopped,
             observed_at,
         };
+        let mut unmeasured = Vec::new();
         let mut failed = |name: &str, topic: Option<&str>, error| {
             let problem = database::describe(&error);
             tracing::warn!(name, topic, error = problem, "could not be measured");
-            report.unmeasured.push(Unmeasured { name: name.to_owned(), topic: topic.map(str::to_owned), problem });
+            unmeasured.push(Unmeasured { name: name.to_owned(), topic: topic.map(str::to_owned), problem });
         };
         for (name, topic, measured) in measured {
             match measured {
@@ -206,15 +263,49 @@ impl Measurer {
                 Err(error) => failed(name, Some(topic), error),
             }
         }
+        if report.projections.iter().any(|it| it.state == State::Stopped) {
+            match in_time(self.limit, locks::waits(pool, locks::MOST)).await {
+                Ok(waits) => report.blocked(&waits),
+                Err(error) => failed("locks", None, error),
+            }
+        }
         match oldest_snapshot {
             Ok(oldest) => report.store.oldest_snapshot = oldest,
             Err(error) => failed("oldest snapshot", None, error),
         }
+        report.unmeasured = unmeasured;
         Ok(report)
     }
 }
 
 impl Report {
+    /// A worker that waits for a lock is silent, and not gone.
+    fn blocked(&mut self, waits: &[locks::Wait]) {
+        for status in self.projections.iter_mut().filter(|it| it.state == State::Stopped) {
+            if let Some(wait) = waits.iter().find(|wait| wait.holds_up(&status.name)) {
+                (status.state, status.blocked) = (State::Blocked, Some(wait.clone()));
+            }
+        }
+    }
+
+    /// Says of what is not settled what holds it up, since when, and whether it gets better since the sample before.
+    pub fn explain(&mut self, relays: &[Behind], earlier: &[samples::Sample]) {
+        let (head, now) = (self.store.head_position, self.observed_at);
+        for status in &mut self.projections {
+            let behind = relays.iter().find(|it| it.topic == status.topic);
+            let unpublished = behind.filter(|behind| !behind.unknown).map(|behind| behind.seconds);
+            if status.lag_events > 0 {
+                let oldest = TimeDelta::milliseconds((status.lag_seconds * 1000.0) as i64);
+                status.stage = Some(Stage::of(status.state, status.lag_seconds, unpublished));
+                status.since = Some(now - oldest);
+            }
+            status.trend = earlier.iter().find(|sample| sample.is_of(status)).map(|sample| {
+                let between = (now - sample.observed_at).as_seconds_f64();
+                Trend::of(sample.point(), Point::of(status, head), between.max(0.001))
+            });
+        }
+    }
+
     /// Seconds since a pause began, by the database's clock; 0: there is none.
     fn since(&self, pause: Option<&Pause>) -> f64 {
         pause.map_or(0.0, |pause| (self.observed_at - pause.since).as_seconds_f64().max(0.0))
@@ -271,5 +362,43 @@ async fn status(
         version: row.version,
         code_version: projection.version() as i32,
         paused,
+        swept_at: row.swept_at,
+        blocked: None,
+        stage: None,
+        since: None,
+        trend: None,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_for_a_lock_of_the_read_model_is_blocked_and_nobody_else() {
+        let wait = |name: &str, schema: &str| locks::Wait {
+            pid: 7,
+            name: name.to_owned(),
+            seconds: 20.0,
+            waits_for: "the table orders.orders".to_owned(),
+            schemas: vec!["public".to_owned(), schema.to_owned()],
+            held_by: Vec::new(),
+        };
+        let state = |state, wait| {
+            let mut report = Report {
+                store: Store { head_position: 1, oldest_snapshot: None },
+                projections: vec![Status { state, ..Status::idle() }],
+                unmeasured: Vec::new(),
+                operations_stopped: None,
+                observed_at: DateTime::UNIX_EPOCH,
+            };
+            report.blocked(&[wait]);
+            report.projections[0].state
+        };
+        assert_eq!(state(State::Stopped, wait("fleet", "orders")), State::Blocked);
+        assert_eq!(state(State::Stopped, wait("psql", "orders")), State::Stopped, "a reader waits");
+        assert_eq!(state(State::Stopped, wait("fleet", "bills")), State::Stopped, "another read model");
+        assert_eq!(state(State::Running, wait("fleet", "orders")), State::Running);
+        assert_eq!(state(State::Outdated, wait("fleet", "orders")), State::Outdated);
+    }
 }

@@ -13,6 +13,7 @@ select
     nullif(live.paused_until, 'infinity') as until,
     progress.settled_position,
     progress.releases,
+    progress.swept_at as "swept_at?",
     extract(epoch from clock_timestamp() - progress.swept_at)::float8 as silence,
     least(held.aggregates + (
         select count(*) from (

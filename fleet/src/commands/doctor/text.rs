@@ -3,13 +3,12 @@
 use std::fmt::Write;
 
 use chrono::{DateTime, Utc};
-use workers::doctor::{Changes, Diagnosis, Lateness, ProjectionLateness, Relays, Trend, Unit};
-use workers::lag::State;
+use workers::doctor::{Changes, Diagnosis, Lateness, Relays};
 use workers::losses::{Counted, Example};
 use workers::operations::Operation;
 
 use super::Said;
-use crate::commands::status::duration;
+use crate::commands::words::{done_when, duration, in_the_way, trend};
 
 /// Changes that are shown at most, of each kind.
 const SHOWN: usize = 5;
@@ -92,39 +91,19 @@ fn of_lateness(text: &mut String, lateness: &Lateness, late_after: f64) {
             "Is data late?",
             &format!("YES: {} on {} by {at_most}{lag}, {at_most}{events} events{at}", status.name, status.topic),
         );
-        if let Some(stage) = it.stage {
+        if let Some(stage) = status.stage {
             line(text, "  Which stage?", &format!("{}: {}", stage.as_str(), stage.says()));
         }
-        if let Some(since) = it.since {
+        if let Some(blocked) = &status.blocked {
+            line(text, "  Who is in its way?", &in_the_way(blocked));
+        }
+        if let Some(since) = status.since {
             line(text, "  Since when?", &since.format("%F %T UTC, when its oldest event was appended").to_string());
         }
-        let (direction, done) = it.trend.as_ref().map_or(("not known".to_owned(), "not known".to_owned()), trend);
+        let (direction, done) = status.trend.as_ref().map_or(("not known".to_owned(), "not known".to_owned()), trend);
         line(text, "  Better or worse?", &direction);
-        line(text, "  Done when?", &done_when(it, done));
+        line(text, "  Done when?", &done_when(status, done));
     }
-}
-
-fn done_when(projection: &ProjectionLateness, done: String) -> String {
-    match projection.status.state {
-        State::Outdated => "it waits for you: see the runbook".to_owned(),
-        State::Paused => "it waits until it is resumed".to_owned(),
-        State::Stopped => "it waits for a worker".to_owned(),
-        State::Running => done,
-    }
-}
-
-fn trend(trend: &Trend) -> (String, String) {
-    let unit = match trend.counted {
-        Unit::Events => "events",
-        Unit::Positions => "positions",
-    };
-    let (before, now, seconds) = (trend.before, trend.now, trend.seconds);
-    let direction = format!("{}: from {before} to {now} {unit} in {seconds:.1} s", trend.direction.as_str());
-    let done = match trend.done_in_seconds {
-        Some(seconds) => format!("in about {}, if it goes on like this", duration(seconds)),
-        None => "never, if it goes on like this".to_owned(),
-    };
-    (direction, done)
 }
 
 fn published(relays: &Relays) -> String {

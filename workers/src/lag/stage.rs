@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::lag::State;
+use super::State;
 
 /// A worker that sweeps takes from the store what the bus has not delivered after its grace, 10 s unless it is told otherwise.
 /// What is younger may still be on its way.
@@ -19,6 +19,8 @@ pub enum Stage {
     Paused,
     /// No worker of the topic is at work.
     Worker,
+    /// A worker is there, and waits for a lock that somebody else holds.
+    Lock,
     /// It is not published yet.
     Relay,
     /// It is published, and young enough to be on its way.
@@ -35,6 +37,7 @@ impl Stage {
             State::Outdated => Self::Version,
             State::Paused => Self::Paused,
             State::Stopped => Self::Worker,
+            State::Blocked => Self::Lock,
             // It is the same event, or one before it. The two were not measured at once.
             State::Running if unpublished.is_some_and(|age| age > 0.0 && age + 2.0 >= lag_seconds) => Self::Relay,
             State::Running if lag_seconds < ON_ITS_WAY => Self::Bus,
@@ -48,6 +51,7 @@ impl Stage {
             Self::Version => "the rows were built by another version of the code, and workers refuse them",
             Self::Paused => "it is paused: `fleet status` says by whom, why and until when",
             Self::Worker => "no worker of the topic is at work",
+            Self::Lock => "its worker waits for a lock in the database: `fleet locks` says whose",
             Self::Relay => "the relay has not published it",
             Self::Bus => "it is published, and on its way to a worker",
             Self::Apply => "a worker is at work and does not get it through",
@@ -59,6 +63,7 @@ impl Stage {
             Self::Version => "version",
             Self::Paused => "paused",
             Self::Worker => "worker",
+            Self::Lock => "lock",
             Self::Relay => "relay",
             Self::Bus => "bus",
             Self::Apply => "apply",
@@ -76,6 +81,7 @@ mod tests {
             (State::Outdated, 100.0, Some(100.0), Stage::Version),
             (State::Paused, 100.0, Some(100.0), Stage::Paused),
             (State::Stopped, 100.0, Some(100.0), Stage::Worker),
+            (State::Blocked, 100.0, Some(100.0), Stage::Lock),
             (State::Running, 100.0, Some(99.0), Stage::Relay),
             (State::Running, 100.0, Some(3.0), Stage::Apply),
             (State::Running, 100.0, Some(0.0), Stage::Apply),

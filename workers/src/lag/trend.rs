@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::lag::Status;
+use super::Status;
 
 /// What became of what a read model is behind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -48,22 +48,29 @@ impl Direction {
 
 /// How far one is, and the store, in one measurement.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Point<'a> {
-    pub status: &'a Status,
+pub(crate) struct Point {
+    pub lag_events: i64,
+    pub lag_at_most: bool,
+    pub settled: i64,
     pub head: i64,
 }
 
-impl Point<'_> {
+impl Point {
+    pub fn of(status: &Status, head: i64) -> Self {
+        let Status { lag_events, lag_at_most, settled_position: settled, .. } = *status;
+        Self { lag_events, lag_at_most, settled, head }
+    }
+
     fn positions(self) -> i64 {
-        (self.head - self.status.settled_position).max(0)
+        (self.head - self.settled).max(0)
     }
 }
 
 impl Trend {
-    pub(super) fn of(before: Point<'_>, now: Point<'_>, seconds: f64) -> Self {
-        let known = !before.status.lag_at_most && !now.status.lag_at_most;
+    pub(crate) fn of(before: Point, now: Point, seconds: f64) -> Self {
+        let known = !before.lag_at_most && !now.lag_at_most;
         let (counted, before, now) = if known {
-            (Unit::Events, before.status.lag_events, now.status.lag_events)
+            (Unit::Events, before.lag_events, now.lag_events)
         } else {
             (Unit::Positions, before.positions(), now.positions())
         };
@@ -84,43 +91,24 @@ impl Trend {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lag::State;
 
-    fn status(lag_events: i64, lag_at_most: bool, settled_position: i64) -> Status {
-        Status {
-            name: "orders".to_owned(),
-            topic: "order-events".to_owned(),
-            state: State::Running,
-            lag_events,
-            lag_seconds: 1.0,
-            lag_at_most,
-            settled_position,
-            parked: 0,
-            parked_oldest_seconds: 0.0,
-            held_aggregates: 0,
-            processed_event_ids: 0,
-            generation: 1,
-            version: 1,
-            code_version: 1,
-            paused: None,
-        }
+    fn point(lag_events: i64, lag_at_most: bool, settled: i64, head: i64) -> Point {
+        Point { lag_events, lag_at_most, settled, head }
     }
 
     #[test]
     fn what_falls_is_done_when_it_is_nothing_and_what_does_not_is_never_done() {
-        let trend = |before: &Status, now: &Status, head| {
-            Trend::of(Point { status: before, head }, Point { status: now, head: head + 10 }, 2.0)
-        };
-        let better = trend(&status(100, false, 0), &status(80, false, 20), 100);
+        let trend = |before, now| Trend::of(before, now, 2.0);
+        let better = trend(point(100, false, 0, 100), point(80, false, 20, 110));
         assert_eq!((better.direction, better.done_in_seconds), (Direction::Better, Some(8.0)));
-        let same = trend(&status(100, false, 0), &status(100, false, 0), 100);
+        let same = trend(point(100, false, 0, 100), point(100, false, 0, 110));
         assert_eq!((same.direction, same.done_in_seconds), (Direction::Same, None));
-        let worse = trend(&status(100, false, 0), &status(110, false, 0), 100);
+        let worse = trend(point(100, false, 0, 100), point(110, false, 0, 110));
         assert_eq!((worse.direction, worse.done_in_seconds), (Direction::Worse, None));
-        let done = trend(&status(0, false, 100), &status(0, false, 110), 100);
+        let done = trend(point(0, false, 100, 100), point(0, false, 110, 110));
         assert_eq!((done.direction, done.done_in_seconds), (Direction::Same, Some(0.0)));
         // What was looked at meanwhile says nothing of what got through.
-        let long = trend(&status(900_000, true, 1000), &status(500_000, true, 1060), 900_000);
+        let long = trend(point(900_000, true, 1000, 900_000), point(500_000, true, 1060, 900_010));
         assert_eq!((long.counted, long.before, long.now), (Unit::Positions, 899_000, 898_950));
     }
 }

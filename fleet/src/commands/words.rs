@@ -1,0 +1,69 @@
+//! What several commands say, in the same words.
+
+use workers::lag::{State, Status, Trend, Unit};
+use workers::locks::Wait;
+
+/// Seconds as people say them.
+pub fn duration(seconds: f64) -> String {
+    match seconds {
+        ..10.0 => format!("{seconds:.1} s"),
+        ..120.0 => format!("{seconds:.0} s"),
+        ..7200.0 => format!("{:.0} min", seconds / 60.0),
+        _ => format!("{:.1} h", seconds / 3600.0),
+    }
+}
+
+/// What it waits for, if it waits for somebody; else as its trend says.
+pub fn done_when(status: &Status, done: String) -> String {
+    match status.state {
+        State::Outdated => "it waits for you: see the runbook".to_owned(),
+        State::Paused => "it waits until it is resumed".to_owned(),
+        State::Stopped => "it waits for a worker".to_owned(),
+        State::Blocked => "it waits for the lock: see who is in its way".to_owned(),
+        State::Running => done,
+    }
+}
+
+/// Better or worse, and done when.
+pub fn trend(trend: &Trend) -> (String, String) {
+    let unit = match trend.counted {
+        Unit::Events => "events",
+        Unit::Positions => "positions",
+    };
+    let (before, now, seconds) = (trend.before, trend.now, trend.seconds);
+    let direction = format!("{}: from {before} to {now} {unit} in {seconds:.1} s", trend.direction.as_str());
+    let done = match trend.done_in_seconds {
+        Some(seconds) => format!("in about {}, if it goes on like this", duration(seconds)),
+        None => "never, if it goes on like this".to_owned(),
+    };
+    (direction, done)
+}
+
+/// Who holds what a session waits for.
+pub fn in_the_way(wait: &Wait) -> String {
+    if wait.held_by.is_empty() {
+        return "held by nobody's session: see pg_prepared_xacts".to_owned();
+    }
+    let holders = wait.held_by.iter().map(|holder| {
+        let (name, since) = (called(&holder.name), duration(holder.seconds));
+        format!("held by pid {} ({name}, {}, in a transaction for {since})", holder.pid, holder.state)
+    });
+    holders.collect::<Vec<_>>().join("; ")
+}
+
+/// A session's name.
+pub fn called(name: &str) -> &str {
+    if name.is_empty() { "without a name" } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_said_as_people_say_them() {
+        for (seconds, said) in [(0.0, "0.0 s"), (45.2, "45 s"), (600.0, "10 min"), (10_000.0, "2.8 h")] {
+            assert_eq!(duration(seconds), said);
+        }
+    }
+}
