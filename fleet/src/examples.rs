@@ -62,7 +62,7 @@ const EXAMPLES: &[Examples] = &[
     ("pause", &[("pause orders --for 30m --reason TICKET-1", "nothing is applied to it for half an hour")]),
     ("resume", &[("resume orders --reason TICKET-1", "it goes on where it was")]),
     ("dead-letters", &[("dead-letters list", "what is parked")]),
-    ("dead-letters list", &[("dead-letters list --projection orders --parked-for apply", "of one read model, for one class of reason")]),
+    ("dead-letters list", &[("dead-letters list --projection orders --parked-for write_failed", "of one read model, for one class of reason")]),
     ("dead-letters show", &[("dead-letters show ORDER --payload --reason TICKET-1", "with what it carries; that you looked is recorded")]),
     ("dead-letters retry", &[
         ("dead-letters retry --projection orders", "counts"),

@@ -38,6 +38,7 @@ enum Command {
     },
     /// Everything about one dead letter; the payload only with --payload.
     Show {
+        /// Its id, as `list` has it.
         id: Uuid,
         /// Show the payload as well. That you looked, and why, is recorded.
         #[arg(long, requires = "reason")]
@@ -71,6 +72,7 @@ enum Command {
     },
     /// Goes on without one dead letter: the read model will lack its event. `dead-letters discarded` lists it from then on.
     Discard {
+        /// Its id, as `list` has it.
         id: Uuid,
         /// Its event id, as you have seen it; leave it out where there was none.
         #[arg(long)]

@@ -37,6 +37,7 @@ enum Command {
     },
     /// Everything about one.
     Show {
+        /// Its id, as `list` has it.
         id: Uuid,
         /// On one line, for programs.
         #[arg(long)]
@@ -50,6 +51,7 @@ enum Command {
     Cancel(Steered),
     /// Sets how many events a second a repair, a rebuild or a verification may go through, for a time.
     Rate {
+        /// Its id, as `list` has it.
         id: Uuid,
         /// Events per second at most, of all who work on it together.
         #[arg(required_unless_present = "none", conflicts_with = "none")]
@@ -90,6 +92,7 @@ enum Command {
     },
     /// Waits until one has ended, and ends as it did.
     Follow {
+        /// Its id, as `list` has it.
         id: Uuid,
         /// As JSON, for programs: the operation, when it has ended.
         #[arg(long)]
@@ -99,6 +102,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Steered {
+    /// Its id, as `list` has it.
     id: Uuid,
     /// On one line, for programs: the operation as it is now.
     #[arg(long)]

@@ -277,7 +277,7 @@ mod tests {
     }
 
     fn report(of: serde_json::Value) -> Report {
-        let mut projection = serde_json::json!({"name": "learner_progress", "topic": "vocabulary-events", "state": "running",
+        let mut projection = serde_json::json!({"name": "customer_returns", "topic": "fulfilment-events", "state": "running",
             "lag_events": 10_000, "lag_seconds": 700.0, "lag_at_most": false, "settled_position": 123_456_789,
             "parked": 10_000, "parked_oldest_seconds": 0.0, "held_aggregates": 10_000, "processed_event_ids": 0,
             "generation": 1, "version": 1});
@@ -311,7 +311,7 @@ mod tests {
         assert!(
             shown.ends_with("NOT CURRENT: this was so at 08:00:00 UTC, 1.0 s ago. no fleet answers at 127.0.0.1:1\n")
         );
-        assert!(shown.contains("learner_progress"), "what was seen last stays");
+        assert!(shown.contains("customer_returns"), "what was seen last stays");
         assert_eq!(watched(None, Some(&failed), None), "Nothing was seen yet. no fleet answers at 127.0.0.1:1\n");
     }
 
@@ -321,7 +321,7 @@ mod tests {
         let stopped =
             said(serde_json::json!({"state": "stopped", "swept_at": "2026-01-31T07:00:00Z", "stage": "worker"}));
         assert!(stopped.contains(" no worker "), "{stopped}");
-        assert!(stopped.contains("learner_progress on vocabulary-events: no worker since 2026-01-31 07:00:00 UTC\n"));
+        assert!(stopped.contains("customer_returns on fulfilment-events: no worker since 2026-01-31 07:00:00 UTC\n"));
         let waits =
             said(serde_json::json!({"stage": "relay", "since": "2026-01-31T07:48:20Z", "trend": {"seconds": 60.0,
             "counted": "events", "before": 10, "now": 10_000, "direction": "worse", "done_in_seconds": null}}));
@@ -330,10 +330,10 @@ mod tests {
         assert!(waits.contains("worse: from 10 to 10000 events in 60.0 s; done: never, if it goes on like this\n"));
         let blocked =
             said(serde_json::json!({"state": "blocked", "blocked": {"pid": 7, "name": "fleet", "seconds": 20.0,
-            "waits_for": "the table learner_progress.users", "schemas": [], "held_by": [
+            "waits_for": "the table customer_returns.users", "schemas": [], "held_by": [
                 {"pid": 42, "name": "psql", "state": "idle in transaction", "seconds": 30.0}]}}));
         assert!(blocked.contains(
-            "has waited 20 s for the table learner_progress.users, held by pid 42 (psql, idle in transaction, in a transaction for 30 s)\n"
+            "has waited 20 s for the table customer_returns.users, held by pid 42 (psql, idle in transaction, in a transaction for 30 s)\n"
         ));
     }
 }

@@ -90,14 +90,14 @@ mod tests {
 
     #[test]
     fn a_line_fits_and_never_says_that_more_is_settled_than_there_is() {
-        let status = serde_json::json!({"name": "learner_progress", "topic": "order-events", "state": "running",
+        let status = serde_json::json!({"name": "customer_returns", "topic": "order-events", "state": "running",
             "lag_events": 0, "lag_seconds": 0.0, "lag_at_most": false, "settled_position": 120, "parked": 0,
             "parked_oldest_seconds": 0.0, "held_aggregates": 0, "processed_event_ids": 0, "generation": 1, "version": 1});
         let mut status: Status = serde_json::from_value(status).expect("a status");
-        assert_eq!(line(100, &status, false, 3.0), "learner_progress   settled 120 of 120, up to date");
+        assert_eq!(line(100, &status, false, 3.0), "customer_returns   settled 120 of 120, up to date");
         (status.lag_events, status.lag_seconds, status.settled_position, status.parked) =
             (10_000, 700.0, 12_345_678, 2);
         let line = line(99_999_999, &status, false, 12_000.0);
-        assert_eq!(line, "learner_progress   2 PARKED  settled 12345678 of 99999999, 10000 behind by 12 min, 12000/s");
+        assert_eq!(line, "customer_returns   2 PARKED  settled 12345678 of 99999999, 10000 behind by 12 min, 12000/s");
     }
 }
