@@ -162,7 +162,8 @@ async fn on_a_terminal_the_live_lines_and_the_log_leave_each_other_alone() {
     let import = Process::builder("import").env("FLEET_GRPC", grpc).arg(lines.path().to_str().unwrap());
     let (status, _, error) = import.output().await;
     assert!(status.success(), "{error}");
-    let shown = dev.frame("what is parked", |shown| shown.contains("5 PARKED")).await;
+    let parked = |shown: &str| shown.lines().filter(|line| line.contains("ERROR") && line.contains("parked")).count();
+    let shown = dev.frame("what is parked", |shown| shown.contains("5 PARKED") && parked(shown) >= 10).await;
     // A terminal takes what follows a carriage return, or a movement of the cursor, as written over what is there.
     let wide = shown.split(['\n', '\r', '\x1b']).filter(|part| part.contains("settled ") && part.contains(" of "));
     for part in wide {
@@ -173,8 +174,6 @@ async fn on_a_terminal_the_live_lines_and_the_log_leave_each_other_alone() {
             assert!(line.matches("settled ").count() == 1 && !line.starts_with(' '), "{part:?} wraps");
         }
     }
-    let logged = shown.lines().filter(|line| line.contains("ERROR") && line.contains("parked")).count();
-    assert_eq!(logged, 10, "{shown}");
     dev.interrupt();
     let (code, said) = dev.ended().await;
     assert!(code == Some(0) && said.contains("stopped"), "{said}");
@@ -187,7 +186,7 @@ async fn on_a_terminal_the_live_lines_and_the_log_leave_each_other_alone() {
     assert!(!status.success() && error.contains("DATABASE_URL names another one"), "{error}");
     let dev = fresh("127.0.0.1:0").watch(80);
     let shown = dev.frame("it begins anew", |shown| shown.contains("settled 0 of 0, up to date")).await;
-    assert!(shown.contains("fresh     what was in "), "{shown}");
+    assert!(shown.contains("fresh     dropped the old Postgres in "), "{shown}");
     dev.interrupt();
     dev.ended().await;
 }

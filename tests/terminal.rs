@@ -188,7 +188,7 @@ async fn of_a_fleet_that_is_well_every_command_says_what_there_is_and_fits_the_t
     // The second time, nothing of it is new.
     let again: Vec<_> = ["import", file.path().to_str().unwrap()].map(str::to_owned).into();
     let (_, said) = run(&at, &again, On::Pipe, &[]).await;
-    assert_eq!(said, "imported 1 requests: 0 events are new, 1 were known\n");
+    assert_eq!(said, "imported 1 requests: 0 new events, 1 already there\n");
 }
 
 #[tokio::test]
@@ -215,7 +215,10 @@ async fn of_a_fleet_that_is_stopped_or_gone_every_command_says_so_within_its_tim
     store.signal("CONT");
     admin.signal("CONT");
 
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    // Bound, so that nobody else gets it, and nobody listens.
+    let taken = tokio::net::TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let nobody = taken.local_addr().unwrap().to_string();
     let gone = At { http: nobody.clone(), grpc: nobody };
     all(&gone, &commands, |_, on, code, said| {
         let right = code == Some(Exit::Unreachable.code().into()) && said.contains("Connection refused");
@@ -300,7 +303,7 @@ async fn a_command_that_is_interrupted_says_what_goes_on_without_it() {
     replay.interrupt();
     let (code, said) = replay.ended().await;
     assert!(
-        code == Some(130) && said.contains("the repair goes on without this command: `fleet operations follow "),
+        code == Some(130) && said.contains("(repair) goes on without this command: `fleet operations follow "),
         "{said}"
     );
     drop(store);

@@ -24,11 +24,11 @@ const EXAMPLES: &[Examples] = &[
     ("admin", &[("admin --database-url postgres://localhost/fleet --http 127.0.0.1:8080", "for this machine only")]),
     ("migrate", &[
         ("migrate --database-url postgres://localhost/fleet", "makes the tables, or brings them up to date"),
-        ("migrate --database-url postgres://localhost/fleet --grant append=store,worker:order-events=orders", "and lets users do their duty"),
+        ("migrate --database-url postgres://localhost/fleet --grant append=store,worker:order-events=orders", "and gives each user its rights"),
     ]),
     ("import", &[
         ("import history.ndjson.gz", "a file; again, and nothing is appended twice"),
-        ("import - --json", "what a pipe has, and what came of it as JSON"),
+        ("import - --json", "reads a pipe, and prints the result as JSON"),
     ]),
     ("export", &[("export history.ndjson.gz", "the whole store")]),
     ("doctor", &[
@@ -38,14 +38,14 @@ const EXAMPLES: &[Examples] = &[
     ("status", &[
         ("status", "how late is what"),
         ("status --watch", "again every second"),
-        ("status --json --http admin.example.com:443", "for a program, of another fleet"),
+        ("status --json --http https://admin.example.com", "for a program, of another fleet"),
     ]),
     ("inspect", &[("inspect ORDER", "the events of one aggregate, and what each read model waits for")]),
     ("healthcheck", &[("healthcheck --http 127.0.0.1:8080", "exit code 0: ready")]),
     ("wait-for", &[("wait-for orders --aggregate ORDER --version 3", "until the read model has what was appended")]),
     ("replay", &[
         ("replay orders --dry-run", "counts what is not settled"),
-        ("replay orders --from-position 1000 --rate 500 --reason TICKET-1", "applies it, not faster than so"),
+        ("replay orders --from-position 1000 --rate 500 --reason TICKET-1", "applies it, no faster than that"),
     ]),
     ("rebuild", &[
         ("rebuild orders --dry-run", "how long it would take, and how much room"),
@@ -93,7 +93,7 @@ const EXAMPLES: &[Examples] = &[
     ("audit", &[("audit --limit 20", "the newest twenty")]),
     ("prune", &[
         ("prune", "says what would go"),
-        ("prune --yes --reason TICKET-1", "has it go"),
+        ("prune --yes --reason TICKET-1", "deletes it"),
     ]),
     ("token", &[("token ada@example.com", "for somebody without an account with Google")]),
     ("topics", &[("topics --json", "what Terraform is given")]),

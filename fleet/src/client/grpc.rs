@@ -22,7 +22,7 @@ use crate::host;
 pub const GRPC: &str = "127.0.0.1:50051";
 
 /// How long a store that has not answered may take to say that it lives.
-const ASKED_AGAIN: Duration = Duration::from_millis(300);
+const ASKED_AGAIN: Duration = Duration::from_millis(400);
 
 #[derive(Debug, Clone, Args)]
 pub struct EventStore {
@@ -86,10 +86,18 @@ impl EventStore {
         }
     }
 
+    /// What is said of a store that has gone away.
+    pub fn gone(&self, status: &Status) -> String {
+        format!("the event store at {} has gone away ({})", self.grpc, status.message())
+    }
+
     /// Whether it answers anything.
     async fn lives(&self) -> bool {
         let Ok(endpoint) = endpoint(&self.grpc) else { return false };
-        HealthClient::new(endpoint.connect_lazy()).check(HealthCheckRequest::default()).await.is_ok()
+        HealthClient::new(Channel::new(endpoint.connect_lazy(), self.shown.credentials()))
+            .check(HealthCheckRequest::default())
+            .await
+            .is_ok()
     }
 }
 

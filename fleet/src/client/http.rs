@@ -87,6 +87,8 @@ impl AdminApi {
         let client = Client::builder().timeout(LONGEST_TIME).build().context("building the HTTP client")?;
         let mut patience = self.wait.start();
         let credentials = self.shown.credentials();
+        // Of a try that may have arrived, whatever becomes of the next.
+        let mut tried = "";
         loop {
             let mut shown = HeaderMap::new();
             credentials.show(&mut shown).await.map_err(|error| Exit::Refused.because(error))?;
@@ -96,65 +98,82 @@ impl AdminApi {
             };
             let answered: Result<_, reqwest::Error> = tokio::select! {
                 answered = asked => answered,
-                (exit, why) = self.unready(&client, &shown, &patience) => return Err(exit.because(format!("{why}{unheard}"))),
+                (exit, why) = self.unready(&client, &shown, &mut patience) => {
+                    return Err(exit.because(format!("{why}{unheard}")));
+                }
             };
-            let (failed, after) = match answered {
+            let failed = match answered {
                 Ok((StatusCode::SERVICE_UNAVAILABLE, body)) => {
                     let body = body.unwrap_or_default();
+                    tried = unheard;
                     if let Ok(problem) = serde_json::from_slice::<Problem>(&body) {
                         // A fleet is there, and says what it lacks.
                         let why = format!("the fleet at {} cannot answer now: {}", self.http, problem.detail());
                         if patience.wait(&why).await {
                             continue;
                         }
-                        return Err(Exit::Unhealthy.because(why));
+                        return Err(Exit::Unhealthy.because(format!("{why}{tried}")));
                     }
-                    (beginning(&body), unheard)
+                    beginning(&body)
                 }
                 Ok((status, body)) => return answer(&url, status, body),
                 Err(error) if error.is_builder() => {
                     return Err(Exit::Usage.because(format!("FLEET_HTTP: {:?} is not host:port", self.http)));
                 }
-                Err(error) => (innermost(&error), if error.is_connect() { "" } else { unheard }),
+                Err(error) if error.is_timeout() && !error.is_connect() => {
+                    let limit = LONGEST_TIME.as_secs();
+                    let why = format!("the fleet at {} is ready, and has not answered within {limit} s", self.http);
+                    return Err(Exit::Unhealthy.because(format!("{why}{unheard}")));
+                }
+                Err(error) => {
+                    if !error.is_connect() {
+                        tried = unheard;
+                    }
+                    innermost(&error)
+                }
             };
             let why = format!("no fleet answers at {} ({failed})", self.http);
             if !patience.wait(&why).await {
-                return Err(Exit::Unreachable.because(format!("{why}; start one, or set FLEET_HTTP{after}")));
+                return Err(Exit::Unreachable.because(format!("{why}; start one, or set FLEET_HTTP{tried}")));
             }
         }
     }
 
     /// Ends when the fleet has not been ready for as long as it is waited for: an answer may take its time only where somebody
-    /// is at work on it.
-    async fn unready(&self, client: &Client, shown: &HeaderMap, patience: &Patience) -> (Exit, String) {
+    /// is at work on it. As long as it is ready, the patience begins anew.
+    async fn unready(&self, client: &Client, shown: &HeaderMap, patience: &mut Patience) -> (Exit, String) {
         let url = format!("{}/readyz", base(&self.http));
-        let (asked, mut patience, mut told) = (Instant::now(), patience.clone(), false);
+        let (asked, mut told) = (Instant::now(), false);
+        let mut last = None;
         loop {
             tokio::time::sleep(LOOK).await;
             let looking = client.get(&url).headers(shown.clone()).send();
-            let why = match patience.answer_within(READY, looking).await {
-                Ok(Ok(response)) if response.status() == StatusCode::SERVICE_UNAVAILABLE => {
+            let seen = match patience.answer_within(READY, looking).await {
+                // Also of whoever stands before a fleet that is gone.
+                Ok(Ok(response)) if response.status().is_server_error() => {
                     let body = body(response).await.unwrap_or_default();
-                    format!("cannot answer now: {}", beginning(&body))
+                    (Exit::Unhealthy, format!("cannot answer now: {}", beginning(&body)))
                 }
                 Ok(Ok(_)) => {
-                    patience = self.wait.start();
+                    patience.again();
+                    last = None;
                     if asked.elapsed() >= TELL && !std::mem::replace(&mut told, true) {
-                        out::complain(format!(
-                            "fleet: the fleet at {} is ready, and has not answered yet; waiting",
-                            self.http
-                        ));
+                        let at = &self.http;
+                        out::complain(format!("fleet: the fleet at {at} is ready, and has not answered yet; waiting"));
                     }
                     continue;
                 }
-                Ok(Err(error)) => format!("does not answer any more ({})", innermost(&error)),
+                Ok(Err(error)) => (Exit::Unreachable, format!("does not answer any more ({})", innermost(&error))),
+                // It may have said before what it lacks.
                 Err(silent) => {
-                    return (Exit::Unreachable, format!("the fleet at {} does not answer: {silent}", self.http));
+                    let (exit, why) = last.unwrap_or_else(|| (Exit::Unreachable, format!("does not answer: {silent}")));
+                    return (exit, format!("the fleet at {} {why}", self.http));
                 }
             };
             if patience.is_over() {
-                return (Exit::Unhealthy, format!("the fleet at {} {why}", self.http));
+                return (seen.0, format!("the fleet at {} {}", self.http, seen.1));
             }
+            last = Some(seen);
         }
     }
 }

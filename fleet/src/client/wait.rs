@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// How long a command waits for a fleet.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct Wait {
-    /// Seconds to wait for a fleet that does not answer or is not ready. What has begun, such as an import, waits for 30 at least.
+    /// Seconds to wait for a fleet that does not answer or is not ready. What has begun, such as an import whose first lines are answered, waits at least 30.
     #[arg(global = true, long = "wait", env = "FLEET_WAIT", value_name = "SECONDS", default_value_t = 2)]
     pub(super) seconds: u64,
 }

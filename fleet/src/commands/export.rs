@@ -74,13 +74,12 @@ pub async fn export(store: &client::EventStore, output: &mut impl Write) -> Resu
         let asked = patience.answer(client.read_all(request)).await;
         let mut events = match store.heard(asked).await? {
             Ok(response) => response.into_inner(),
-            Err(status) if client::unavailable(&status) && patience.wait(status.message()).await => continue,
+            Err(status) if client::unavailable(&status) && patience.wait(&store.gone(&status)).await => continue,
             Err(status) => return Err(client::refusal(&status, "the event store refuses the export")),
         };
         loop {
             match store.heard(patience.answer(events.message()).await).await? {
                 Ok(Some(event)) => {
-                    patience.renew();
                     last = event.position;
                     if let Some(reason) = &event.unreadable {
                         summary.unreadable += 1;
@@ -93,15 +92,18 @@ pub async fn export(store: &client::EventStore, output: &mut impl Write) -> Resu
                             event.aggregate_type,
                             event.aggregate_id
                         ));
+                        patience.renew();
                         continue;
                     }
                     summary.events += 1;
                     let mut line = serde_json::to_vec(&line(event)?).context("writing an event")?;
                     line.push(b'\n');
                     out::said(output.write_all(&line))?;
+                    // Whoever reads what is written may take their time.
+                    patience.renew();
                 }
                 Ok(None) => break 'connect,
-                Err(status) if client::unavailable(&status) && patience.wait(status.message()).await => {
+                Err(status) if client::unavailable(&status) && patience.wait(&store.gone(&status)).await => {
                     continue 'connect;
                 }
                 Err(status) => return Err(client::refusal(&status, "the event store ended the export")),

@@ -102,7 +102,7 @@ pub async fn import(
         let asked = patience.answer(client.append_event_stream(ReceiverStream::new(requests))).await;
         let mut answers = match store.heard(asked).await? {
             Ok(response) => response.into_inner(),
-            Err(status) if client::unavailable(&status) && patience.wait(status.message()).await => continue,
+            Err(status) if client::unavailable(&status) && patience.wait(&store.gone(&status)).await => continue,
             Err(status) => return Err(client::refusal(&status, "the event store refuses the import")),
         };
         loop {
@@ -119,6 +119,7 @@ pub async fn import(
                         unanswered.push_back(line);
                     }
                     None => {
+                        patience.again();
                         ended = true;
                         // Ends the stream of requests, so that the answers end, too.
                         sender = None;
@@ -135,7 +136,7 @@ pub async fn import(
                     Ok(None) if ended && unanswered.is_empty() => break,
                     Ok(None) => break,
                     Err(status) if client::unavailable(&status) => {
-                        if !patience.wait(status.message()).await {
+                        if !patience.wait(&store.gone(&status)).await {
                             return Err(client::refusal(&status, "the event store went away"));
                         }
                         break;
@@ -152,7 +153,7 @@ pub async fn import(
 impl Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { requests, events, known, refused } = self;
-        write!(f, "imported {} requests: {} events are new, {known} were known", requests - refused, events - known)?;
+        write!(f, "imported {} requests: {} new events, {known} already there", requests - refused, events - known)?;
         if *refused > 0 {
             write!(f, "; {refused} requests were refused")?;
         }

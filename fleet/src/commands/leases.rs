@@ -30,7 +30,7 @@ pub async fn run(options: Options) -> Result<ExitCode> {
         words("HELD", 4),
         words("UNTIL", 20),
         numbers("PUBLISHED", 10),
-        words("WRITTEN DOWN", 20),
+        words("MOVED", 20),
         words("BY", 36),
     ]);
     for lease in &leases.relays {
@@ -47,7 +47,7 @@ pub async fn run(options: Options) -> Result<ExitCode> {
         out::line("no relay has ever been at work")?;
     }
     out::line("")?;
-    let mut table = Table::new([words("READ MODEL", 20), numbers("VERSION", 7), words("A WORKER OF IT WAS SEEN", 20)]);
+    let mut table = Table::new([words("READ MODEL", 20), numbers("VERSION", 7), words("WORKER LAST SEEN", 20)]);
     for keeper in &leases.keepers {
         table.row(&[
             keeper.projection.clone(),

@@ -19,7 +19,15 @@ pub async fn follow(api: &client::AdminApi, operation: Operation, as_json: bool)
 /// What a command waits for, of an operation that does not wait for the command.
 async fn unless_interrupted<T>(operation: &Operation, waiting: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::select! {
-        ended = waiting => ended,
+        ended = waiting => {
+            // Whoever has listened once is asked about each.
+            tokio::spawn(async {
+                if tokio::signal::ctrl_c().await.is_ok() {
+                    std::process::exit(Exit::Interrupted.code().into());
+                }
+            });
+            ended
+        }
         pressed = tokio::signal::ctrl_c() => {
             pressed.context("listening to Ctrl-C")?;
             let Operation { id, kind, .. } = operation;
@@ -28,7 +36,7 @@ async fn unless_interrupted<T>(operation: &Operation, waiting: impl Future<Outpu
                 _ => String::new(),
             };
             Err(Exit::Interrupted.because(format!(
-                "the {kind} goes on without this command: `fleet operations follow {id}` waits for it{cancel}"
+                "operation {id} ({kind}) goes on without this command: `fleet operations follow {id}` waits for it{cancel}"
             )))
         }
     }

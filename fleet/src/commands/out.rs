@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use console::{Style, Term};
@@ -25,14 +26,18 @@ pub fn line(text: impl Display) -> Result<()> {
     said(above(|| writeln!(io::stdout().lock(), "{text}")))
 }
 
+/// Whether there are such lines.
+static SHOWS: AtomicBool = AtomicBool::new(false);
+
 /// The lines that stay at the bottom of the terminal.
 pub fn live() -> &'static MultiProgress {
+    SHOWS.store(true, Ordering::Relaxed);
     &LIVE
 }
 
 /// Writes something to the terminal, above what stays at its bottom.
 pub fn above<T>(write: impl FnOnce() -> T) -> T {
-    LIVE.suspend(write)
+    if SHOWS.load(Ordering::Relaxed) { LIVE.suspend(write) } else { write() }
 }
 
 /// Characters of a line, if what is written goes to a terminal.

@@ -21,6 +21,10 @@ const EVERY: Duration = Duration::from_secs(1);
 /// What was seen longer ago is said to be old.
 const OLD: Duration = Duration::from_secs(3);
 
+/// How long a watch waits for an answer before it says that what it shows is not current, and asks again. A fleet that cannot
+/// answer says so earlier.
+const ANSWERS: Duration = Duration::from_secs(10);
+
 /// An event that has waited for so many seconds is explained.
 const WAITS: f64 = 5.0;
 
@@ -68,7 +72,14 @@ async fn watch(options: &Options) -> Result<ExitCode> {
     let mut seen: Option<(Instant, Report)> = None;
     loop {
         let asked = Instant::now();
-        let failed = match options.api.get::<Report>(PROJECTIONS, &()).await {
+        let asking = options.api.get::<Report>(PROJECTIONS, &());
+        let answered = match tokio::time::timeout(ANSWERS, asking).await {
+            Ok(answered) => answered,
+            Err(_) => {
+                Err(Exit::Unhealthy.because(format!("the fleet has not answered within {} s", ANSWERS.as_secs())))
+            }
+        };
+        let failed = match answered {
             Ok(report) => {
                 seen = Some((asked, report));
                 None
@@ -97,7 +108,7 @@ async fn watch(options: &Options) -> Result<ExitCode> {
 
 /// What was seen, so long ago, and why nothing newer was.
 fn watched(seen: Option<(Duration, &Report)>, failed: Option<&Error>, columns: Option<usize>) -> String {
-    let why = failed.map_or_else(String::new, |error| format!("{error:#}\n"));
+    let why = failed.map_or_else(|| "The answer took that long.\n".to_owned(), |error| format!("{error:#}\n"));
     match seen {
         Some((age, report)) if failed.is_some() || age > OLD => {
             let (at, ago) = (report.observed_at.format("%T UTC"), duration(age.as_secs_f64()));
@@ -218,7 +229,7 @@ fn silent(status: &Status) -> Option<String> {
 /// Since when it is late, where its oldest event is, and whether it gets better.
 fn late(status: &Status) -> Option<String> {
     let stage = status.stage.filter(|_| status.lag_seconds >= WAITS)?;
-    let since = status.since.map_or_else(String::new, |since| format!(" since {}", since.format("%T UTC")));
+    let since = status.since.map_or_else(String::new, |since| format!(" since {}", since.format("%F %T UTC")));
     let (direction, done) =
         status.trend.as_ref().map_or(("not known yet".to_owned(), "not known yet".to_owned()), trend);
     let done = done_when(status, done);
@@ -326,7 +337,7 @@ mod tests {
             said(serde_json::json!({"stage": "relay", "since": "2026-01-31T07:48:20Z", "trend": {"seconds": 60.0,
             "counted": "events", "before": 10, "now": 10_000, "direction": "worse", "done_in_seconds": null}}));
         assert!(waits.contains(" waits for bus "), "{waits}");
-        assert!(waits.contains("is late since 07:48:20 UTC: the relay has not published it\n"), "{waits}");
+        assert!(waits.contains("is late since 2026-01-31 07:48:20 UTC: the relay has not published it\n"), "{waits}");
         assert!(waits.contains("worse: from 10 to 10000 events in 60.0 s; done: never, if it goes on like this\n"));
         let blocked =
             said(serde_json::json!({"state": "blocked", "blocked": {"pid": 7, "name": "fleet", "seconds": 20.0,

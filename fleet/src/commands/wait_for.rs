@@ -14,6 +14,9 @@ use super::pause::seconds;
 use crate::client;
 use crate::exit::Exit;
 
+/// Seconds of one request: so few that nobody has to ask whether the fleet is still there.
+const AT_A_TIME: f64 = 4.0;
+
 #[derive(Debug, Args)]
 pub struct Options {
     /// The projection whose read model is to be read.
@@ -47,7 +50,7 @@ pub async fn run(options: Options) -> Result<ExitCode> {
     let answer: Answer = loop {
         // Nobody is waited for longer than so at a time: ask again.
         let left = deadline.saturating_duration_since(Instant::now()).as_secs_f64();
-        let timeout = Some(left.min(LONGEST_SECONDS));
+        let timeout = Some(left.min(LONGEST_SECONDS).min(AT_A_TIME));
         let answer: Answer = api.get(&path, &Token { aggregate_id, version, position, timeout }).await?;
         if answer.outcome != Outcome::Behind || Instant::now() >= deadline {
             break answer;

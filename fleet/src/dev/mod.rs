@@ -87,11 +87,8 @@ pub async fn run(
             "--fresh drops the private Postgres of the data folder, and DATABASE_URL names another one: unset it, or leave --fresh out"
         );
         let dropped = data_dir.clear(&[sample::DONE, file::NAME]).await?;
-        out::line(format!(
-            "fresh     {} in {} dropped",
-            if dropped { "what was" } else { "nothing was" },
-            data_dir.path().display()
-        ))?;
+        let what = if dropped { "dropped the old Postgres" } else { "there was nothing to drop" };
+        out::line(format!("fresh     {what} in {}", data_dir.path().display()))?;
     }
 
     let starting = async {
@@ -140,6 +137,7 @@ pub async fn run(
 }
 
 async fn choose_bus(options: &Options, place: Place<'_>) -> Result<(Bus, Option<Emulator>)> {
+    let mut why = "as --bus embedded says";
     if options.bus != Some(BusKind::Embedded) {
         match Emulator::resolve(options.pubsub.emulator(), place).await {
             Ok(Some(emulator)) => {
@@ -154,14 +152,13 @@ async fn choose_bus(options: &Options, place: Place<'_>) -> Result<(Bus, Option<
                 );
             }
             Err(error) if options.bus == Some(BusKind::Emulator) => return Err(error.into()),
-            Ok(None) => {}
-            Err(error) => out::complain(format!("fleet: {error}; going on with the bus within this process")),
+            Ok(None) => why = "Google's Pub/Sub emulator is not installed: gcloud components install pubsub-emulator",
+            Err(error) => {
+                out::complain(format!("fleet: {error}"));
+                why = "Google's Pub/Sub emulator did not start: see above";
+            }
         }
     }
-    let why = match options.bus {
-        Some(BusKind::Embedded) => "as --bus embedded says",
-        _ => "Google's Pub/Sub emulator is not installed: gcloud components install pubsub-emulator",
-    };
     out::line(format!("bus       within this process ({why})"))?;
     Ok((Bus::Embedded(Embedded::new()), None))
 }
@@ -211,7 +208,7 @@ impl Dev<'_> {
         out::line(format!("grpc      {}", file.grpc))?;
         out::line(format!("data      {}", data_dir.path().display()))?;
         if let Some(variables) = file.variables() {
-            out::line(format!("commands  need in other terminals: {variables}"))?;
+            out::line(format!("commands  in other terminals need: {variables}"))?;
         }
 
         if let Some(history) = self.sample.filter(|_| !self.options.no_sample) {

@@ -56,8 +56,9 @@ impl Builder {
         Self { registry, ..self }
     }
 
-    /// Lag is measured from the store, at each scrape of `/metrics`, of all read models of the catalogue. One process of a fleet
-    /// does that: `fleet admin`, where there is one.
+    /// Lag is measured from the store, at each scrape of `/metrics`, of all read models of the catalogue, and kept every ten seconds
+    /// in the table `lag_samples`, which the user of the database has to own, or to have the duty `admin` for. One process of a
+    /// fleet does that: `fleet admin`, where there is one.
     pub fn measure_lag(self) -> Self {
         Self { lag: true, ..self }
     }

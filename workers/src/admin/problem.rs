@@ -129,7 +129,7 @@ kinds! {
     IdentityUnavailable = "urn:fleet:identity-unavailable", SERVICE_UNAVAILABLE, "Who you are cannot be checked now; try again",
         "The keys of whoever has issued the token cannot be had.";
     Unavailable = "urn:fleet:store-unavailable", SERVICE_UNAVAILABLE, "The database does not answer; try again",
-        "The database cannot be reached, or is not the primary, or takes too long.";
+        "The database cannot be reached, is not the primary, takes too long, or lacks tables of this version.";
 }
 
 impl Problem {

@@ -87,7 +87,7 @@ pub struct Status {
     /// When that event was appended.
     #[serde(default)]
     pub since: Option<DateTime<Utc>>,
-    /// Better or worse, and done when; `null`: it was measured once only.
+    /// Better or worse, and done when; `null`: there is nothing from a minute before to compare with.
     #[serde(default)]
     pub trend: Option<Trend>,
 }
@@ -223,8 +223,8 @@ impl Measurer {
     /// Takes at most so long, and leaves out what could not be measured by then.
     #[must_use]
     pub fn within(self, limit: Duration) -> Self {
-        // First the store, then the projections side by side.
-        let limit = limit / 2;
+        // First the store, then the projections side by side, then whom they wait for.
+        let limit = limit / 3;
         Self { limit, patience: self.patience.min(limit / 2), ..self }
     }
 

@@ -49,7 +49,7 @@ impl Stage {
     pub fn says(self) -> &'static str {
         match self {
             Self::Version => "the rows were built by another version of the code, and workers refuse them",
-            Self::Paused => "it is paused: `fleet status` says by whom, why and until when",
+            Self::Paused => "it is paused",
             Self::Worker => "no worker of the topic is at work",
             Self::Lock => "its worker waits for a lock in the database: `fleet locks` says whose",
             Self::Relay => "the relay has not published it",

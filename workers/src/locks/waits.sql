@@ -2,7 +2,7 @@
 -- Locks: none.
 -- Sessions of this database that wait for a lock, the one that has waited longest first, with whoever stands in its way. The
 -- schemas are those of all tables that it has locked or wants to: of a row that somebody else has written, Postgres says only by
--- which transaction.
+-- which transaction. Whoever may not see what others do sees their locks all the same.
 select
     waiting.pid as "pid!",
     coalesce(waiting.application_name, '') as "name!",
@@ -27,7 +27,7 @@ select
         select coalesce(jsonb_agg(jsonb_build_object(
             'pid', holder.pid,
             'name', coalesce(holder.application_name, ''),
-            'state', coalesce(holder.state, holder.backend_type),
+            'state', coalesce(holder.state, holder.backend_type, 'not visible to this user'),
             'seconds', coalesce(extract(epoch from clock_timestamp() - holder.xact_start), 0)::float8
         ) order by holder.pid), '[]')
         from pg_stat_activity as holder
@@ -43,6 +43,5 @@ cross join lateral (
     limit 1
 ) as asked
 where here.datname = current_database()
-and waiting.wait_event_type = 'Lock'
 order by asked.waitstart nulls last, waiting.pid
 limit $1
