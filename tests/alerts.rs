@@ -10,10 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bus::Chaos;
-use event_store::proto::GetSnapshotRequest;
 use futures::StreamExt;
 use serde_json::{Value, json};
-use sqlx::Connection;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -31,9 +29,6 @@ const FACTOR: u32 = 10;
 
 /// What an alert may take beyond its windows and waits: scrapes and evaluations, on a busy machine.
 const SLACK: Duration = Duration::from_secs(25);
-
-/// Connections of the event store for whoever reads, and for relays.
-const SERVING: u32 = 20;
 
 /// How far a measurement of lag may be from the truth.
 const TOLERANCE: f64 = 1.0;
@@ -250,28 +245,6 @@ impl Load {
     }
 }
 
-/// Those who ask the event store for snapshots, each again and again.
-struct Readers {
-    _asking: Vec<AbortOnDropHandle<()>>,
-}
-
-impl Readers {
-    async fn begin(store: &Process, count: u32) -> Self {
-        let mut asking = Vec::new();
-        for _ in 0..count {
-            let mut store = connect(store).await;
-            asking.push(AbortOnDropHandle::new(tokio::spawn(async move {
-                loop {
-                    let wanted = GetSnapshotRequest { aggregate_id: Uuid::now_v7().to_string() };
-                    let _ = store.get_snapshot(wanted).await;
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            })));
-        }
-        Self { _asking: asking }
-    }
-}
-
 /// How old the oldest user is whom the read model lacks, by the events and the rows themselves: when it was looked, and the age.
 type Truth = Arc<Mutex<Vec<(f64, f64)>>>;
 
@@ -302,10 +275,7 @@ async fn each_fault_raises_its_own_alert_and_no_other_and_lag_is_the_truth_throu
     let Some(prometheus) = Prometheus::start().await else { return };
     let broker = Broker::start(Chaos::new(1)).await;
     let fleet = Fleet::on(&broker).await;
-    // One is the listener's.
-    let connections = (SERVING + 1).to_string();
-    let store = fleet.process("event-store").await.env("FLEET_GRPC_LISTEN", "127.0.0.1:0");
-    let store = store.env("FLEET_MAX_CONNECTIONS", &connections).start().await;
+    let store = fleet.event_store().await;
     let mut admin = fleet.process("admin").await.start().await;
     let mut integration = fleet.worker("integration-events", &store).await;
     let vocabulary = fleet.worker("vocabulary-events", &store).await;
@@ -379,23 +349,12 @@ async fn each_fault_raises_its_own_alert_and_no_other_and_lag_is_the_truth_throu
     fleet.settled("integration-events", head.0).await;
     let idle_since = now();
 
-    // Somebody holds a lock that the event store's readers wait for, and they take nearly all connections that there are for them.
-    let mut held = fleet.database.pool.acquire().await.unwrap().detach();
-    let mut held = held.begin().await.unwrap();
-    sqlx::raw_sql("lock table snapshots in access exclusive mode").execute(&mut *held).await.unwrap();
-    let readers = Readers::begin(&store, SERVING - 2).await;
-
     // Whoever measures is dead.
     admin.kill();
     prometheus.fires("a dead admin", &[alert("LagMetricAbsent", &[])], shortened(minutes(2))).await;
     admin = fleet.process("admin").await.start().await;
     prometheus.scrapes("admin", Some(&admin));
     prometheus.fires("it measures again", &[], shortened(minutes(2))).await;
-    let exhausted = alert("PoolExhausted", &[("pool", "serving")]);
-    prometheus.fires("an exhausted pool", &[exhausted], shortened(minutes(10) + minutes(5))).await;
-    held.rollback().await.unwrap();
-    drop(readers);
-    prometheus.fires("its connections are free again", &[], shortened(minutes(10))).await;
     let idle = Duration::try_from_secs_f64(now() - idle_since).unwrap();
     let whole = shortened(minutes(10));
     if idle < whole {
@@ -406,8 +365,7 @@ async fn each_fault_raises_its_own_alert_and_no_other_and_lag_is_the_truth_throu
     stop.cancel();
     let fired = prometheus.range(r#"ALERTS{alertstate="firing"}"#, since, "1").await;
     let fired: BTreeSet<_> = fired.iter().map(|(labels, _)| named(labels).0).collect();
-    let expected =
-        ["LagMetricAbsent", "ParkedEvents", "PoolExhausted", "ProjectionStalled", "RelayFailing", "RelayStalled"];
+    let expected = ["LagMetricAbsent", "ParkedEvents", "ProjectionStalled", "RelayFailing", "RelayStalled"];
     assert_eq!(fired, expected.map(str::to_owned).into(), "at no time did another fire");
     let measured = prometheus.range(r#"projection_lag_seconds{projection="user_directory"}"#, since, "1").await;
     let observed = prometheus.range("projection_lag_observed_timestamp_seconds", since, "1").await;
