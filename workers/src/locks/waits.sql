@@ -2,7 +2,8 @@
 -- Locks: none.
 -- Sessions of this database that wait for a lock, the one that has waited longest first, with whoever stands in its way. The
 -- schemas are those of all tables that it has locked or wants to: of a row that somebody else has written, Postgres says only by
--- which transaction. Whoever may not see what others do sees their locks all the same.
+-- which transaction. Who is in the way is asked once for each session that waits, because the answer stops all locking for a
+-- moment. Whoever may not see what others do sees their locks all the same.
 select
     waiting.pid as "pid!",
     coalesce(waiting.application_name, '') as "name!",
@@ -30,8 +31,8 @@ select
             'state', coalesce(holder.state, holder.backend_type, 'not visible to this user'),
             'seconds', coalesce(extract(epoch from clock_timestamp() - holder.xact_start), 0)::float8
         ) order by holder.pid), '[]')
-        from pg_stat_activity as holder
-        where holder.pid = any(pg_blocking_pids(waiting.pid))
+        from (select distinct unnest(pg_blocking_pids(waiting.pid)) as pid) as blocking
+        join pg_stat_activity as holder on holder.pid = blocking.pid
     ) as "held_by!: Json<Vec<Holder>>"
 from pg_database as here
 join pg_stat_activity as waiting on waiting.datid = here.oid
