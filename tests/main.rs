@@ -55,6 +55,7 @@ mod redrives;
 mod replays;
 mod restore;
 mod retention;
+mod rows;
 mod sample;
 mod schema;
 mod soak;

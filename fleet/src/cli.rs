@@ -47,6 +47,8 @@ enum Command {
     Status(commands::status::Options),
     /// Looks at one aggregate: its events, and how far each projection is with it.
     Inspect(commands::inspect::Options),
+    /// Shows the tables of a read model, or rows of one of them; that you looked at rows, and why, is recorded.
+    Rows(commands::rows::Options),
     /// Asks a role whether it is ready, for container health checks; exit code 0, 3 or 5.
     Healthcheck(commands::healthcheck::Options),
     /// Waits until a read model has what was appended: read your writes; exit code 0 reached, 3 not, 1 never.
@@ -143,6 +145,7 @@ impl Cli {
             Command::Doctor(options) => commands::doctor::run(options).await,
             Command::Status(options) => commands::status::run(options).await,
             Command::Inspect(options) => commands::inspect::run(options).await,
+            Command::Rows(options) => commands::rows::run(options).await,
             Command::Healthcheck(options) => commands::healthcheck::run(options).await,
             Command::WaitFor(options) => commands::wait_for::run(options).await,
             Command::Replay(options) => commands::replay::run(options).await,

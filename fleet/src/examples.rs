@@ -41,6 +41,11 @@ const EXAMPLES: &[Examples] = &[
         ("status --json --http https://admin.example.com", "for a program, of another fleet"),
     ]),
     ("inspect", &[("inspect ORDER", "the events of one aggregate, and what each read model waits for")]),
+    ("rows", &[
+        ("rows orders", "the tables of a read model, and their columns"),
+        ("rows orders placed --where customer_id=4711 --reason TICKET-1", "rows of one table"),
+        ("rows orders placed --where shipped_at --generation 7 --reason TICKET-1", "those without a value, of a generation that is not read yet"),
+    ]),
     ("healthcheck", &[("healthcheck --http 127.0.0.1:8080", "exit code 0: ready")]),
     ("wait-for", &[("wait-for orders --aggregate ORDER --version 3", "until the read model has what was appended")]),
     ("replay", &[
@@ -78,6 +83,7 @@ const EXAMPLES: &[Examples] = &[
     ("operations", &[("operations list", "what was asked for")]),
     ("operations list", &[("operations list --limit 10", "the newest")]),
     ("operations show", &[("operations show ORDER", "everything about one")]),
+    ("operations differences", &[("operations differences ORDER", "which rows, and in which columns")]),
     ("operations pause", &[("operations pause ORDER --reason TICKET-1", "until it is resumed")]),
     ("operations resume", &[("operations resume ORDER --reason TICKET-1", "it goes on")]),
     ("operations cancel", &[("operations cancel ORDER --reason TICKET-1", "ends it")]),

@@ -212,6 +212,7 @@ pub const STATEMENTS: &[Statement] = &[
     few(&[Applying], "fold.settled > fold.upto + $3", "'vocabulary', 3, 5000"),
     few(&[Plain], "and built_at is null and retired_at is null for update skip locked", "'vocabulary', 3"),
     few(&[Plain], "select generation, version, schema_name from projections where name = $1", "'vocabulary'"),
+    few(&[Plain], "generation.generation = coalesce($2::int, live.generation)", "'vocabulary', null"),
     whole(&[Plain], "as \"different!\"", "'vocabulary', 1, 2", "both ledgers, whole: a verification compares everything"),
     whole(&[Plain], "coalesce(fold.version, 0) + 1 as \"first!\"", "'vocabulary', 1, 2", "both ledgers, whole: a verification compares everything"),
     few(&[Plain], "key.indkey::smallint[]", "'public'"),

@@ -1,5 +1,7 @@
 //! Who did what, and why. An entry is written in the transaction of the deed, so that neither is there without the other.
 
+use std::fmt::Display;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -59,7 +61,7 @@ pub struct Entry {
     pub actor: String,
     /// Such as `dead_letter.discard`.
     pub action: String,
-    /// What it was done to: the id of a dead letter, of an event, or of an operation.
+    /// What it was done to: the id of a dead letter, of an event, or of an operation, or the name of a table.
     pub target: String,
     pub reason: String,
     #[schema(value_type = Value)]
@@ -71,7 +73,7 @@ pub async fn record(
     db: &mut PgConnection,
     by: &Attribution,
     action: &str,
-    target: Uuid,
+    target: impl Display,
     detail: &Value,
 ) -> sqlx::Result<()> {
     sqlx::query!(

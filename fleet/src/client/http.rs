@@ -76,6 +76,14 @@ impl AdminApi {
         self.send(path, UNKNOWN, |client, url| client.post(url).json(body).header("Idempotency-Key", &key)).await
     }
 
+    /// Asks with a body what must not stand in a URL. Nothing is changed by it.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn ask<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
+        self.send(path, "", |client, url| client.post(url).json(body)).await
+    }
+
     /// `unheard` is said of a request that may have arrived.
     async fn send<T: DeserializeOwned>(
         &self,

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use uuid::Uuid;
 use workers::admin::generations::{AsOfRequest, Change, Rebuild, Steering};
 use workers::generations::as_of::{self, AsOf};
 use workers::generations::promote::Gate;
@@ -269,7 +270,7 @@ async fn build_as_of(
 pub async fn verify(options: Verify) -> Result<ExitCode> {
     let Verify { projection, json, by, api } = options;
     let asking = Steering { actor: by.actor().await?, reason: by.reason };
-    let path = format!("/admin/v1/projections/{projection}/verifications");
+    let path = format!("/admin/v1{}", client::path(["projections", &projection, "verifications"]));
     let mut verification: Operation = api.post(&path, &asking).await?;
     let id = verification.id;
     if !json {
@@ -300,11 +301,20 @@ pub async fn verify(options: Verify) -> Result<ExitCode> {
             "{ledger_differences} aggregates are applied to another version than the store has of them"
         ))?;
     }
-    let differences: Vec<Difference> = api.get(&format!("/admin/v1/operations/{id}/differences"), &()).await?;
-    for Difference { table_name, key, kind, columns } in differences {
+    differences(&api, id, false).await?;
+    Ok(exit.into())
+}
+
+/// What a verification has found, by key.
+pub async fn differences(api: &client::AdminApi, id: Uuid, as_json: bool) -> Result<()> {
+    let found: Vec<Difference> = api.get(&format!("/admin/v1/operations/{id}/differences"), &()).await?;
+    if as_json {
+        return found.iter().try_for_each(out::json);
+    }
+    for Difference { table_name, key, kind, columns } in &found {
         out::line(format!("{table_name} {key} {kind} {}", columns.join(", ")).trim_end())?;
     }
-    Ok(exit.into())
+    if found.is_empty() { out::line("no row differs") } else { Ok(()) }
 }
 
 pub async fn promote(options: Exchange) -> Result<ExitCode> {

@@ -21,6 +21,7 @@ pub mod pause;
 pub mod prune;
 pub mod refused;
 pub mod replay;
+pub mod rows;
 pub mod schema;
 pub mod status;
 mod table;

@@ -13,7 +13,7 @@ use workers::operations::stop::Switched;
 use super::actor::Actor;
 use super::pause::seconds;
 use super::table::{Table, numbers, or_dash, words};
-use super::{operation, out};
+use super::{generations, operation, out};
 use crate::client;
 
 #[derive(Debug, Args)]
@@ -40,6 +40,14 @@ enum Command {
         /// Its id, as `list` has it.
         id: Uuid,
         /// On one line, for programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// What a verification has found, by key: the first hundred rows of each table.
+    Differences {
+        /// Its id, as `list` has it.
+        id: Uuid,
+        /// As JSON, for programs; one row a line.
         #[arg(long)]
         json: bool,
     },
@@ -118,6 +126,10 @@ pub async fn run(options: Options) -> Result<ExitCode> {
         Command::Show { id, json } => {
             let shown: Operation = api.get(&format!("/admin/v1/operations/{id}"), &()).await?;
             out::one(&shown, json)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Differences { id, json } => {
+            generations::differences(api, id, json).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Pause(steered) => steer(api, steered, "pause").await,

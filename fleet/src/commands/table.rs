@@ -33,6 +33,32 @@ pub const fn numbers(name: &'static str, width: usize) -> Column {
     Column { name, width, numbers: true }
 }
 
+/// Rows whose columns are known only now, as wide as what is in them; or as records, where they do not fit the terminal.
+///
+/// # Errors
+/// Those of [`out::line`].
+pub fn show(names: &[&str], rows: &[Vec<String>]) -> Result<()> {
+    shown(names, rows, out::columns()).iter().try_for_each(out::line)
+}
+
+fn shown(names: &[&str], rows: &[Vec<String>], terminal: Option<usize>) -> Vec<String> {
+    let long = |text: &str| text.chars().count();
+    let width = |(at, name): (usize, &&str)| rows.iter().map(|row| long(&row[at])).chain([long(name)]).max();
+    let widths: Vec<_> = names.iter().enumerate().filter_map(width).collect();
+    if terminal.is_some_and(|terminal| widths.iter().map(|width| width + 2).sum::<usize>() > terminal + 2) {
+        let widest = names.iter().map(|name| long(name)).max().unwrap_or_default();
+        let record =
+            |row: &Vec<String>| names.iter().zip(row).map(|(name, cell)| format!("{name:<widest$}  {cell}")).collect();
+        return rows.iter().map(record).collect::<Vec<Vec<_>>>().join(&String::new());
+    }
+    let line = |cells: Vec<&str>| {
+        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    let rows = rows.iter().map(|row| line(row.iter().map(String::as_str).collect()));
+    [line(names.to_vec())].into_iter().chain(rows).collect()
+}
+
 impl<const N: usize> Table<N> {
     pub fn new(columns: [Column; N]) -> Self {
         Self::within(columns, out::columns())
@@ -85,6 +111,16 @@ pub fn or_dash(value: Option<impl ToString>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_are_as_wide_as_what_is_in_them_and_records_where_that_does_not_fit() {
+        let rows = [["1", "somebody"], ["12", ""]].map(|row| row.map(str::to_owned).to_vec());
+        let lines = ["id  name", "1   somebody", "12"];
+        assert_eq!(shown(&["id", "name"], &rows, None), lines);
+        assert_eq!(shown(&["id", "name"], &rows, Some(12)), lines);
+        let records = ["id    1", "name  somebody", "", "id    12", "name  "];
+        assert_eq!(shown(&["id", "name"], &rows, Some(11)), records);
+    }
 
     #[test]
     fn numbers_end_below_each_other_and_nothing_is_cut_off() {

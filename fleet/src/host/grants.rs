@@ -74,6 +74,15 @@ impl Duty {
             Self::Reader(_) => Vec::new(),
         }
     }
+
+    /// Whether it reads the tables of a projection. An admin, which may read every event, shows people what became of them.
+    fn reads(&self, projection: &str) -> bool {
+        match self {
+            Self::Admin => true,
+            Self::Reader(name) => name == projection,
+            _ => false,
+        }
+    }
 }
 
 /// The duties of this catalogue.
@@ -139,24 +148,26 @@ pub(super) async fn grant(
     }
     for projection in catalogue.projections() {
         let owner = role_of(projection.name(), &hash);
-        let (role, schema) = (quoted(&owner), projection.name());
-        statements.extend(owned(db, schema, &owner, &database).await?);
+        let (role, schemas) = (quoted(&owner), schemas(db, projection.name()).await?);
+        statements.extend(owned(db, projection.name(), &owner, &database).await?);
         for Granted { duty, user } in granted {
             let user = quoted(user);
             match duty {
                 Duty::Worker(topic) if projection.topics().iter().any(|of| of.name == topic) => {
                     statements.push(format!("grant {role} to {user}"));
                 }
-                Duty::Reader(name) if name == projection.name() => {
-                    // Of the tables that are read now, and of every generation that comes.
+                _ if !duty.reads(projection.name()) => {}
+                // Of every generation that comes, and of those that are there.
+                _ => {
                     statements
                         .push(format!("alter default privileges for role {role} grant usage on schemas to {user}"));
                     statements
                         .push(format!("alter default privileges for role {role} grant select on tables to {user}"));
-                    statements.push(format!("grant usage on schema {schema} to {user}"));
-                    statements.push(format!("grant select on all tables in schema {schema} to {user}"));
+                    for schema in &schemas {
+                        statements.push(format!("grant usage on schema {schema} to {user}"));
+                        statements.push(format!("grant select on all tables in schema {schema} to {user}"));
+                    }
                 }
-                _ => {}
             }
         }
     }
@@ -219,6 +230,15 @@ async fn fit(db: &mut PgConnection, user: &str) -> Result<Option<String>, Error>
         Some((false, true)) => attempt(db, &format!("revoke cloudsqlsuperuser from {}", quoted(user))).await,
         Some((false, false)) => Ok(None),
     }
+}
+
+/// Those of a projection's generations, quoted.
+async fn schemas(db: &mut PgConnection, projection: &str) -> Result<Vec<String>, Error> {
+    let schemas = sqlx::query_scalar(
+        "select quote_ident(nspname) from generations join pg_namespace on nspname = schema_name
+         where projection = $1 and retired_at is null",
+    );
+    Ok(schemas.bind(projection).fetch_all(db).await?)
 }
 
 /// What makes a role the owner of a projection's schemas, and of what is in them.

@@ -12,12 +12,14 @@ use crate::audit::Attribution;
 /// A method, a path below `/admin/v1`, and who may use them.
 pub type Route = (&'static str, &'static str, Role);
 
-/// All routes. Payloads need another role, on routes that show them: see [`Look`](super::Look).
+/// All routes. Payloads need another role, on routes that show them as well: see [`Look`](super::Look).
 pub const ROUTES: &[Route] = &[
     ("GET", "/projections", Role::Viewer),
     ("GET", "/projections/{name}", Role::Viewer),
     ("GET", "/projections/{name}/generations", Role::Viewer),
     ("GET", "/projections/{name}/wait-for", Role::Viewer),
+    ("GET", "/projections/{name}/tables", Role::Viewer),
+    ("POST", "/projections/{name}/rows", Role::PayloadReader),
     ("GET", "/aggregates/{id}", Role::Viewer),
     ("GET", "/doctor", Role::Viewer),
     ("GET", "/losses", Role::Viewer),
@@ -144,7 +146,8 @@ mod tests {
         assert_eq!(listed, described);
         assert_eq!(listed.len(), ROUTES.len(), "each once");
         for (method, path, role) in ROUTES {
-            assert_eq!(*role == Role::Viewer, *method == "GET", "{method} {path}");
+            let reads = *method == "GET" || *role == Role::PayloadReader;
+            assert_eq!(*role == Role::Operator, !reads, "{method} {path}");
         }
     }
 }

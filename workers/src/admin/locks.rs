@@ -7,7 +7,7 @@ use event_store::relay::leases::{self, Lease};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Admin, Problem};
+use super::{Admin, Problem, now};
 use crate::generations::keepers::{self, Keeper};
 use crate::locks::{self, Wait};
 
@@ -54,8 +54,4 @@ pub(super) async fn leases(State(admin): State<Admin>) -> Result<Json<Leases>, P
     let observed_at = now(&admin).await?;
     let (relays, keepers) = tokio::try_join!(leases::leases(&admin.pool), keepers::list(&admin.pool))?;
     Ok(Json(Leases { observed_at, relays, keepers }))
-}
-
-async fn now(admin: &Admin) -> sqlx::Result<DateTime<Utc>> {
-    sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(&admin.pool).await
 }

@@ -21,12 +21,14 @@ pub mod prunes;
 pub mod refused;
 pub mod replays;
 mod request;
+pub mod rows;
 pub mod unreadable;
 pub mod wait_for;
 
 use axum::extract::DefaultBodyLimit;
 use axum::routing::any;
 use axum::{Router, middleware};
+use chrono::{DateTime, Utc};
 use database::Primary;
 use identity::Gate;
 use read_model::Catalogue;
@@ -96,6 +98,8 @@ fn routes() -> OpenApiRouter<Admin> {
         .routes(routes!(unreadable::show))
         .routes(routes!(refused::list))
         .routes(routes!(aggregates::show))
+        .routes(routes!(rows::tables))
+        .routes(routes!(rows::list))
         .routes(routes!(locks::locks))
         .routes(routes!(locks::leases))
         .routes(routes!(audit::list))
@@ -128,6 +132,11 @@ pub fn router(admin: Admin, door: Door) -> Router {
     // What is nested has no such path.
     let api = Router::new().nest(PREFIX, routes).route(&format!("{PREFIX}/"), any(problem::unknown_route));
     guarded(api, primary).layer(middleware::from_fn_with_state(metrics, problem::counted))
+}
+
+/// By the database's clock.
+async fn now(admin: &Admin) -> sqlx::Result<DateTime<Utc>> {
+    sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(&admin.pool).await
 }
 
 impl Admin {

@@ -110,7 +110,7 @@ pub(super) fn with_hint(problem: String) -> String {
     }
 }
 
-fn unknown(what: &str, name: &str, known: &[&str]) -> String {
+pub(super) fn unknown(what: &str, name: &str, known: &[&str]) -> String {
     let all = known.iter().take(SAID).copied().collect::<Vec<_>>().join(", ");
     let more = if known.len() > SAID { ", …" } else { "" };
     match nearest(name, known.iter().copied()) {

@@ -24,6 +24,7 @@ use crate::audit::{self, Attribution};
 use crate::fence::Fence;
 use crate::operations::stalled::COMPARING;
 use crate::operations::{self, New};
+use crate::tables::{self, quoted};
 use crate::verdict::Event;
 
 /// Differences that are kept of a table; all of them are counted.
@@ -267,29 +268,15 @@ async fn catch_up(db: &mut PgConnection, applier: &Applier, generation: i32, liv
 /// A table of the read model, and how its rows are told apart.
 struct Table {
     name: String,
-    /// Of its primary key.
+    /// Of its primary key, as they stand in a statement.
     key: Vec<String>,
 }
 
+/// Those that have rows of their own.
 async fn tables(db: &mut PgConnection, schema: &str) -> sqlx::Result<Vec<Table>> {
-    let rows = sqlx::query!(
-        r#"select
-               class.relname as "name!",
-               array(
-                   select quote_ident(attribute.attname)
-                   from pg_index as key
-                   join pg_attribute as attribute
-                       on attribute.attrelid = key.indrelid and attribute.attnum = any(key.indkey)
-                   where key.indrelid = class.oid and key.indisprimary
-                   order by array_position(key.indkey::smallint[], attribute.attnum)
-               ) as "key!"
-           from pg_class as class
-           where class.relnamespace = (select oid from pg_namespace where nspname = $1) and class.relkind in ('r', 'p')
-           order by class.relname"#,
-        schema
-    );
-    let rows = rows.fetch_all(db).await?;
-    Ok(rows.into_iter().map(|row| Table { name: row.name, key: row.key }).collect())
+    let tables = tables::list(db, schema).await?.into_iter().filter(|table| !table.view);
+    let key = |key: Vec<String>| key.iter().map(|column| quoted(column)).collect();
+    Ok(tables.map(|table| Table { name: table.name, key: key(table.key) }).collect())
 }
 
 impl Table {

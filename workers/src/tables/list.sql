@@ -1,0 +1,33 @@
+-- Binds: schema.
+-- Locks: none.
+-- Rows and pages are what Postgres noted when it last went through a table: to count them would be to read it.
+select
+    class.relname as "name!",
+    class.relkind in ('v', 'm') as "view!",
+    case when class.reltuples >= 0 then class.reltuples::bigint end as rows,
+    class.relpages::bigint * current_setting('block_size')::bigint as "bytes!",
+    array(
+        select attribute.attname::text
+        from pg_index as key
+        join pg_attribute as attribute on attribute.attrelid = key.indrelid and attribute.attnum = any(key.indkey)
+        where key.indrelid = class.oid and key.indisprimary
+        order by array_position(key.indkey::smallint[], attribute.attnum)
+    ) as "key!",
+    columns.names as "names!",
+    columns.types as "types!",
+    columns.casts as "casts!",
+    columns.nullable as "nullable!"
+from pg_class as class
+cross join lateral (
+    select
+        coalesce(array_agg(attname::text order by attnum), '{}') as names,
+        coalesce(array_agg(format_type(atttypid, atttypmod) order by attnum), '{}') as types,
+        -- Without its length, which a cast would cut a value to.
+        coalesce(array_agg(format_type(atttypid, -1) order by attnum), '{}') as casts,
+        coalesce(array_agg(not attnotnull order by attnum), '{}') as nullable
+    from pg_attribute
+    where attrelid = class.oid and attnum > 0 and not attisdropped
+) as columns
+where class.relnamespace = (select oid from pg_namespace where nspname = $1)
+and class.relkind in ('r', 'p', 'v', 'm')
+order by class.relname
