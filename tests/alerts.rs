@@ -10,8 +10,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bus::Chaos;
+use event_store::proto::GetSnapshotRequest;
 use futures::StreamExt;
 use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -29,6 +31,9 @@ const FACTOR: u32 = 10;
 
 /// What an alert may take beyond its windows and waits: scrapes and evaluations, on a busy machine.
 const SLACK: Duration = Duration::from_secs(25);
+
+/// Connections of the event store for whoever reads, and for relays.
+const SERVING: u32 = 20;
 
 /// How far a measurement of lag may be from the truth.
 const TOLERANCE: f64 = 1.0;
@@ -245,6 +250,28 @@ impl Load {
     }
 }
 
+/// Those who ask the event store for snapshots, each again and again.
+struct Readers {
+    _asking: Vec<AbortOnDropHandle<()>>,
+}
+
+impl Readers {
+    async fn begin(store: &Process, count: u32) -> Self {
+        let mut asking = Vec::new();
+        for _ in 0..count {
+            let mut store = connect(store).await;
+            asking.push(AbortOnDropHandle::new(tokio::spawn(async move {
+                loop {
+                    let wanted = GetSnapshotRequest { aggregate_id: Uuid::now_v7().to_string() };
+                    let _ = store.get_snapshot(wanted).await;
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            })));
+        }
+        Self { _asking: asking }
+    }
+}
+
 /// How old the oldest user is whom the read model lacks, by the events and the rows themselves: when it was looked, and the age.
 type Truth = Arc<Mutex<Vec<(f64, f64)>>>;
 
@@ -275,7 +302,10 @@ async fn each_fault_raises_its_own_alert_and_no_other_and_lag_is_the_truth_throu
     let Some(prometheus) = Prometheus::start().await else { return };
     let broker = Broker::start(Chaos::new(1)).await;
     let fleet = Fleet::on(&broker).await;
-    let store = fleet.event_store().await;
+    // One is the listener's.
+    let connections = (SERVING + 1).to_string();
+    let store = fleet.process("event-store").await.env("FLEET_GRPC_LISTEN", "127.0.0.1:0");
+    let store = store.env("FLEET_MAX_CONNECTIONS", &connections).start().await;
     let mut admin = fleet.process("admin").await.start().await;
     let mut integration = fleet.worker("integration-events", &store).await;
     let vocabulary = fleet.worker("vocabulary-events", &store).await;
@@ -349,12 +379,38 @@ async fn each_fault_raises_its_own_alert_and_no_other_and_lag_is_the_truth_throu
     fleet.settled("integration-events", head.0).await;
     let idle_since = now();
 
+    // Somebody holds a lock that the event store's readers wait for, and they take nearly all connections that there are for them.
+    // Without the limits of the fleet's own sessions, which end whoever does nothing in a transaction.
+    let options = database::options(&fleet.database.url).unwrap();
+    let mut held = PgConnection::connect_with(&options).await.unwrap();
+    let mut held = held.begin().await.unwrap();
+    sqlx::raw_sql("lock table snapshots in access exclusive mode").execute(&mut *held).await.unwrap();
+    let readers = Readers::begin(&store, SERVING - 2).await;
+    // And a rebuild may go through two events a second, where thousands were appended within the last minutes.
+    let plan = json!({"dry_run": true, "rate": 2.0});
+    let (_, plan) = Admin::of(&admin).post("/projections/vocabulary/generations", &plan).await;
+    let slow = json!({"plan_token": plan["plan_token"], "rate": 2.0, "actor": "ada", "reason": "a test"});
+    let (status, slow) = Admin::of(&admin).post("/projections/vocabulary/generations", &slow).await;
+    assert!(status.is_success(), "{slow}");
+
     // Whoever measures is dead.
     admin.kill();
     prometheus.fires("a dead admin", &[alert("LagMetricAbsent", &[])], shortened(minutes(2))).await;
     admin = fleet.process("admin").await.start().await;
     prometheus.scrapes("admin", Some(&admin));
     prometheus.fires("it measures again", &[], shortened(minutes(2))).await;
+    let exhausted = alert("PoolExhausted", &[("pool", "serving")]);
+    let diverges = alert("RebuildDoesNotConverge", &[("projection", "vocabulary")]);
+    let both = [exhausted, diverges.clone()];
+    prometheus.fires("an exhausted pool and a slow rebuild", &both, shortened(minutes(10) + minutes(5))).await;
+    held.rollback().await.unwrap();
+    drop(readers);
+    prometheus.fires("the connections are free again", &[diverges], shortened(minutes(10))).await;
+    let cancel = json!({"actor": "ada", "reason": "a test"});
+    let id = slow["id"].as_str().unwrap();
+    let (status, cancelled) = Admin::of(&admin).post(&format!("/operations/{id}/cancel"), &cancel).await;
+    assert!(status.is_success(), "{cancelled}");
+    prometheus.fires("the rebuild is cancelled", &[], shortened(minutes(1))).await;
     let idle = Duration::try_from_secs_f64(now() - idle_since).unwrap();
     let whole = shortened(minutes(10));
     if idle < whole {
@@ -365,7 +421,15 @@ async fn each_fault_raises_its_own_alert_and_no_other_and_lag_is_the_truth_throu
     stop.cancel();
     let fired = prometheus.range(r#"ALERTS{alertstate="firing"}"#, since, "1").await;
     let fired: BTreeSet<_> = fired.iter().map(|(labels, _)| named(labels).0).collect();
-    let expected = ["LagMetricAbsent", "ParkedEvents", "ProjectionStalled", "RelayFailing", "RelayStalled"];
+    let expected = [
+        "LagMetricAbsent",
+        "ParkedEvents",
+        "PoolExhausted",
+        "ProjectionStalled",
+        "RebuildDoesNotConverge",
+        "RelayFailing",
+        "RelayStalled",
+    ];
     assert_eq!(fired, expected.map(str::to_owned).into(), "at no time did another fire");
     let measured = prometheus.range(r#"projection_lag_seconds{projection="user_directory"}"#, since, "1").await;
     let observed = prometheus.range("projection_lag_observed_timestamp_seconds", since, "1").await;

@@ -15,7 +15,7 @@ const EXAMPLES: &[Examples] = &[
         ("dev --bus embedded --no-sample", "without Java, and with an empty store"),
         ("dev --fresh", "begin anew"),
     ]),
-    ("event-store", &[("event-store --database-url postgres://localhost/fleet --auth file:tokens --roles roles", "with tokens of a file")]),
+    ("event-store", &[("event-store --database-url postgres://localhost/fleet --auth tokens:FILE --roles-file roles.json", "with tokens of a file")]),
     ("worker", &[
         ("worker --topic order-events --database-url postgres://localhost/fleet", "pulls from the topic's subscription"),
         ("worker --topic order-events --database-url postgres://localhost/fleet --until-settled", "catches up, and ends"),

@@ -25,6 +25,7 @@ pub(crate) struct LagGauges {
     operations: IntGaugeVec,
     stalled_seconds: GaugeVec,
     ready_seconds: GaugeVec,
+    diverges: IntGaugeVec,
     differences: IntGaugeVec,
     stopped: IntGauge,
     stopped_seconds: Gauge,
@@ -76,6 +77,7 @@ impl Metrics {
         lag.operations.reset();
         lag.stalled_seconds.reset();
         lag.ready_seconds.reset();
+        lag.diverges.reset();
         lag.differences.reset();
         let Some(under_way) = under_way else { return };
         // What may lie behind what was looked at is not known, and is not 0.
@@ -91,6 +93,8 @@ impl Metrics {
         }
         for projection in &under_way.projections {
             lag.ready_seconds.with_label_values(&[&projection.name]).set(projection.ready_seconds);
+            let diverges = under_way.diverging.contains(&projection.name);
+            lag.diverges.with_label_values(&[&projection.name]).set(diverges.into());
             lag.differences.with_label_values(&[&projection.name]).set(projection.differences);
         }
     }
@@ -157,6 +161,11 @@ impl LagGauges {
                 "For how long a generation has been ready that nobody has promoted; 0 if there is none.",
                 OF_PROJECTION,
             )?,
+            diverges: new.gauges(
+                "projection_rebuild_diverges",
+                "1 while a rebuild is slower than the store grows, so that it would never end; else 0.",
+                OF_PROJECTION,
+            )?,
             differences: new.gauges(
                 "projection_differences",
                 "Rows and aggregates of the live generation that its last verification found to differ from the store.",
@@ -197,6 +206,7 @@ impl LagGauges {
             Box::new(self.operations.clone()),
             Box::new(self.stalled_seconds.clone()),
             Box::new(self.ready_seconds.clone()),
+            Box::new(self.diverges.clone()),
             Box::new(self.differences.clone()),
             Box::new(self.stopped.clone()),
             Box::new(self.stopped_seconds.clone()),

@@ -6,10 +6,14 @@ use futures::future::join_all;
 use read_model::Catalogue;
 use sqlx::PgPool;
 
+use crate::generations::{self, Eta, Generation};
 use crate::operations::{self, Operation, State};
 
 /// Operations that are looked at. There is one of most kinds for a projection, and few people.
 const MOST: i64 = 200;
+
+/// Generations of a projection that are looked at: the newest.
+const NEWEST: i64 = 10;
 
 /// Kinds of operations that take their time.
 pub(crate) const KINDS: [&str; 6] = ["repair", "retry", "discard", "rebuild", "verify", "as_of"];
@@ -23,6 +27,8 @@ pub struct UnderWay {
     pub(crate) relays: Vec<Behind>,
     pub(crate) operations: Vec<Operation>,
     pub(crate) projections: Vec<Standing>,
+    /// Projections with a rebuild that never catches up with the store as it is.
+    pub(crate) diverging: Vec<String>,
 }
 
 /// Where a projection waits for a person.
@@ -43,7 +49,23 @@ pub async fn look(pool: &PgPool, catalogue: &Catalogue) -> sqlx::Result<UnderWay
         operations::unfinished(pool, MOST),
         standing(pool, catalogue)
     )?;
-    Ok(UnderWay { relays, operations, projections })
+    let rebuilding =
+        operations.iter().filter(|operation| operation.kind == "rebuild" && operation.state == State::Running);
+    let diverging = join_all(rebuilding.map(|operation| diverges(pool, operation))).await;
+    let diverging = diverging.into_iter().collect::<sqlx::Result<Vec<_>>>()?;
+    Ok(UnderWay { relays, operations, projections, diverging: diverging.into_iter().flatten().collect() })
+}
+
+/// The projection, if what is built for this operation never catches up with the store as it is.
+async fn diverges(pool: &PgPool, rebuild: &Operation) -> sqlx::Result<Option<String>> {
+    let Some(projection) = &rebuild.projection else { return Ok(None) };
+    let diverges = |generation: &Generation| {
+        generation.operation == Some(rebuild.id)
+            && generation.standing == generations::Standing::Building
+            && generation.eta == Some(Eta::DoesNotConverge)
+    };
+    let generations = generations::list(pool, projection, NEWEST).await?;
+    Ok(generations.iter().any(diverges).then(|| projection.clone()))
 }
 
 /// How far each topic's relay is behind.
