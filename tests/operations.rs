@@ -17,6 +17,7 @@ use workers::operations::stop::{self, NewStop, Unswitched};
 use workers::operations::{self, Operation, Rate, State};
 use workers::replay::{self, NewReplay, Replays, Selection};
 
+use crate::alerts::burst;
 use crate::generations::Keeping;
 use crate::harness::parts::{LIMIT, Parts};
 use crate::harness::{Admin, Fleet, Process, catalogue, eventually};
@@ -405,4 +406,34 @@ async fn the_api_and_the_commands_steer_and_what_is_refused_changes_nothing() {
     let actions: Vec<_> =
         audit["entries"].as_array().unwrap().iter().map(|entry| entry["action"].as_str().unwrap()).collect();
     assert_eq!(actions[..4], ["operations.go_on", "operations.stop", "operation.rate", "operation.rate"]);
+}
+
+/// It would never end, and whoever looks at the fleet is told so.
+#[tokio::test]
+async fn a_rebuild_that_is_slower_than_the_store_grows_is_said_to_be_and_is_not_once_it_may_go_on() {
+    let fleet = Fleet::new().await;
+    let store = fleet.event_store().await;
+    let _worker = fleet.worker("vocabulary-events", &store).await;
+    let admin = fleet.process("admin").await.start().await;
+    burst(&store, 3000).await;
+    let api = Admin::of(&admin);
+    let (_, plan) = api.post("/projections/vocabulary/generations", &json!({"dry_run": true})).await;
+    let slow = json!({"plan_token": plan["plan_token"], "rate": 2.0, "actor": "ada", "reason": "a test"});
+    let (status, slow) = api.post("/projections/vocabulary/generations", &slow).await;
+    assert!(status.is_success(), "{slow}");
+    let diverges = async |wanted: i64| {
+        eventually("the metric says it", LIMIT, async || {
+            let is = admin.counter("projection_rebuild_diverges{projection=\"vocabulary\"}").await;
+            let generations = api.get("/projections/vocabulary/generations").await;
+            if is == wanted { Ok(()) } else { Err(generations.to_string()) }
+        })
+        .await;
+    };
+    diverges(1).await;
+    assert_eq!(admin.counter("projection_rebuild_diverges{projection=\"user_directory\"}").await, 0);
+    let go_on = json!({"rate": null, "actor": "ada", "reason": "a test"});
+    let id = slow["id"].as_str().unwrap();
+    let (status, answer) = api.post(&format!("/operations/{id}/rate"), &go_on).await;
+    assert!(status.is_success(), "{answer}");
+    diverges(0).await;
 }
