@@ -64,7 +64,7 @@ pub const STATEMENTS: &[Statement] = &[
     few(&[Writer], "from unnest($1::text[]) as wanted (key)", "{keys}"),
     few(&[Writer], "select event_id, aggregate_id, event_version, position from events where event_id = any($1)", "{events}"),
     // read
-    few(&[Plain, Applying], "select coalesce(max(position), 0)", ""),
+    few(&[Plain, Applying], "select coalesce(max(position), 0) as \"position!\" from events", ""),
     window(&[Plain], "order by position desc limit $1) as latest", "10000", 10_000, "so many are looked at, for a hint to whoever has misspelt one"),
     few(&[Applying], "select created_at from events where created_at >= $1 order by created_at limit 1", "now() - interval '99.9 days'"),
     window(&[Plain, Applying], "over (order by position rows unbounded preceding) as stored_so_far", "20000, 21000, array['User'], array[]::text[], array[]::uuid[], 8000000, 8000000, 1, 0", 1000, "a page is a window of positions: bounded, however rare what is wanted"),
@@ -168,7 +168,7 @@ pub const STATEMENTS: &[Statement] = &[
     few(&[Applying], "where stop.stopped_until > clock_timestamp() ) as stopped_by", "'vocabulary', 2, 0"),
     few(&[Applying], "set pace = $4", "'vocabulary', 2, 0, 'slow'"),
     window(&[Applying], "select ctid from processed_event_ids where projection = $1 and generation = $2 order by position", "'vocabulary', 1, 500", 2000, "what it forgets"),
-    window(&[Plain], "percentile_cont(0.1) within group (order by rate)", "'vocabulary', 50", 20_000, "what is parked in each generation is counted up to 10,000"),
+    window(&[Plain], "percentile_cont(0.1) within group (order by positions / seconds)", "'vocabulary', 50", 20_000, "what is parked in each generation is counted up to 10,000"),
     few(&[Plain], "'paused', 'waiting') ) as under_way", "'vocabulary'"),
     few(&[Plain], "pg_total_relation_size(oid) as \"bytes!\" from pg_class", "'vocabulary'"),
     few(&[Plain], "select generation from projections where name = $1 for no key update", "'vocabulary'"),

@@ -2,7 +2,7 @@
 //! needs no ids: it takes the store in order, and the position of its part is moved in the transaction that writes the rows.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::Instant;
 
 use database::Lent;
 use events::{AggregateId, EventId, Position};
@@ -45,8 +45,10 @@ impl Chunk {
 pub(crate) struct Pace {
     /// The head of the store when it was read.
     pub head: Position,
-    /// How long it took to read it.
-    pub reading: Duration,
+    /// Since when it has been at this step, with what it rested before.
+    pub since: Instant,
+    /// The steps before say nothing of those to come.
+    pub changed: bool,
 }
 
 impl Applier {
@@ -75,7 +77,6 @@ impl Applier {
         pace: Pace,
         condemned: &Condemned,
     ) -> Result<Option<Tally>, Error> {
-        let began = std::time::Instant::now();
         let mut tx = db.begin().await?;
         let last = chunk.events.last().map(|event| (event.position, event.event_id));
         let entered = Fence::beside(&mut tx, self.projection, part, last).await?;
@@ -85,8 +86,6 @@ impl Applier {
         }
         kill_point!("rebuild.entered");
         let tally = self.build_on(&mut tx, fence, &chunk.events, condemned).await?;
-        let took = (began.elapsed() + pace.reading).as_secs_f64().max(0.001);
-        let rate = (chunk.upto.0 - chunk.after.0) as f64 / took;
         sqlx::query_file!(
             "src/generations/advance.sql",
             self.projection.name(),
@@ -94,8 +93,9 @@ impl Applier {
             part.part,
             chunk.upto.0,
             chunk.events.len() as i64,
-            rate as f32,
-            pace.head.0
+            pace.since.elapsed().as_secs_f32(),
+            pace.head.0,
+            pace.changed
         )
         .execute(&mut *tx)
         .await?;

@@ -167,6 +167,10 @@ pub(super) struct Builder {
     said: Option<String>,
     /// Until when it rests, and for which rate.
     rests: Option<(Instant, Option<f64>)>,
+    /// Since when it has been at its next step; `None`: a person has stopped it, or there was nothing to do.
+    step_since: Option<Instant>,
+    /// How fast it was to go at its last step.
+    rate: Option<f64>,
 }
 
 /// What comes after a step.
@@ -224,6 +228,8 @@ impl Builder {
             too_slow: 0,
             said: None,
             rests: None,
+            step_since: None,
+            rate: None,
         }
     }
 
@@ -279,13 +285,14 @@ impl Builder {
         match wanted.state {
             Some(State::Cancelled | State::Failed) => return Ok(Due::Nothing(Next::Gone)),
             Some(State::Paused) => {
+                self.step_since = None;
                 self.say("paused".to_owned()).await?;
                 return Ok(self.rest(Resting::Paused));
             }
             _ => {}
         }
         if let Some(by) = wanted.stopped_by.as_ref().filter(|_| !wanted.built) {
-            self.rests = None;
+            (self.rests, self.step_since) = (None, None);
             self.say(format!("stopped with all operations by {by}")).await?;
             return Ok(self.rest(Resting::Stopped));
         }
@@ -297,9 +304,11 @@ impl Builder {
         let mut head = self.head.look(&self.applier.pool).await?;
         head = wanted.upto.map_or(head, |upto| head.min(upto));
         if wanted.position >= head {
+            self.step_since = None;
             self.say(String::new()).await?;
             return Ok(Due::End(wanted, head));
         }
+        self.step_since.get_or_insert_with(Instant::now);
         // A generation that is read, or about to be, follows at any price: there is little to do, and it must not fall behind.
         if !wanted.built
             && let Some((why, said)) = self.throttle.stopped()
@@ -347,7 +356,7 @@ impl Builder {
         let span = traces::within(wanted.trace.filter(|_| !wanted.built), || names::build(name), SpanKind::Internal);
         let mut span = span.with(|| names::of_generation(name, generation)).begin();
         span.say([KeyValue::new(names::PART, i64::from(self.part.part))]);
-        let applied = self.apply(chunk, head, most).await;
+        let applied = self.apply(chunk, head, (most, wanted.rate)).await;
         match &applied {
             Ok(events) => span.say([KeyValue::new(names::BATCH_EVENTS, events.unwrap_or_default() as i64)]),
             // What it is, its log says: an error may have data of somebody in it.
@@ -386,20 +395,27 @@ impl Builder {
     }
 
     /// Applies as much of a chunk as is good for one transaction, at most so many events; the rest of it is for the next steps.
-    /// Returns how many they were. `None`: another is at this part, or it is not to be built any more.
-    async fn apply(&mut self, chunk: Chunk, head: Position, most: usize) -> Result<Option<usize>, apply::Error> {
+    /// Returns how many they were, for the rate that is wanted. `None`: another is at this part, or it is not to be built any more.
+    async fn apply(
+        &mut self,
+        chunk: Chunk,
+        head: Position,
+        (most, rate): (usize, Option<f64>),
+    ) -> Result<Option<usize>, apply::Error> {
         let (now, rest) = chunk.split(self.size.events().min(most));
         if let Some(rest) = rest {
             self.source.give_back(rest);
         }
         let events = now.events.len();
-        let reading = self.source.took(events);
         let began = Instant::now();
-        let building = self.applier.build(&self.part, &now, Pace { head, reading }, &self.condemned);
+        let since = *self.step_since.get_or_insert(began);
+        let building =
+            self.applier.build(&self.part, &now, Pace { head, since, changed: self.rate != rate }, &self.condemned);
         match database::with_deadline("building", building).await {
             Ok(Some(_)) => {
                 self.applier.metrics.built(self.applier.projection.name(), began.elapsed());
                 self.size = self.size.after(events, began.elapsed());
+                (self.step_since, self.rate) = (Some(Instant::now()), rate);
                 self.condemned.clear();
                 self.too_slow = 0;
                 return Ok(Some(events));

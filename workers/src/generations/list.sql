@@ -1,7 +1,7 @@
 -- Binds: projection, most rows.
 -- Locks: none.
 -- One statement, so that positions and head are of one moment: the head is read last and is never behind a position. The
--- rate of the store is that of its latest events.
+-- rate of the store is that of its latest events: of as few as were appended within half a minute, and of 5000 at most.
 with store as (
     select
         coalesce(max(position), 0) as head
@@ -11,10 +11,15 @@ pace as (
     select
         store.head,
         coalesce((
-            select (store.head - early.position)
-                / greatest(extract(epoch from clock_timestamp() - early.created_at), 0.001)
-            from events as early
-            where early.position = greatest(store.head - 5000, 1)
+            select (store.head - early.position) / greatest(early.age, 0.001)
+            from (values (0), (5), (50), (500), (5000)) as before (events)
+            cross join lateral (
+                select position, extract(epoch from clock_timestamp() - created_at) as age
+                from events
+                where position = greatest(store.head - before.events, 1)
+            ) as early
+            order by early.age >= 30 desc, case when early.age >= 30 then before.events else -before.events end
+            limit 1
         ), 0)::float8 as append_rate
     from store
 )
@@ -55,6 +60,7 @@ select
     ) as "parked!"
 from generations as generation
 cross join pace
+left join operations as operation on operation.id = generation.operation_id
 left join lateral (
     select
         array_agg(position order by part.part) as positions,
@@ -65,11 +71,31 @@ left join lateral (
         array_agg(distinct part.pace) filter (where part.pace <> '') as pace
     from generation_parts as part
     cross join lateral (
+        -- All steps together, and the slower and the faster of some that follow each other.
         select
-            coalesce(avg(rate), 0)::float8 as rate,
-            coalesce(percentile_cont(0.1) within group (order by rate), 0)::float8 as slow,
-            coalesce(percentile_cont(0.9) within group (order by rate), 0)::float8 as fast
-        from unnest(part.rates) as chunk (rate)
+            coalesce(sum(positions) / sum(seconds), 0)::float8 as rate,
+            coalesce(percentile_cont(0.1) within group (order by positions / seconds), 0)::float8 as slow,
+            coalesce(percentile_cont(0.9) within group (order by positions / seconds), 0)::float8 as fast
+        from (
+            select sum(positions) as positions, greatest(sum(seconds), 0.001) as seconds
+            from (
+                select positions, seconds, ntile(6) over (order by number) as block
+                from (
+                    select positions, seconds, number
+                    from unnest(part.step_positions, part.step_seconds)
+                        with ordinality as step (positions, seconds, number)
+                    union all
+                    -- One that is not done yet counts as soon as it takes long, unless a person has stopped it.
+                    select 0, extract(epoch from clock_timestamp() - part.advanced_at), 0
+                    where part.advanced_at < clock_timestamp() - interval '2 s'
+                    and part.position < part.head
+                    and generation.built_at is null
+                    and operation.state = 'running'
+                    and not exists (select from operations_stop where stopped_until > clock_timestamp())
+                ) as step
+            ) as numbered
+            group by block
+        ) as block
     ) as chunk
     where part.projection = generation.projection
     and part.generation = generation.generation

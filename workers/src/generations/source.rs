@@ -1,7 +1,5 @@
 //! The store as a builder reads it: while one chunk is applied, the next is read.
 
-use std::time::{Duration, Instant};
-
 use event_store::read::{self, Filter};
 use events::Position;
 use sqlx::PgPool;
@@ -29,8 +27,6 @@ pub(super) struct Source {
     widest: i64,
     /// What is read and not applied, the next of it last.
     chunks: Vec<Chunk>,
-    /// How long it took to read it, for each event.
-    took: Duration,
     ahead: Option<Ahead>,
 }
 
@@ -44,7 +40,6 @@ struct Ahead {
 struct Read {
     chunk: Chunk,
     bytes: i64,
-    took: Duration,
 }
 
 impl Drop for Ahead {
@@ -56,7 +51,7 @@ impl Drop for Ahead {
 impl Source {
     pub fn new(pool: PgPool, filter: Filter) -> Self {
         let widest = WINDOW * i64::from(filter.share.map_or(1, |share| share.of).min(WIDEST));
-        Self { pool, filter, window: FIRST, widest, chunks: Vec::new(), took: Duration::ZERO, ahead: None }
+        Self { pool, filter, window: FIRST, widest, chunks: Vec::new(), ahead: None }
     }
 
     /// The next chunk after `position`.
@@ -67,14 +62,13 @@ impl Source {
         // Another has built since, or the store has lost its end.
         self.chunks.clear();
         let ahead = self.ahead.take().filter(|ahead| ahead.after == position);
-        let Read { chunk, bytes, took } = match ahead {
+        let Read { chunk, bytes } = match ahead {
             Some(mut ahead) => match (&mut ahead.read).await {
                 Ok(read) => read?,
                 Err(error) => std::panic::resume_unwind(error.into_panic()),
             },
             None => page(&self.pool, &self.filter, position, head, self.window).await?,
         };
-        self.took = took / u32::try_from(chunk.events.len().max(1)).unwrap_or(u32::MAX);
         self.window = fitting(chunk.upto.0 - chunk.after.0, bytes, self.widest).min(self.window * 2);
         if chunk.upto < head {
             let (pool, filter, after, window) = (self.pool.clone(), self.filter.clone(), chunk.upto, self.window);
@@ -100,11 +94,6 @@ impl Source {
         self.forget();
         self.window = FIRST;
     }
-
-    /// How long it took to read so many of the events that were given last.
-    pub fn took(&self, events: usize) -> Duration {
-        self.took * u32::try_from(events).unwrap_or(u32::MAX)
-    }
 }
 
 async fn page(
@@ -114,7 +103,6 @@ async fn page(
     head: Position,
     window: i64,
 ) -> Result<Read, read::Error> {
-    let began = Instant::now();
     let mut db = pool.acquire().await?;
     let page = match read::page(&mut *db, after, head, window, filter).await {
         Err(read::Error::Database(error)) if database::is_unreadable(&error) || database::is_too_much(&error) => {
@@ -125,7 +113,7 @@ async fn page(
     drop(db);
     let mut events: Vec<_> = Event::all(page.events, page.unreadable).collect();
     events.sort_unstable_by_key(|event| event.position);
-    Ok(Read { chunk: Chunk { after, upto: page.upto, events }, bytes: page.bytes, took: began.elapsed() })
+    Ok(Read { chunk: Chunk { after, upto: page.upto, events }, bytes: page.bytes })
 }
 
 /// How many positions fit into one answer if they are like these. What does not fit is looked at for nothing, so that an
