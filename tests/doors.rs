@@ -349,13 +349,18 @@ async fn what_lets_everybody_in_listens_on_this_machine_only() {
             &[("FLEET_AUTH", "google:x"), ("FLEET_ROLES", "{\"viewer\": [\"allUsers\"]}")],
             "nobody in particular",
         ),
+        (
+            "admin",
+            &[("FLEET_AUTH", "google:x"), ("FLEET_ROLES", "{\"appender\": [\"ada@example.org\"]}")],
+            "nobody has a role that is good for anything at the admin API: viewer, operator, payload-reader",
+        ),
         ("admin", &[("FLEET_AUTH", &tokens), ("FLEET_ROLES", ROLES)], "line 1 is not a name and a hash"),
         ("admin", &[("FLEET_AUTH", "tokens:/nowhere"), ("FLEET_ROLES", ROLES)], "reading the tokens in /nowhere"),
     ] {
         let builder =
             everywhere.iter().chain(own).fold(fleet.process(role).await, |it, (name, value)| it.env(name, value));
         let (status, _, error) = builder.output().await;
-        assert_eq!(status.code(), Some(1), "{role} {own:?}: {error}");
+        assert_eq!(status.code(), Some(2), "{role} {own:?}: {error}");
         assert!(error.lines().count() == 1 && error.contains(says), "{role} {own:?}: {error}");
     }
     let dir = tempfile::tempdir().unwrap();

@@ -120,7 +120,11 @@ async fn an_admin_keeps_samples_by_itself_and_status_explains_what_is_late() {
     connect(&store).await.append_events(append("User", user, vec![signed_up(user)])).await.unwrap();
     let report = eventually("it is late for five seconds", LIMIT, async || {
         let (_, out, error) = fleet.process("status").await.env("FLEET_HTTP", &admin.http()).output().await;
-        if out.contains("user_directory on integration-events is late since ") { Ok(out) } else { Err(out + &error) }
+        if out.contains("user_directory on integration-events is behind, its oldest event has waited since ") {
+            Ok(out)
+        } else {
+            Err(out + &error)
+        }
     })
     .await;
     assert!(report.contains("no worker of the topic is at work"), "{report}");

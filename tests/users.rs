@@ -122,6 +122,32 @@ async fn what_a_user_has_no_duty_for_it_is_refused() {
     assert_eq!(refused(&mut db, "select prune_audit_log(now() - interval '31 days', 1000)").await, None);
 }
 
+/// Who would only try again and again is not taken for ready.
+#[tokio::test]
+async fn a_role_whose_user_lacks_a_right_is_not_ready_and_says_what_gives_it() {
+    let fleet = Fleet::new().await;
+    let worker = user_of("worker", Some("progress-events")).unwrap();
+    for (role, user, says) in [
+        (
+            "worker",
+            "fleet_consumer",
+            "may not read the tables of the fleet: run `fleet migrate --grant worker:vocabulary-events=USER`",
+        ),
+        ("admin", &*worker, "run `fleet migrate --grant admin=USER`"),
+        ("event-store", &*worker, "run `fleet migrate --grant append=USER,prune=USER,relay=USER`"),
+    ] {
+        let process = fleet.process(role).await.env("DATABASE_URL", &fleet.database.url_as(user));
+        let process =
+            process.env("FLEET_TOPIC", "vocabulary-events").env("FLEET_GRPC_LISTEN", "127.0.0.1:0").start().await;
+        eventually("it says why", LIMIT, async || {
+            let answer = reqwest::get(format!("http://{}/readyz", process.http())).await.unwrap();
+            let (status, text) = (answer.status().as_u16(), answer.text().await.unwrap());
+            if status == 503 && text.contains(says) { Ok(()) } else { Err(format!("{role}: {status} {text}")) }
+        })
+        .await;
+    }
+}
+
 /// A consumer has the tables of its projection, whichever generation they are of.
 #[tokio::test]
 async fn a_reader_reads_on_when_another_generation_is_promoted() {
@@ -208,9 +234,15 @@ async fn an_owner_that_may_make_roles_gives_each_user_its_duty() {
         ("owner=x", "there is no duty"),
     ] {
         let (code, said) = migrate(grant).await;
-        assert_eq!(code, Some(1), "{said}");
+        assert_eq!(code, Some(if reason == "there is no duty" { 2 } else { 1 }), "{said}");
         assert!(said.contains(reason), "{grant}: {said}");
     }
+
+    let untouched = Database::empty().await;
+    let builder = Process::builder("migrate").env("DATABASE_URL", &untouched.url);
+    let (status, out, error) = builder.env("FLEET_GRANT", "append=nobody_at_all").output().await;
+    assert!(status.code() == Some(1) && error.contains("nothing was done"), "{out}{error}");
+    assert_eq!(untouched.count("select count(*) from pg_tables where schemaname = 'public'").await, 0);
 
     // With that they work.
     let fleet = Fleet { database, project: crate::harness::Project::new().await };

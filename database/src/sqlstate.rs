@@ -46,6 +46,11 @@ pub fn is_timeout(error: &sqlx::Error) -> bool {
     code(error).is_some_and(|code| code == "57014")
 }
 
+/// The user may not do this.
+pub fn is_forbidden(error: &sqlx::Error) -> bool {
+    code(error).is_some_and(|code| code == "42501")
+}
+
 /// It waited for a lock longer than it may.
 pub fn is_lock_timeout(error: &sqlx::Error) -> bool {
     code(error).is_some_and(|code| code == "55P03")

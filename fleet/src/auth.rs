@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use identity::{GOOGLE_KEYS, Gate, IAP_KEYS, Keys, Members, Tokens, Verifier, Way};
+use identity::{GOOGLE_KEYS, Gate, IAP_KEYS, Keys, Members, Role, Tokens, Verifier, Way};
 
+use crate::exit::Exit;
 use crate::serve;
 
 /// How callers show who they are, and what they may do then.
@@ -33,11 +34,15 @@ pub struct Auth {
 }
 
 impl Auth {
-    /// The gate before what listens at `address`.
+    /// The gate before what listens at `address`, where these roles are good for something.
     ///
     /// # Errors
     /// It cannot be meant, or it would let everybody in who is not on this machine.
-    pub fn gate(&self, address: SocketAddr, what: &str) -> Result<Gate> {
+    pub fn gate(&self, address: SocketAddr, what: &str, roles: &[Role]) -> Result<Gate> {
+        self.configured(address, what, roles).map_err(|error| Exit::Usage.because(format!("{error:#}")))
+    }
+
+    fn configured(&self, address: SocketAddr, what: &str, useful: &[Role]) -> Result<Gate> {
         let ways: Vec<&str> = self.auth.iter().map(|way| way.trim()).filter(|way| !way.is_empty()).collect();
         let roles = self.roles()?;
         let gate = match (ways.is_empty(), roles) {
@@ -46,6 +51,11 @@ impl Auth {
             (false, None) => bail!("there is nobody who may come in: say who has which role with --roles"),
             (false, Some(roles)) => {
                 let members = Members::parse(&roles).map_err(anyhow::Error::msg).context("--roles")?;
+                ensure!(
+                    members.have_one_of(useful),
+                    "--roles: nobody has a role that is good for anything at {what}: {}",
+                    names(useful)
+                );
                 let ways: Result<_> = ways.into_iter().map(|way| self.way(way)).collect();
                 Gate::new(ways.context("--auth")?, members)
             }
@@ -83,4 +93,8 @@ impl Auth {
             _ => bail!("{way:?} is no way to show who one is: iap:AUDIENCE, google:AUDIENCE, cloud-run or tokens:FILE"),
         })
     }
+}
+
+fn names(roles: &[Role]) -> String {
+    roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(", ")
 }

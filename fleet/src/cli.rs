@@ -1,6 +1,7 @@
 //! The command line: roles, and commands against a running fleet. Every setting is a flag; those of a deployment are environment
 //! variables, too, which `.env.sample` lists.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -101,6 +102,13 @@ enum Command {
     Man(commands::man::Options),
 }
 
+/// As what this program was called.
+pub fn program() -> String {
+    let called = std::env::args_os().next().map(PathBuf::from);
+    let name = called.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+    name.unwrap_or_else(|| "fleet".to_owned())
+}
+
 /// The command line, with the names of a program's topics.
 pub fn command(catalogue: &Catalogue) -> clap::Command {
     let topics: Vec<_> = catalogue.topics().iter().map(|topic| topic.name).collect();
@@ -108,7 +116,10 @@ pub fn command(catalogue: &Catalogue) -> clap::Command {
     let command = Cli::command().long_version(Origin::get().long_version());
     let command =
         command.mut_subcommand("worker", |worker| worker.mut_arg("topic", |topic| topic.value_parser(topics)));
-    examples::on(command)
+    let program = program();
+    let topic = catalogue.topics().first().map_or("order-events", |topic| topic.name);
+    let projection = catalogue.projections().first().map_or("orders", |projection| projection.name());
+    examples::on(command, examples::Named { program: &program, topic, projection })
 }
 
 impl Cli {
@@ -140,7 +151,7 @@ impl Cli {
                 telemetry::init("migrate", &options.log)?;
                 roles::migrate::run(catalogue, &options).await.map(done)
             }
-            Command::Import(options) => commands::import::run(options).await,
+            Command::Import(options) => commands::import::run(catalogue, options).await,
             Command::Export(options) => commands::export::run(options).await,
             Command::Doctor(options) => commands::doctor::run(options).await,
             Command::Status(options) => commands::status::run(options).await,

@@ -43,8 +43,8 @@ const EXAMPLES: &[Examples] = &[
     ("inspect", &[("inspect ORDER", "the events of one aggregate, and what each read model waits for")]),
     ("rows", &[
         ("rows orders", "the tables of a read model, and their columns"),
-        ("rows orders placed --where customer_id=4711 --reason TICKET-1", "rows of one table"),
-        ("rows orders placed --where shipped_at --generation 7 --reason TICKET-1", "those without a value, of a generation that is not read yet"),
+        ("rows orders TABLE --where COLUMN=VALUE --reason TICKET-1", "rows of one of them"),
+        ("rows orders TABLE --where COLUMN --generation 7 --reason TICKET-1", "those without a value, of a generation that is not read yet"),
     ]),
     ("healthcheck", &[("healthcheck --http 127.0.0.1:8080", "exit code 0: ready")]),
     ("wait-for", &[("wait-for orders --aggregate ORDER --version 3", "until the read model has what was appended")]),
@@ -73,7 +73,7 @@ const EXAMPLES: &[Examples] = &[
         ("dead-letters retry --projection orders", "counts"),
         ("dead-letters retry --projection orders --yes --reason 'fixed in 1.4'", "tries them again, in order"),
     ]),
-    ("dead-letters discard", &[("dead-letters discard ORDER --error 'no such customer' --reason TICKET-1", "goes on without it")]),
+    ("dead-letters discard", &[("dead-letters discard ORDER --event-id EVENT --error 'no such customer' --reason TICKET-1", "goes on without it; as `list` has them")]),
     ("dead-letters discarded", &[("dead-letters discarded --limit 10", "what the read models go on without")]),
     ("unreadable", &[("unreadable list", "events that no reader can be given")]),
     ("unreadable list", &[("unreadable list --json", "for a program")]),
@@ -109,22 +109,40 @@ const EXAMPLES: &[Examples] = &[
     ("man", &[("man /usr/local/share/man/man1", "one page for each command")]),
 ];
 
-/// Gives each command its examples.
-pub fn on(mut command: Command) -> Command {
+/// What the examples of a program name.
+#[derive(Debug, Clone, Copy)]
+pub struct Named<'a> {
+    pub program: &'a str,
+    pub topic: &'a str,
+    pub projection: &'a str,
+}
+
+/// Gives each command its examples, with what there is in this program.
+pub fn on(mut command: Command, named: Named<'_>) -> Command {
     for (path, examples) in EXAMPLES {
-        let widest = examples.iter().map(|(typed, _)| typed.len()).max().unwrap_or_default().min(MOST);
+        let widest = examples.iter().map(|(typed, _)| named.in_place(typed).len()).max().unwrap_or_default().min(MOST);
         let lines = examples.iter().map(|(typed, what)| {
-            let typed = typed.replace("ORDER", ORDER);
+            let (typed, what) = (named.in_place(typed), named.in_place(what));
             if typed.len() > MOST {
-                format!("\n  fleet {typed}\n        {what}")
+                format!("\n  {} {typed}\n        {what}", named.program)
             } else {
-                format!("\n  fleet {typed:<widest$}  {what}")
+                format!("\n  {} {typed:<widest$}  {what}", named.program)
             }
         });
         let help = format!("Examples:{}", lines.collect::<String>());
         command = at(command, &mut path.split(' '), help);
     }
     command
+}
+
+impl Named<'_> {
+    fn in_place(self, text: &str) -> String {
+        let word = |word: &str| match word {
+            "orders" => self.projection.to_owned(),
+            word => word.replace("ORDER", ORDER).replace("order-events", self.topic),
+        };
+        text.split(' ').map(word).collect::<Vec<_>>().join(" ")
+    }
 }
 
 /// What is longer has its explanation below it, so that both fit into 80 characters.
@@ -190,7 +208,11 @@ mod tests {
     #[test]
     fn the_examples_fit_into_eighty_characters() {
         let mut seen = Vec::new();
-        all(&on(Cli::command()), "", &mut seen);
+        all(
+            &on(Cli::command(), Named { program: "fleet", topic: "order-events", projection: "orders" }),
+            "",
+            &mut seen,
+        );
         for (path, command) in seen {
             let help = command.get_after_help().expect("examples").to_string();
             for line in help.lines().filter(|line| !line.starts_with("  fleet ")) {

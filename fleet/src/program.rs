@@ -147,6 +147,6 @@ impl Builder {
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
-    out::complain(format!("fleet: {error:#}"));
+    out::complain(format!("{}: {error:#}", cli::program()));
     Exit::of(error).into()
 }

@@ -95,6 +95,11 @@ impl Members {
         Ok(members)
     }
 
+    /// Whether anybody has one of these roles.
+    pub fn have_one_of(&self, roles: &[Role]) -> bool {
+        roles.iter().any(|role| self.0.get(role.as_str()).is_some_and(|members| !members.is_empty()))
+    }
+
     pub(crate) fn roles(&self, identity: &Identity) -> Roles {
         let name = identity.name.to_lowercase();
         let mut known_as: Vec<String> =

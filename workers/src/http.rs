@@ -2,6 +2,7 @@
 //!
 //! All of it answers within 2 s whatever becomes of the database, or a probe or a scrape would take silence for the answer.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use database::primary::Seen;
 use database::{MIGRATE, Migrations, Primary, SILENCE};
+use event_store::grants::Grant;
 use prometheus::{Registry, TextEncoder};
 use read_model::Catalogue;
 use sqlx::PgPool;
@@ -35,6 +37,8 @@ pub struct Health {
     pool: PgPool,
     primary: Primary,
     migrations: Arc<Migrations>,
+    /// What the statements of this process need, and the duties by which a user gets it.
+    grants: Arc<(BTreeSet<Grant>, String)>,
     registry: Registry,
     /// Whoever serves lag measures it at every scrape.
     lag: Option<(Metrics, Measurer, Catalogue)>,
@@ -44,7 +48,13 @@ pub struct Health {
 
 impl Health {
     pub fn new(pool: PgPool, primary: Primary, migrations: Migrations, registry: Registry) -> Self {
-        Self { pool, primary, migrations: Arc::new(migrations), registry, lag: None, migrated: Arc::default() }
+        let (migrations, grants, migrated) = (Arc::new(migrations), Arc::default(), Arc::default());
+        Self { pool, primary, migrations, grants, registry, lag: None, migrated }
+    }
+
+    /// Of a role whose user needs this, which `fleet migrate --grant DUTIES` gives to it.
+    pub fn needs(self, (grants, duties): (Vec<Grant>, String)) -> Self {
+        Self { grants: Arc::new((grants.into_iter().collect(), duties)), ..self }
     }
 
     /// Of a role that measures lag.
@@ -62,17 +72,44 @@ impl Health {
                 Some(format!("nobody has looked at the database for {} s", state.at.elapsed().as_secs()))
             }
             Seen::Primary(_) if self.migrated.load(Ordering::Relaxed) => None,
-            Seen::Primary(_) => match timeout(LIMIT, self.migrations.complete(&self.pool)).await {
-                Ok(Ok(true)) => {
+            Seen::Primary(_) => match timeout(LIMIT, self.lacking()).await {
+                Ok(Ok(None)) => {
                     self.migrated.store(true, Ordering::Relaxed);
                     None
                 }
-                Ok(Ok(false)) => Some(MIGRATE.to_owned()),
+                Ok(Ok(lacking)) => lacking,
                 Ok(Err(error)) => Some(format!("the database does not answer: {}", database::describe(&error))),
                 Err(_) => Some("all connections to the database are in use".to_owned()),
             },
             Seen::Refused(_) | Seen::Away(_) => self.primary.refusal(),
         }
+    }
+
+    /// What has to be done in the database before the role can work, if so.
+    async fn lacking(&self) -> sqlx::Result<Option<String>> {
+        let (grants, duties) = &*self.grants;
+        let all = grants.iter().flat_map(|(table, what)| what.split(", ").map(move |what| (*table, what)));
+        let (tables, privileges): (Vec<_>, Vec<_>) = all.unzip();
+        let may_not = |what: &str| {
+            format!("the user of this role may not {what}: run `fleet migrate --grant {duties}` with its name")
+        };
+        match self.migrations.complete(&self.pool).await {
+            Ok(true) => {}
+            Ok(false) => return Ok(Some(MIGRATE.to_owned())),
+            Err(error) if database::is_forbidden(&error) => return Ok(Some(may_not("read the tables of the fleet"))),
+            Err(error) => return Err(error),
+        }
+        let lacking = sqlx::query_scalar!(
+            r#"select format('%s %s', privilege, table_name) as "lacking!"
+               from unnest($1::text[], $2::text[]) as wanted (table_name, privilege)
+               where not has_table_privilege('public.' || quote_ident(table_name), privilege)
+               order by 1
+               limit 3"#,
+            &tables as &[&str],
+            &privileges as &[&str]
+        );
+        let lacking = lacking.fetch_all(&self.pool).await?;
+        Ok((!lacking.is_empty()).then(|| may_not(&lacking.join(", "))))
     }
 
     /// Measured now and of the primary, or not at all: what an old server says would be a lie.

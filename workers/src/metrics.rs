@@ -67,7 +67,7 @@ impl Metrics {
             )?,
             freshness_seconds: new.histograms(
                 "projection_freshness_seconds",
-                "The whole way: from append to commit in the read model, live events only.",
+                "The whole way of what the bus brought: from append to commit in the read model. What the sweep brought is not in it.",
                 &DELAYS,
                 OF_BOTH,
             )?,

@@ -8,8 +8,8 @@ use prometheus::{
 
 /// Upper bounds in seconds of the delays on an event's way, from a few milliseconds to an hour. One stands at the objective of
 /// 30 s. The same for each part of the way, so that they can be compared.
-pub const DELAYS: [f64; 16] =
-    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0];
+pub const DELAYS: [f64; 17] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 300.0, 900.0, 3600.0];
 
 /// Makes metrics and registers them. Each method fails if the name is in the registry already.
 #[derive(Debug, Default)]

@@ -123,6 +123,8 @@ impl Relay {
         self.leads(led.is_ok() && state.lease.is_some());
         led?;
         let Some(lease) = &mut state.lease else { return Ok(Step::NotOurs) };
+        // Also of a topic on which nothing happens.
+        self.metrics.relay_position.with_label_values(&[self.topic.name]).set(lease.reached.0);
 
         let Some(page) = database::with_deadline("relaying", self.read(&state.cursor, lease)).await? else {
             return Ok(Step::NotOurs);

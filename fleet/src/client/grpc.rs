@@ -13,6 +13,8 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::cause::innermost;
+use super::found;
+use super::http::refuse_port;
 use super::shown::{HINT, Shown};
 use super::wait::{Patience, Silent, Wait};
 use crate::exit::Exit;
@@ -26,9 +28,10 @@ const ASKED_AGAIN: Duration = Duration::from_millis(400);
 
 #[derive(Debug, Clone, Args)]
 pub struct EventStore {
-    /// host:port (or URL) of the event store's gRPC.
-    #[arg(long, env = "FLEET_GRPC", default_value = GRPC)]
-    grpc: String,
+    /// host:port (or URL) of the event store's gRPC. Default: that of the `fleet dev` that runs in this folder, else
+    /// 127.0.0.1:50051.
+    #[arg(long, env = "FLEET_GRPC", value_name = "ADDRESS")]
+    grpc: Option<String>,
     #[command(flatten)]
     shown: Shown,
     #[command(flatten)]
@@ -37,7 +40,11 @@ pub struct EventStore {
 
 impl EventStore {
     pub fn at(address: &str) -> Self {
-        Self { grpc: address.to_owned(), shown: Shown::default(), wait: Wait { seconds: 2 }.begun() }
+        Self { grpc: Some(address.to_owned()), shown: Shown::default(), wait: Wait { seconds: 2 }.begun() }
+    }
+
+    fn address(&self) -> String {
+        found::grpc(self.grpc.as_deref(), GRPC)
     }
 
     pub fn patience(&self) -> Patience {
@@ -46,7 +53,7 @@ impl EventStore {
 
     /// Connects as soon as somebody answers.
     pub async fn connect(&self, patience: &mut Patience) -> Result<EventStoreClient<Channel>> {
-        let endpoint = endpoint(&self.grpc)?;
+        let endpoint = endpoint(&self.address())?;
         loop {
             let reason = match patience.answer(endpoint.connect()).await {
                 Ok(Ok(channel)) => {
@@ -56,7 +63,7 @@ impl EventStore {
                 Ok(Err(error)) => innermost(&error),
                 Err(silent) => return Err(self.silent(silent).await),
             };
-            let why = format!("no event store answers at {} ({reason})", self.grpc);
+            let why = format!("no event store answers at {} ({reason})", self.address());
             if !patience.wait(&why).await {
                 return Err(Exit::Unreachable.because(format!("{why}; start one, or set FLEET_GRPC")));
             }
@@ -76,7 +83,7 @@ impl EventStore {
 
     /// The error of a command whose store has fallen silent: it is, or only its database.
     async fn silent(&self, silent: Silent) -> anyhow::Error {
-        let at = &self.grpc;
+        let at = self.address();
         match tokio::time::timeout(ASKED_AGAIN, self.lives()).await {
             Ok(true) => Exit::Unhealthy.because(format!(
                 "the event store at {at} is there, and has not answered for {}: its database may be slow or away, which its /readyz says",
@@ -88,12 +95,12 @@ impl EventStore {
 
     /// What is said of a store that has gone away.
     pub fn gone(&self, status: &Status) -> String {
-        format!("the event store at {} has gone away ({})", self.grpc, status.message())
+        format!("the event store at {} has gone away ({})", self.address(), status.message())
     }
 
     /// Whether it answers anything.
     async fn lives(&self) -> bool {
-        let Ok(endpoint) = endpoint(&self.grpc) else { return false };
+        let Ok(endpoint) = endpoint(&self.address()) else { return false };
         HealthClient::new(Channel::new(endpoint.connect_lazy(), self.shown.credentials()))
             .check(HealthCheckRequest::default())
             .await
@@ -103,6 +110,7 @@ impl EventStore {
 
 /// The gRPC endpoint at `host:port` or at a URL.
 pub fn endpoint(address: &str) -> Result<Endpoint> {
+    refuse_port(address, "FLEET_GRPC")?;
     host::worker::endpoint(address).map_err(|error| Exit::Usage.because(format!("FLEET_GRPC: {error:#}")))
 }
 

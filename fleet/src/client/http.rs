@@ -12,6 +12,7 @@ use uuid::Uuid;
 use workers::admin::Problem;
 
 use super::cause::innermost;
+use super::found;
 use super::shown::{HINT, Shown};
 use super::wait::{Patience, Wait};
 use crate::commands::out;
@@ -44,9 +45,9 @@ const UNKNOWN: &str = "; whether it was done is not known: see `fleet operations
 
 #[derive(Debug, Clone, Args)]
 pub struct AdminApi {
-    /// host:port (or URL) of the admin API.
-    #[arg(global = true, long, env = "FLEET_HTTP", default_value = HTTP)]
-    http: String,
+    /// host:port (or URL) of the admin API. Default: that of the `fleet dev` that runs in this folder, else 127.0.0.1:8080.
+    #[arg(global = true, long, env = "FLEET_HTTP", value_name = "ADDRESS")]
+    http: Option<String>,
     #[command(flatten)]
     shown: Shown,
     #[command(flatten)]
@@ -58,6 +59,11 @@ impl AdminApi {
     #[must_use]
     pub fn begun(&self) -> Self {
         Self { wait: self.wait.begun(), ..self.clone() }
+    }
+
+    /// Where it is asked.
+    pub fn at(&self) -> String {
+        found::http(self.http.as_deref(), HTTP)
     }
 
     /// # Errors
@@ -91,7 +97,9 @@ impl AdminApi {
         unheard: &str,
         request: impl Fn(&Client, &str) -> RequestBuilder,
     ) -> Result<T> {
-        let url = format!("{}{path}", base(&self.http));
+        let at = self.at();
+        refuse_port(&at, "FLEET_HTTP")?;
+        let url = format!("{}{path}", base(&at));
         let client = Client::builder().timeout(LONGEST_TIME).build().context("building the HTTP client")?;
         let mut patience = self.wait.start();
         let credentials = self.shown.credentials();
@@ -106,7 +114,7 @@ impl AdminApi {
             };
             let answered: Result<_, reqwest::Error> = tokio::select! {
                 answered = asked => answered,
-                (exit, why) = self.unready(&client, &shown, &mut patience) => {
+                (exit, why) = unready(&at, &client, &shown, &mut patience) => {
                     return Err(exit.because(format!("{why}{unheard}")));
                 }
             };
@@ -116,7 +124,7 @@ impl AdminApi {
                     tried = unheard;
                     if let Ok(problem) = serde_json::from_slice::<Problem>(&body) {
                         // A fleet is there, and says what it lacks.
-                        let why = format!("the fleet at {} cannot answer now: {}", self.http, problem.detail());
+                        let why = format!("the fleet at {at} cannot answer now: {}", problem.detail());
                         if patience.wait(&why).await {
                             continue;
                         }
@@ -126,11 +134,11 @@ impl AdminApi {
                 }
                 Ok((status, body)) => return answer(&url, status, body),
                 Err(error) if error.is_builder() => {
-                    return Err(Exit::Usage.because(format!("FLEET_HTTP: {:?} is not host:port", self.http)));
+                    return Err(Exit::Usage.because(format!("FLEET_HTTP: {at:?} is not host:port")));
                 }
                 Err(error) if error.is_timeout() && !error.is_connect() => {
                     let limit = LONGEST_TIME.as_secs();
-                    let why = format!("the fleet at {} is ready, and has not answered within {limit} s", self.http);
+                    let why = format!("the fleet at {at} is ready, and has not answered within {limit} s");
                     return Err(Exit::Unhealthy.because(format!("{why}{unheard}")));
                 }
                 Err(error) => {
@@ -140,50 +148,57 @@ impl AdminApi {
                     innermost(&error)
                 }
             };
-            let why = format!("no fleet answers at {} ({failed})", self.http);
+            let why = format!("no fleet answers at {at} ({failed})");
             if !patience.wait(&why).await {
                 return Err(Exit::Unreachable.because(format!("{why}; start one, or set FLEET_HTTP{tried}")));
             }
         }
     }
+}
 
-    /// Ends when the fleet has not been ready for as long as it is waited for: an answer may take its time only where somebody
-    /// is at work on it. As long as it is ready, the patience begins anew.
-    async fn unready(&self, client: &Client, shown: &HeaderMap, patience: &mut Patience) -> (Exit, String) {
-        let url = format!("{}/readyz", base(&self.http));
-        let (asked, mut told) = (Instant::now(), false);
-        let mut last = None;
-        loop {
-            tokio::time::sleep(LOOK).await;
-            let looking = client.get(&url).headers(shown.clone()).send();
-            let seen = match patience.answer_within(READY, looking).await {
-                // Also of whoever stands before a fleet that is gone.
-                Ok(Ok(response)) if response.status().is_server_error() => {
-                    let body = body(response).await.unwrap_or_default();
-                    (Exit::Unhealthy, format!("cannot answer now: {}", beginning(&body)))
-                }
-                Ok(Ok(_)) => {
-                    patience.again();
-                    last = None;
-                    if asked.elapsed() >= TELL && !std::mem::replace(&mut told, true) {
-                        let at = &self.http;
-                        out::complain(format!("fleet: the fleet at {at} is ready, and has not answered yet; waiting"));
-                    }
-                    continue;
-                }
-                Ok(Err(error)) => (Exit::Unreachable, format!("does not answer any more ({})", innermost(&error))),
-                // It may have said before what it lacks.
-                Err(silent) => {
-                    let (exit, why) = last.unwrap_or_else(|| (Exit::Unreachable, format!("does not answer: {silent}")));
-                    return (exit, format!("the fleet at {} {why}", self.http));
-                }
-            };
-            if patience.is_over() {
-                return (seen.0, format!("the fleet at {} {}", self.http, seen.1));
+/// Ends when the fleet has not been ready for as long as it is waited for: an answer may take its time only where somebody
+/// is at work on it. As long as it is ready, the patience begins anew.
+async fn unready(at: &str, client: &Client, shown: &HeaderMap, patience: &mut Patience) -> (Exit, String) {
+    let url = format!("{}/readyz", base(at));
+    let (asked, mut told) = (Instant::now(), false);
+    let mut last = None;
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let looking = client.get(&url).headers(shown.clone()).send();
+        let seen = match patience.answer_within(READY, looking).await {
+            // Also of whoever stands before a fleet that is gone.
+            Ok(Ok(response)) if response.status().is_server_error() => {
+                let body = body(response).await.unwrap_or_default();
+                (Exit::Unhealthy, format!("cannot answer now: {}", beginning(&body)))
             }
-            last = Some(seen);
+            Ok(Ok(_)) => {
+                patience.again();
+                last = None;
+                if asked.elapsed() >= TELL && !std::mem::replace(&mut told, true) {
+                    out::complain(format!("fleet: the fleet at {at} is ready, and has not answered yet; waiting"));
+                }
+                continue;
+            }
+            Ok(Err(error)) => (Exit::Unreachable, format!("does not answer any more ({})", innermost(&error))),
+            // It may have said before what it lacks.
+            Err(silent) => {
+                let (exit, why) = last.unwrap_or_else(|| (Exit::Unreachable, format!("does not answer: {silent}")));
+                return (exit, format!("the fleet at {at} {why}"));
+            }
+        };
+        if patience.is_over() {
+            return (seen.0, format!("the fleet at {at} {}", seen.1));
         }
+        last = Some(seen);
     }
+}
+
+/// A port alone would be taken for the name of a host.
+pub(super) fn refuse_port(address: &str, name: &str) -> Result<()> {
+    if address.parse::<u16>().is_ok() {
+        return Err(Exit::Usage.because(format!("{name}: {address:?} is not host:port; 127.0.0.1:{address}?")));
+    }
+    Ok(())
 }
 
 /// The URL of what is given as host:port, or as a URL.
@@ -223,8 +238,14 @@ fn answer<T: DeserializeOwned>(url: &str, status: StatusCode, body: Result<Vec<u
     match serde_json::from_slice::<Problem>(&body) {
         Ok(problem) => {
             let exit = if status.is_client_error() { Exit::Refused } else { Exit::Failure };
-            let hint = if status == StatusCode::UNAUTHORIZED { format!("; {HINT}") } else { String::new() };
-            Err(exit.because(format!("{url} answered {status}: {}{hint}", problem.detail())))
+            let hint = match status {
+                StatusCode::UNAUTHORIZED => format!("; {HINT}"),
+                _ if problem.detail().starts_with("reason: must say") => "; say it with --reason".to_owned(),
+                _ => String::new(),
+            };
+            // What was asked may be long, and is known to whoever has asked.
+            let asked = url.split('?').next().unwrap_or(url);
+            Err(exit.because(format!("{}{hint} ({status}, {asked})", problem.detail())))
         }
         // Whoever stands before the fleet has refused it.
         Err(_) if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {

@@ -1,6 +1,7 @@
 //! Talking to a running fleet: where it is, and waiting while it restarts.
 
 mod cause;
+mod found;
 mod grpc;
 mod http;
 mod shown;

@@ -14,8 +14,8 @@ const LOOK_UP_LIMIT: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, Args)]
 pub struct Actor {
-    /// Why, for those who read it later.
-    #[arg(long, default_value = "")]
+    /// Why, for those who read it later. What changes something for good needs it.
+    #[arg(long, default_value = "", hide_default_value = true)]
     pub reason: String,
     /// Who you are. Default: USER, LOGNAME, or what `id -un` says.
     #[arg(long, env = "FLEET_ACTOR")]

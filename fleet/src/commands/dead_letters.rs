@@ -14,6 +14,7 @@ use workers::operations::Operation;
 
 use super::actor::Actor;
 use super::table::{Table, numbers, or_dash, words};
+use super::words::id;
 use super::{operation, out};
 use crate::client;
 use crate::exit::Exit;
@@ -39,6 +40,7 @@ enum Command {
     /// Everything about one dead letter; the payload only with --payload.
     Show {
         /// Its id, as `list` has it.
+        #[arg(value_parser = id)]
         id: Uuid,
         /// Show the payload as well. That you looked, and why, is recorded.
         #[arg(long, requires = "reason")]
@@ -52,6 +54,7 @@ enum Command {
     /// Tries again, in order: one, or all that a filter names. Without --yes it only counts.
     Retry {
         /// The dead letters; none: all that the filter names.
+        #[arg(value_parser = id)]
         ids: Vec<Uuid>,
         #[command(flatten)]
         filter: Filter,
@@ -73,11 +76,12 @@ enum Command {
     /// Goes on without one dead letter: the read model will lack its event. `dead-letters discarded` lists it from then on.
     Discard {
         /// Its id, as `list` has it.
+        #[arg(value_parser = id)]
         id: Uuid,
-        /// Its event id, as you have seen it; leave it out where there was none.
-        #[arg(long)]
+        /// Its event id, as `list` has it: what you have seen is what is discarded. Leave it out only where there is none.
+        #[arg(long, value_parser = id)]
         event_id: Option<Uuid>,
-        /// Its error, as you have seen it.
+        /// Its error, word for word as `list` has it.
         #[arg(long)]
         error: String,
         /// As JSON, for programs: what became of it.
@@ -168,8 +172,10 @@ async fn list(api: &client::AdminApi, mut listing: Listing, as_json: bool) -> Re
         words("OF", 18),
         numbers("GENERATION", 10),
         words("REASON", 16),
+        words("AGGREGATE", 36),
         words("EVENT", 20),
         numbers("VERSION", 7),
+        words("EVENT ID", 36),
         numbers("WAITING", 7),
         numbers("TRIED", 5),
         words("SINCE", 19),
@@ -195,15 +201,17 @@ async fn list(api: &client::AdminApi, mut listing: Listing, as_json: bool) -> Re
     Ok(ExitCode::SUCCESS)
 }
 
-fn cells(letter: &DeadLetter) -> [String; 10] {
+fn cells(letter: &DeadLetter) -> [String; 12] {
     let decided = letter.decision.as_ref().map_or(String::new(), |decision| format!(" ({decision})"));
     [
         letter.id.to_string(),
         letter.projection.as_ref().unwrap_or(&letter.topic).clone(),
         or_dash(letter.generation),
         format!("{}{decided}", letter.reason),
+        or_dash(letter.aggregate_id),
         or_dash(letter.event_type.as_ref()),
         or_dash(letter.event_version),
+        or_dash(letter.event_id),
         or_dash(letter.waiting),
         letter.attempts.to_string(),
         letter.first_parked_at.format("%FT%T").to_string(),

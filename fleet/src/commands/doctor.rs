@@ -70,7 +70,7 @@ pub async fn run(options: Options) -> Result<ExitCode> {
     if options.json {
         out::json(&said)?;
     } else {
-        out::text("", &text::text(&said))?;
+        out::text("", &format!("fleet at {}\n{}", options.api.at(), text::text(&said)))?;
     }
     Ok(if said.healthy { Exit::Good.into() } else { Exit::Unhealthy.into() })
 }

@@ -4,7 +4,7 @@
 //! store goes away is sent again to the one that comes back; idempotency keys make that, and a second import of the
 //! same file, append nothing twice.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::{self, Display};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read};
@@ -20,6 +20,7 @@ use event_store::service::timestamp;
 use events::AppendLine;
 use flate2::read::MultiGzDecoder;
 use indicatif::{ProgressBar, ProgressStyle};
+use read_model::Catalogue;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -31,6 +32,9 @@ use crate::exit::Exit;
 
 /// Requests sent and not answered yet at most. Their bytes are what an import keeps in memory.
 const IN_FLIGHT: usize = 512;
+
+/// Types that are named at most.
+const SAID: usize = 5;
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -57,16 +61,41 @@ pub struct Summary {
     pub refused: u64,
 }
 
-pub async fn run(options: Options) -> Result<ExitCode> {
+pub async fn run(catalogue: &Catalogue, options: Options) -> Result<ExitCode> {
     let (input, bytes) = open(&options.file)?;
     let progress = if options.quiet { ProgressBar::hidden() } else { bar(bytes) };
-    let summary = import(&options.store, input, &progress).await?;
+    let (summary, types) = append_all(&options.store, input, &progress).await?;
     progress.finish_and_clear();
     out::complain(summary);
+    if let Some(nobodys) = nobodys(catalogue, &types) {
+        out::complain(nobodys);
+    }
     if options.json {
         out::json(&summary)?;
     }
     Ok(if summary.refused > 0 { Exit::Failure } else { Exit::Good }.into())
+}
+
+/// Aggregate types and event types, and how many events are of them.
+pub type Types = BTreeMap<(String, String), u64>;
+
+/// What no read model of this program makes anything of: it is in the store, and perhaps it was misspelt.
+fn nobodys(catalogue: &Catalogue, types: &Types) -> Option<String> {
+    let unknown = types.iter().filter_map(|((aggregate_type, event_type), count)| {
+        let listening = catalogue.topic_of(aggregate_type).map(|topic| catalogue.listening_to(topic));
+        match listening {
+            None => Some(format!("{aggregate_type} {event_type} ({count}, on no topic)")),
+            Some(all) if all.iter().any(|projection| workers::admin::knows(*projection, event_type)) => None,
+            Some(_) => Some(format!("{aggregate_type} {event_type} ({count})")),
+        }
+    });
+    let unknown: Vec<_> = unknown.collect();
+    let more = unknown.len().saturating_sub(SAID);
+    let more = if more > 0 { format!(" and {more} types more") } else { String::new() };
+    (!unknown.is_empty()).then(|| {
+        let said = unknown.iter().take(SAID).map(String::as_str).collect::<Vec<_>>().join(", ");
+        format!("no read model of this program makes anything of {said}{more}")
+    })
 }
 
 /// A line of the file, as the request it asks for. The bytes are those read of the file so far.
@@ -85,6 +114,15 @@ pub async fn import(
     input: impl Read + Send + 'static,
     progress: &ProgressBar,
 ) -> Result<Summary> {
+    Ok(append_all(store, input, progress).await?.0)
+}
+
+/// The same, with the types that there were.
+async fn append_all(
+    store: &client::EventStore,
+    input: impl Read + Send + 'static,
+    progress: &ProgressBar,
+) -> Result<(Summary, Types)> {
     let (line_sender, mut lines) = mpsc::channel(IN_FLIGHT);
     let reading = tokio::task::spawn_blocking(move || read(input, &line_sender));
     let mut unanswered: VecDeque<Line> = VecDeque::new();
@@ -146,8 +184,8 @@ pub async fn import(
             }
         }
     }
-    reading.await.context("reading the file")??;
-    Ok(summary)
+    let types = reading.await.context("reading the file")??;
+    Ok((summary, types))
 }
 
 impl Display for Summary {
@@ -207,7 +245,7 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-fn read(input: impl Read + Send + 'static, lines: &mpsc::Sender<Line>) -> Result<()> {
+fn read(input: impl Read + Send + 'static, lines: &mpsc::Sender<Line>) -> Result<Types> {
     let bytes = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
     let mut input = BufReader::new(Counted { inner: input, bytes: bytes.clone() });
     // Compressed or not is read off the content: standard input has no name.
@@ -215,10 +253,11 @@ fn read(input: impl Read + Send + 'static, lines: &mpsc::Sender<Line>) -> Result
     let mut input: Box<dyn BufRead> =
         if compressed { Box::new(BufReader::new(MultiGzDecoder::new(input))) } else { Box::new(input) };
     let mut text = String::new();
+    let mut types = Types::new();
     for number in 1.. {
         text.clear();
         if input.read_line(&mut text).with_context(|| format!("reading line {number}"))? == 0 {
-            return Ok(());
+            return Ok(types);
         }
         if text.trim().is_empty() {
             continue;
@@ -226,14 +265,19 @@ fn read(input: impl Read + Send + 'static, lines: &mpsc::Sender<Line>) -> Result
         if text.starts_with('\u{feff}') {
             bail!("line {number} begins with a byte order mark (U+FEFF): save the file without it");
         }
-        let line: AppendLine = serde_json::from_str(&text)
-            .with_context(|| format!("line {number} is not an append request; the lines before it are imported"))?;
+        let line: AppendLine = serde_json::from_str(&text).with_context(|| match number {
+            1 => "line 1 is not an append request, and nothing is imported".to_owned(),
+            _ => format!("line {number} is not an append request; the lines before it are imported"),
+        })?;
+        for event in &line.events {
+            *types.entry((line.aggregate_type.clone(), event.event_type.clone())).or_default() += 1;
+        }
         let bytes = bytes.load(std::sync::atomic::Ordering::Relaxed);
         if lines.blocking_send(Line { number, bytes, request: request(line) }).is_err() {
-            return Ok(());
+            return Ok(types);
         }
     }
-    Ok(())
+    Ok(types)
 }
 
 fn request(line: AppendLine) -> AppendEventsRequest {

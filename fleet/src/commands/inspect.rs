@@ -10,11 +10,13 @@ use workers::inspect::Progress;
 
 use super::out;
 use super::table::{Table, numbers, or_dash, words};
+use super::words::id;
 use crate::client;
 
 #[derive(Debug, Args)]
 pub struct Options {
     /// The aggregate.
+    #[arg(value_parser = id)]
     aggregate_id: Uuid,
     /// Events behind this version; without it from the first on.
     #[arg(long, value_name = "VERSION")]

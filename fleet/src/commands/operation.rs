@@ -105,13 +105,16 @@ async fn to_its_end(api: &client::AdminApi, mut operation: Operation, as_json: b
 
 /// What came of it, in the words of its kind.
 fn done(operation: &Operation) -> String {
-    let Operation { kind, applied, parked, seen, .. } = operation;
+    let Operation { kind, applied, parked, .. } = operation;
     match kind.as_str() {
         "discard" => {
-            format!("done: the read model goes on without it; {applied} applied that waited behind it, {parked} parked")
+            format!(
+                "done: the read model goes on without it; {applied} that waited behind it are settled, {parked} parked"
+            )
         }
-        "verify" | "as_of" => format!("done: {seen} events gone through"),
+        "verify" | "as_of" => "done".to_owned(),
         "promote" | "rollback" | "retire" => "done".to_owned(),
+        "repair" if (*applied, *parked) == (0, 0) => "done: nothing was missing".to_owned(),
         _ => format!("done: {applied} applied, {parked} parked"),
     }
 }

@@ -13,6 +13,7 @@ use workers::operations::stop::Switched;
 use super::actor::Actor;
 use super::pause::seconds;
 use super::table::{Table, numbers, or_dash, words};
+use super::words::{counted, id};
 use super::{generations, operation, out};
 use crate::client;
 
@@ -38,6 +39,7 @@ enum Command {
     /// Everything about one.
     Show {
         /// Its id, as `list` has it.
+        #[arg(value_parser = id)]
         id: Uuid,
         /// On one line, for programs.
         #[arg(long)]
@@ -46,6 +48,7 @@ enum Command {
     /// What a verification has found, by key: the first hundred rows of each table.
     Differences {
         /// Its id, as `list` has it.
+        #[arg(value_parser = id)]
         id: Uuid,
         /// As JSON, for programs; one row a line.
         #[arg(long)]
@@ -60,6 +63,7 @@ enum Command {
     /// Sets how many events a second a repair, a rebuild or a verification may go through, for a time.
     Rate {
         /// Its id, as `list` has it.
+        #[arg(value_parser = id)]
         id: Uuid,
         /// Events per second at most, of all who work on it together.
         #[arg(required_unless_present = "none", conflicts_with = "none")]
@@ -101,6 +105,7 @@ enum Command {
     /// Waits until one has ended, and ends as it did.
     Follow {
         /// Its id, as `list` has it.
+        #[arg(value_parser = id)]
         id: Uuid,
         /// As JSON, for programs: the operation, when it has ended.
         #[arg(long)]
@@ -111,6 +116,7 @@ enum Command {
 #[derive(Debug, Args)]
 struct Steered {
     /// Its id, as `list` has it.
+    #[arg(value_parser = id)]
     id: Uuid,
     /// On one line, for programs: the operation as it is now.
     #[arg(long)]
@@ -214,6 +220,9 @@ async fn list(api: &client::AdminApi, limit: usize, as_json: bool) -> Result<Exi
                 out::json(operation)?;
             } else {
                 table.row(&cells(operation))?;
+                if operation.rate.is_some() && operation.finished_at.is_none() {
+                    out::line(format!("    {}", paced(operation)))?;
+                }
                 if let Some(stalled) = &operation.stalled {
                     out::line(format!(
                         "    stands still since {}: {}",
@@ -236,15 +245,16 @@ async fn list(api: &client::AdminApi, limit: usize, as_json: bool) -> Result<Exi
 }
 
 fn cells(operation: &Operation) -> [String; 11] {
+    let of_events = |count: i64| or_dash(counted(operation).map(|_| count));
     [
         operation.id.to_string(),
         operation.kind.clone(),
         or_dash(operation.projection.as_ref()),
         operation.state.as_str().to_owned(),
-        operation.seen.to_string(),
-        operation.selected.to_string(),
-        operation.applied.to_string(),
-        operation.parked.to_string(),
+        of_events(operation.seen),
+        of_events(operation.selected),
+        of_events(operation.applied),
+        of_events(operation.parked),
         operation.created_at.format("%FT%T").to_string(),
         operation.actor.clone(),
         operation.reason.clone(),

@@ -19,7 +19,7 @@ const PAGE: i64 = 100;
 
 #[derive(Debug, Args)]
 pub struct Options {
-    /// Of a projection.
+    /// The projection.
     projection: String,
     /// Rows of this table. Without it: which tables there are. That you looked, and why, is recorded.
     #[arg(requires = "reason")]
@@ -27,13 +27,13 @@ pub struct Options {
     /// COLUMN=VALUE: those whose column has this value, written as Postgres writes it. COLUMN alone: those where it has none.
     #[arg(long = "where", value_name = "COLUMN=VALUE", requires = "table")]
     filter: Vec<String>,
-    /// What is shown of a row; without it everything.
+    /// What is shown of a row, separated by commas; without it everything.
     #[arg(long, value_delimiter = ',', requires = "table")]
     columns: Vec<String>,
     /// How many rows at most.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(i64).range(1..=10_000), requires = "table")]
     limit: i64,
-    /// Without it the generation that is read.
+    /// The number of a generation, as `fleet generations` has it; without it the one that is read.
     #[arg(long)]
     generation: Option<i32>,
     /// As JSON, for programs; one table or row a line.
@@ -61,9 +61,11 @@ async fn tables(Options { projection, generation, json, api, .. }: &Options) -> 
     }
     out::line(format!("generation {} of {projection}, built by version {}", shown.generation, shown.version))?;
     for of in &shown.tables {
-        let about = of.rows.map_or_else(|| "not counted yet".to_owned(), |rows| format!("about {rows} rows"));
-        let what =
-            if of.view { "a view".to_owned() } else { format!("{about}, {}", HumanBytes(of.bytes.unsigned_abs())) };
+        let what = match of.rows {
+            _ if of.view => "a view".to_owned(),
+            None => "how large it is, Postgres has not counted yet".to_owned(),
+            Some(rows) => format!("about {rows} rows, {}", HumanBytes(of.bytes.unsigned_abs())),
+        };
         out::line(format!("\n{}: {what}", of.name))?;
         let mut table = Table::new([words("COLUMN", 24), words("TYPE", 24), numbers("KEY", 3), words("", 0)]);
         for column in &of.columns {

@@ -8,6 +8,7 @@ use anyhow::{Error, Result};
 use chrono::{DateTime, Utc};
 use clap::Args;
 use serde::Serialize;
+use workers::admin::doctor::LATE_AFTER;
 use workers::lag::{OldSnapshot, Report, Stage, State, Status};
 
 use super::out;
@@ -48,7 +49,7 @@ pub async fn run(options: Options) -> Result<ExitCode> {
     if options.json {
         out::json(&report)?;
     } else {
-        out::text("", &text(&report, out::columns()))?;
+        out::text("", &format!("fleet at {}\n{}", options.api.at(), text(&report, out::columns())))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -100,7 +101,9 @@ async fn watch(options: &Options) -> Result<ExitCode> {
         } else {
             let shown = seen.as_ref().map(|(at, report)| (at.elapsed(), report));
             // Home, and clear to the end: the table stays in its place.
-            out::text(if in_place { "\x1b[H\x1b[J" } else { "" }, &watched(shown, failed.as_ref(), out::columns()))?;
+            let watched = watched(shown, failed.as_ref(), out::columns());
+            let watched = format!("fleet at {}\n{watched}", options.api.at());
+            out::text(if in_place { "\x1b[H\x1b[J" } else { "" }, &watched)?;
         }
         tokio::time::sleep(EVERY.saturating_sub(asked.elapsed())).await;
     }
@@ -226,15 +229,18 @@ fn silent(status: &Status) -> Option<String> {
     }
 }
 
-/// Since when it is late, where its oldest event is, and whether it gets better.
+/// Since when its oldest event waits, where that is, and whether it gets better.
 fn late(status: &Status) -> Option<String> {
     let stage = status.stage.filter(|_| status.lag_seconds >= WAITS)?;
-    let since = status.since.map_or_else(String::new, |since| format!(" since {}", since.format("%F %T UTC")));
+    let how = if status.lag_seconds > LATE_AFTER { "late" } else { "behind" };
+    let since = status
+        .since
+        .map_or_else(String::new, |since| format!(", its oldest event has waited since {}", since.format("%F %T UTC")));
     let (direction, done) =
         status.trend.as_ref().map_or(("not known yet".to_owned(), "not known yet".to_owned()), trend);
     let done = done_when(status, done);
     Some(format!(
-        "{} on {} is late{since}: {}\n    better or worse: {direction}; done: {done}\n",
+        "{} on {} is {how}{since}: {}\n    better or worse: {direction}; done: {done}\n",
         status.name,
         status.topic,
         stage.says()
@@ -337,7 +343,12 @@ mod tests {
             said(serde_json::json!({"stage": "relay", "since": "2026-01-31T07:48:20Z", "trend": {"seconds": 60.0,
             "counted": "events", "before": 10, "now": 10_000, "direction": "worse", "done_in_seconds": null}}));
         assert!(waits.contains(" waits for bus "), "{waits}");
-        assert!(waits.contains("is late since 2026-01-31 07:48:20 UTC: the relay has not published it\n"), "{waits}");
+        assert!(
+            waits.contains(
+                "is late, its oldest event has waited since 2026-01-31 07:48:20 UTC: the relay has not published it\n"
+            ),
+            "{waits}"
+        );
         assert!(waits.contains("worse: from 10 to 10000 events in 60.0 s; done: never, if it goes on like this\n"));
         let blocked =
             said(serde_json::json!({"state": "blocked", "blocked": {"pid": 7, "name": "fleet", "seconds": 20.0,

@@ -1,7 +1,9 @@
 //! What several commands say, in the same words.
 
+use uuid::Uuid;
 use workers::lag::{State, Status, Trend, Unit};
 use workers::locks::Wait;
+use workers::operations::Operation;
 
 /// Seconds as people say them.
 pub fn duration(seconds: f64) -> String {
@@ -11,6 +13,13 @@ pub fn duration(seconds: f64) -> String {
         ..7200.0 => format!("{:.0} min", seconds / 60.0),
         _ => format!("{:.1} h", seconds / 3600.0),
     }
+}
+
+/// How much an operation has gone through of what it was asked for, where that is counted: what builds or compares a generation has its
+/// progress there.
+pub fn counted(operation: &Operation) -> Option<String> {
+    let Operation { kind, seen, selected, .. } = operation;
+    matches!(kind.as_str(), "repair" | "retry" | "discard").then(|| format!("{seen} of {selected}"))
 }
 
 /// What it waits for, if it waits for somebody; else as its trend says.
@@ -49,6 +58,15 @@ pub fn in_the_way(wait: &Wait) -> String {
         format!("held by pid {} ({name}, {}, in a transaction for {since})", holder.pid, holder.state)
     });
     holders.collect::<Vec<_>>().join("; ")
+}
+
+/// An id, as it is typed.
+///
+/// # Errors
+/// It is none.
+pub fn id(text: &str) -> Result<Uuid, String> {
+    Uuid::try_parse(text)
+        .map_err(|_| "must be an id such as 01972c3e-5d4f-7a10-9c1b-2f6f1f0a7b11, as lists have it".to_owned())
 }
 
 /// A session's name.

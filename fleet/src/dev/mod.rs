@@ -5,6 +5,7 @@ mod live;
 mod sample;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use bus::embedded::Embedded;
@@ -13,19 +14,22 @@ use clap::{Args, ValueEnum};
 use identity::Gate;
 use local_servers::{DataDir, Emulator, Place, Postgres};
 use read_model::Catalogue;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, PgConnection};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::bus_choice::{Bus, PubSub};
 use crate::commands::out;
+use crate::exit::Exit;
 use crate::host::{Parts, Raised, Worker};
 use crate::roles::worker::Grace;
 use crate::telemetry;
 use crate::{client, roles, serve};
 
 #[derive(Debug, Args)]
-// What goes on is in the live lines; the log is for what goes wrong.
-#[command(mut_arg("log", |log| log.default_value("warn")))]
+// What goes on is in the live lines; the log is for what goes wrong, and for a raised VERSION that is built and put in place.
+#[command(mut_arg("log", |log| log.default_value("warn,workers::generations::automatic=info,workers::generations::promote=info")))]
 pub struct Options {
     /// Where the private Postgres and everything else is kept.
     #[arg(long, env = "FLEET_DATA_DIR", default_value = ".fleet")]
@@ -61,6 +65,9 @@ pub enum BusKind {
     Emulator,
     Embedded,
 }
+
+/// How long the database may take to let somebody in.
+const REACHED: Duration = Duration::from_secs(10);
 
 pub async fn run(
     catalogue: &Catalogue,
@@ -163,6 +170,16 @@ async fn choose_bus(options: &Options, place: Place<'_>) -> Result<(Bus, Option<
     Ok((Bus::Embedded(Embedded::new()), None))
 }
 
+/// Whoever has named a database that nobody answers at is told so, and not what his pools lack then.
+async fn reachable(database: &PgConnectOptions) -> Result<()> {
+    let why = match tokio::time::timeout(REACHED, PgConnection::connect_with(database)).await {
+        Ok(Ok(connection)) => return Ok(connection.close().await?),
+        Ok(Err(error)) => database::describe(&error),
+        Err(_) => format!("nothing heard for {} s", REACHED.as_secs()),
+    };
+    Err(Exit::Unreachable.because(format!("the database does not answer: {why}; see --database-url")))
+}
+
 struct Dev<'a> {
     catalogue: &'a Catalogue,
     sample: Option<&'static [u8]>,
@@ -183,6 +200,7 @@ impl Dev<'_> {
     ) -> Result<()> {
         let url = self.postgres.url();
         let database = database::options(url).context("the URL of the database")?;
+        reachable(&database).await?;
         let catalogue = self.catalogue;
         let parts = Parts::at(catalogue, database).pools(20, 20).registry(roles::registry("dev")?).measure_lag();
         let mut parts = parts.shutdown(stop.clone()).start().await?;

@@ -63,6 +63,19 @@ impl FromStr for Granted {
     }
 }
 
+/// What a process with these duties needs, and what gives it to its user.
+pub fn needs(duties: &[Duty]) -> (Vec<store::Grant>, String) {
+    let named = duties.iter().map(|duty| match duty {
+        Duty::Append => "append=USER".to_owned(),
+        Duty::Relay => "relay=USER".to_owned(),
+        Duty::Prune => "prune=USER".to_owned(),
+        Duty::Admin => "admin=USER".to_owned(),
+        Duty::Worker(topic) => format!("worker:{topic}=USER"),
+        Duty::Reader(projection) => format!("reader:{projection}=USER"),
+    });
+    (duties.iter().flat_map(Duty::grants).collect(), named.collect::<Vec<_>>().join(","))
+}
+
 impl Duty {
     fn grants(&self) -> Vec<store::Grant> {
         match self {
@@ -102,6 +115,23 @@ pub(super) fn check(catalogue: &Catalogue, granted: &[Granted]) -> Result<(), Er
         }
     }
     Ok(())
+}
+
+/// Before anything is done, that all of the users are there.
+///
+/// # Errors
+/// One is not.
+pub(super) async fn exist(db: &mut PgConnection, granted: &[Granted]) -> Result<(), Error> {
+    let users: Vec<_> = granted.iter().map(|granted| granted.user.as_str()).collect();
+    let missing = sqlx::query_scalar::<_, String>(
+        "select wanted from unnest($1::text[]) as wanted where not exists (select from pg_roles where rolname = wanted) limit 1",
+    );
+    match missing.bind(&users).fetch_optional(db).await? {
+        None => Ok(()),
+        Some(user) => Err(Error::Grant(format!(
+            "there is no user {user:?} in this Postgres, and nothing was done: make it first"
+        ))),
+    }
 }
 
 /// Gives each user what its duties need. Done again, it gives what has come since; what somebody had who is not named any more, it
@@ -223,7 +253,7 @@ async fn fit(db: &mut PgConnection, user: &str) -> Result<Option<String>, Error>
     .fetch_optional(&mut *db)
     .await?;
     match found {
-        None => Err(Error::Grant(format!("there is no user {user:?} in this Postgres: make it first"))),
+        None => Err(Error::Grant(format!("the user {user:?} was dropped meanwhile"))),
         Some((true, _)) => {
             Err(Error::Grant(format!("{user:?} may do everything here already, as a superuser or as the owner")))
         }

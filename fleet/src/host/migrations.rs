@@ -33,6 +33,7 @@ pub async fn migrate_for(catalogue: &Catalogue, pool: &PgPool, granted: &[Grante
     grants::check(catalogue, granted)?;
     // A connection of its own: it has no time limits, and ends with its lock.
     let mut connection = pool.acquire().await?.detach();
+    grants::exist(&mut connection, granted).await?;
     let mut done = migrations().run(&mut connection, async |connection| establish(catalogue, connection).await).await?;
     if !granted.is_empty() {
         let mut tx = connection.begin().await?;

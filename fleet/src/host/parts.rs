@@ -30,6 +30,7 @@ use workers::worker::BATCH;
 use super::builder::Builder;
 use super::error::Error;
 use super::event_store::EventStore;
+use super::grants::{Duty, needs};
 use super::migrations::{migrate, migrations};
 use super::pools::Pools;
 use super::running::{self, Running};
@@ -54,6 +55,8 @@ pub struct Parts {
     pools: Pools,
     metrics: Option<Metrics>,
     lag: bool,
+    /// Of what has begun.
+    duties: Vec<Duty>,
     _watch: Watch,
 }
 
@@ -101,6 +104,7 @@ impl Parts {
             pools,
             metrics: None,
             lag,
+            duties: Vec::new(),
             _watch: watch,
         })
     }
@@ -135,6 +139,7 @@ impl Parts {
     /// The router has what is `pushed`, if something is.
     fn begin(&mut self, worker: Worker, pushed: Option<Option<Verifier>>) -> Result<Router, Error> {
         let Worker { topic, bus, .. } = worker;
+        self.duties.push(Duty::Worker(topic.name.to_owned()));
         let metrics = self.metrics()?;
         let projections = self.catalogue.listening_to(topic);
         let names: Vec<_> = projections.iter().map(|projection| projection.name()).collect();
@@ -183,6 +188,8 @@ impl Parts {
     ) -> Result<(), Error> {
         let pool = self.endpoint.serving(connections);
         self.pools.add("serving", &pool);
+        self.duties.extend([Duty::Append, Duty::Prune]);
+        self.duties.extend(bus.is_some().then_some(Duty::Relay));
         let part = EventStore {
             endpoint: self.endpoint.clone(),
             pool,
@@ -216,7 +223,8 @@ impl Parts {
     /// How the parts are.
     pub(crate) fn health(&mut self) -> Result<Health, Error> {
         let mut health =
-            Health::new(self.pool.clone(), self.endpoint.primary.clone(), migrations(), self.registry.clone());
+            Health::new(self.pool.clone(), self.endpoint.primary.clone(), migrations(), self.registry.clone())
+                .needs(needs(&self.duties));
         if self.lag {
             let metrics = self.metrics()?;
             metrics.register_lag(&self.registry)?;

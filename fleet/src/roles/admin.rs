@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use anyhow::{Context, Result};
 use clap::Args;
 use futures::FutureExt;
+use identity::Role;
 use read_model::Catalogue;
 use tokio_util::sync::CancellationToken;
 use workers::Metrics;
@@ -14,9 +15,13 @@ use workers::lag::{Measurer, samples};
 
 use super::{Database, migrate};
 use crate::auth::Auth;
+use crate::host::grants::{Duty, needs};
 use crate::host::pools::Pools;
 use crate::serve::Http;
 use crate::telemetry;
+
+/// Good for something here.
+const ROLES: [Role; 3] = [Role::Viewer, Role::Operator, Role::PayloadReader];
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -40,11 +45,12 @@ pub async fn run(catalogue: &Catalogue, options: Options, stop: CancellationToke
     Pools::register(&registry).context("registering metrics")?.add("reading", &pool);
     let doors = options.http.bind().await?;
     let address = doors.address;
-    let gate = options.auth.gate(address, "the admin API")?;
+    let gate = options.auth.gate(address, "the admin API", &ROLES)?;
 
     let measurer = Measurer::new(pool.clone(), catalogue.projections().to_vec());
     let sampling = samples::keep_all(pool.clone(), measurer, endpoint.primary.clone(), stop.clone());
     let health = Health::new(pool.clone(), endpoint.primary.clone(), migrate::migrations(), registry);
+    let health = health.needs(needs(&[Duty::Admin]));
     let health = health.with_lag(metrics.clone(), catalogue);
     let door = Door { gate, primary: endpoint.primary.clone(), metrics };
     let admin = admin::router(Admin::new(pool, catalogue.clone(), stop.clone()), door);

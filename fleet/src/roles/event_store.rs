@@ -7,6 +7,7 @@ use axum::Router;
 use clap::Args;
 use event_store::tail::Head;
 use futures::FutureExt;
+use identity::Role;
 use read_model::Catalogue;
 use tokio_util::sync::CancellationToken;
 use workers::http::Health;
@@ -15,10 +16,14 @@ use super::{Database, Running, migrate, spawn};
 use crate::auth::Auth;
 use crate::bus_choice::PubSub;
 pub use crate::host::event_store::EventStore;
+use crate::host::grants::{Duty, needs};
 use crate::host::pools::Pools;
 use crate::keep::Keep;
 use crate::serve::{self, Http};
 use crate::telemetry;
+
+/// Good for something here.
+const ROLES: [Role; 2] = [Role::Appender, Role::Reader];
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -51,7 +56,7 @@ pub async fn run(catalogue: &Catalogue, options: Options, stop: CancellationToke
     let registry = super::registry("event-store")?;
     Pools::register(&registry).context("registering metrics")?.add("serving", &pool);
     let (grpc, grpc_address) = serve::bind(&options.grpc, "--grpc").await?;
-    let gate = options.auth.gate(grpc_address, "the event store")?;
+    let gate = options.auth.gate(grpc_address, "the event store", &ROLES)?;
     let doors = options.http.bind().await?;
     let http_address = doors.address;
     let relays = (!options.no_relay).then(|| (options.pubsub.bus(), catalogue.topics().to_vec()));
@@ -60,6 +65,8 @@ pub async fn run(catalogue: &Catalogue, options: Options, stop: CancellationToke
     // One for writing, one for the watch.
     super::refuse_pooler(&endpoint, connections + 2, &mut parts, &stop).await?;
     let health = Health::new(pool.clone(), endpoint.primary.clone(), migrate::migrations(), registry.clone());
+    let duties = [Duty::Append, Duty::Prune].into_iter().chain(relays.is_some().then_some(Duty::Relay));
+    let health = health.needs(needs(&duties.collect::<Vec<_>>()));
     spawn(&mut parts, "HTTP", &stop, doors.serve(health, Router::new(), stop.clone()));
     let head = Head::default();
     let listening = head.clone().listen(pool.clone(), stop.clone());

@@ -1,10 +1,11 @@
 //! `fleet migrate`: brings the database up to date.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use read_model::Catalogue;
 
 use super::Url;
+use crate::exit::Exit;
 use crate::host::Granted;
 pub use crate::host::migrations::{migrate, migrate_for, migrations};
 use crate::telemetry::Log;
@@ -25,7 +26,9 @@ pub async fn run(catalogue: &Catalogue, options: &Options) -> Result<()> {
     let pool = options.database.endpoint()?.reading(2);
     let given = options.grant.iter().filter(|given| !given.trim().is_empty());
     let granted: Result<Vec<Granted>, _> = given.map(|given| given.parse()).collect();
-    let done = migrate_for(catalogue, &pool, &granted.map_err(anyhow::Error::msg).context("--grant")?).await?;
+    let done =
+        migrate_for(catalogue, &pool, &granted.map_err(|error| Exit::Usage.because(format!("--grant: {error}")))?)
+            .await?;
     for step in &done {
         tracing::info!("done: {step}");
     }

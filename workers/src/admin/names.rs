@@ -87,7 +87,7 @@ pub(super) fn topic(catalogue: &Catalogue, name: Option<&str>) -> Result<(), Inv
 
 /// Whether a projection makes anything of events of a type. It is asked with an event without data, which it may well refuse
 /// if it knows it.
-fn knows(projection: &dyn AnyProjection, event_type: &str) -> bool {
+pub fn knows(projection: &dyn AnyProjection, event_type: &str) -> bool {
     let mut aggregate_types = projection.topics().iter().flat_map(|topic| topic.aggregate_types);
     aggregate_types.any(|aggregate_type| {
         let event = Payload {

@@ -12,7 +12,7 @@ pub enum Error {
     #[error("{}", database::describe(.0))]
     Database(#[from] sqlx::Error),
     /// In the projection's own statements.
-    #[error("{}", database::describe(.0))]
+    #[error("{}", written(.0))]
     Write(sqlx::Error),
     #[error("the write panicked: {0}")]
     WritePanicked(String),
@@ -28,6 +28,17 @@ pub enum Error {
     /// Another worker was first with an aggregate.
     #[error("lost a race for an aggregate")]
     Raced,
+}
+
+/// What is wrong with a statement itself, or with the tables, is no outage.
+fn written(error: &sqlx::Error) -> String {
+    match error.as_database_error().and_then(|database| Some((database.code()?, database.message()))) {
+        Some((code, message)) if code.starts_with("42") && !database::is_forbidden(error) => format!(
+            "{message} (SQLSTATE {code}): a statement of the read model does not fit its tables, which does not pass by itself. \
+             Mend the statement, or raise VERSION if the tables have become others"
+        ),
+        _ => database::describe(error),
+    }
 }
 
 impl From<fence::Error> for Error {

@@ -130,8 +130,8 @@ fn parked(projection: &ProjectionLateness) -> Option<Symptom> {
     Some(Symptom::new(
         runbook,
         format!(
-            "{} parked of {}, of {}; {} aggregates wait behind them",
-            status.parked, status.topic, status.name, status.held_aggregates
+            "{} has {} parked of {}, which hold {} of its aggregates",
+            status.name, status.parked, status.topic, status.held_aggregates
         ),
     ))
 }

@@ -136,7 +136,7 @@ async fn read(db: &mut PgConnection, schema: &str, table: &Table, wanted: &Wante
         // Of the class of data exceptions, or there is no equality of such values.
         Some(code) if code.starts_with("22") || code == "42883" => Refused::Value(database::describe(&error)),
         Some("57014") => Refused::TooLong,
-        Some("42501") => Refused::Forbidden(database::describe(&error)),
+        Some(_) if database::is_forbidden(&error) => Refused::Forbidden(database::describe(&error)),
         _ => Refused::Database(error),
     })?;
     let found = rows.first().map_or(0, |row| row.get::<i64, _>("found"));

@@ -5,13 +5,16 @@ use std::fmt::Write;
 use chrono::{DateTime, Utc};
 use workers::doctor::{Changes, Diagnosis, Lateness, Relays};
 use workers::losses::{Counted, Example};
-use workers::operations::Operation;
+use workers::operations::{Operation, State};
 
 use super::Said;
-use crate::commands::words::{done_when, duration, in_the_way, trend};
+use crate::commands::words::{counted, done_when, duration, in_the_way, trend};
 
 /// Changes that are shown at most, of each kind.
 const SHOWN: usize = 5;
+
+/// Seconds within which what was appended is on its way to the bus.
+const ON_THE_WAY: f64 = 5.0;
 
 /// Where the questions end and the answers begin.
 const ANSWERS: usize = 18;
@@ -66,10 +69,18 @@ fn answers(text: &mut String, diagnosis: &Diagnosis, losses: &[Counted]) {
             let (status, oldest) = (&it.status, duration(it.status.parked_oldest_seconds));
             let parked =
                 format!("{} on {}: {} parked, the oldest for {oldest}", status.name, status.topic, status.parked);
-            line(text, "Waits for you?", &format!("yes, {parked}; {} aggregates wait", status.held_aggregates));
+            line(text, "Waits for you?", &format!("yes, {parked}; {} aggregates held", status.held_aggregates));
         }
-        if parked.is_empty() {
-            line(text, "Waits for you?", &format!("nothing is parked{}", at(lateness.observed_at)));
+        let operations = diagnosis.changes.iter().flat_map(|changes| &changes.operations);
+        let built: Vec<_> = operations.filter(|operation| operation.state == State::Waiting).collect();
+        for Operation { projection, .. } in &built {
+            let name = projection.as_deref().unwrap_or_default();
+            let built = format!("yes, a rebuild of {name} is ready: verify and promote it, or cancel it");
+            line(text, "Waits for you?", &built);
+        }
+        if parked.is_empty() && built.is_empty() {
+            let nothing = "no: nothing is parked, and no rebuild waits to be promoted";
+            line(text, "Waits for you?", &format!("{nothing}{}", at(lateness.observed_at)));
         }
     }
 }
@@ -109,14 +120,16 @@ fn of_lateness(text: &mut String, lateness: &Lateness, late_after: f64) {
 fn published(relays: &Relays) -> String {
     let late =
         |seconds: f64| if seconds >= 1.0 { format!(", the oldest for {}", duration(seconds)) } else { String::new() };
+    let oldest = relays.topics.iter().map(|it| it.seconds).fold(0.0, f64::max);
     let behind: Vec<_> = relays
         .topics
         .iter()
-        .filter(|it| it.seconds > 0.0)
+        .filter(|it| it.seconds >= ON_THE_WAY || !it.led)
         .map(|it| format!("{}{}{}", it.topic, if it.led { " waits" } else { " has no relay" }, late(it.seconds)))
         .collect();
     if behind.is_empty() {
-        return format!("yes{}", at(relays.observed_at));
+        let but = if oldest > 0.0 { ", but for what was appended a moment ago" } else { "" };
+        return format!("yes{but}{}", at(relays.observed_at));
     }
     format!("no: {}{}", behind.join("; "), at(relays.observed_at))
 }
@@ -125,26 +138,37 @@ fn of_changes(text: &mut String, changes: &Changes) {
     if changes.operations.is_empty() && changes.audit.is_empty() {
         line(text, "What changed?", &format!("nobody did anything in 24 h{}", at(changes.observed_at)));
     }
-    for entry in changes.audit.iter().take(SHOWN) {
+    // Whoever has only looked has changed nothing.
+    let changed: Vec<_> = changes.audit.iter().filter(|entry| !entry.action.ends_with(".reveal")).collect();
+    for entry in changed.iter().take(SHOWN) {
         let (actor, reason) = (or(&entry.actor, "somebody"), or(&entry.reason, "no reason given"));
         line(text, "What changed?", &format!("{} {} by {actor}: {reason}", entry.at.format("%T"), entry.action));
     }
     for operation in changes.operations.iter().take(SHOWN) {
-        line(text, "What runs?", &of_operation(operation));
+        let over = matches!(operation.state, State::Succeeded | State::Failed | State::Cancelled);
+        line(text, if over { "What ran?" } else { "What runs?" }, &of_operation(operation));
     }
-    let more = (changes.audit.len().saturating_sub(SHOWN), changes.operations.len().saturating_sub(SHOWN));
+    let more = (changed.len().saturating_sub(SHOWN), changes.operations.len().saturating_sub(SHOWN));
     if more != (0, 0) {
-        line(text, "", &format!("and at least {} entries and {} operations more", more.0, more.1));
+        line(
+            text,
+            "",
+            &format!(
+                "and at least {} changes and {} operations more: fleet audit, fleet operations list",
+                more.0, more.1
+            ),
+        );
     }
 }
 
 fn of_operation(operation: &Operation) -> String {
-    let Operation { id, kind, state, seen, selected, .. } = operation;
+    let Operation { id, kind, state, .. } = operation;
     let of = operation.projection.as_ref().map_or(String::new(), |projection| format!(" of {projection}"));
     let error = operation.error.as_ref().map_or(String::new(), |error| format!(": {error}"));
-    let state = format!("{state:?}").to_lowercase();
+    let counted = counted(operation).map_or(String::new(), |counted| format!(", {counted}"));
+    let state = state.as_str();
     let stalled = operation.stalled.as_ref().map_or(String::new(), |it| format!(", stands still: {}", it.reason));
-    format!("{} {kind}{of} {state}, {seen} of {selected}{error}{stalled} ({id})", operation.created_at.format("%T"))
+    format!("{} {kind}{of} {state}{counted}{error}{stalled} ({id})", operation.created_at.format("%T"))
 }
 
 fn of_losses(text: &mut String, losses: &[Counted]) {
@@ -154,7 +178,7 @@ fn of_losses(text: &mut String, losses: &[Counted]) {
     let answer = match (whole, events) {
         (_, 0) => "not known: no event was compared".to_owned(),
         (true, _) => format!(
-            "no: of {events} settled events {} are applied ({} of them discarded), {} parked, {} wait behind those",
+            "no: of {events} settled events {} are applied or skipped ({} of them discarded), {} parked, {} wait behind those",
             sum(|it| it.applied),
             sum(|it| it.discarded),
             sum(|it| it.parked),
