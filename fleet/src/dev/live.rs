@@ -15,7 +15,7 @@ use crate::commands::out;
 use crate::commands::words::duration;
 
 /// What the words of the lines mean.
-pub const MEANING: &str = "settled: all events of a read model's topics up to there are applied or parked";
+pub const MEANING: &str = "settled: every event up to there is applied, skipped or parked";
 
 /// On a terminal the lines stay in their place, below whatever else is written; elsewhere they are printed when something has
 /// changed.

@@ -86,7 +86,12 @@ impl Seen {
             let said = format!("stopped: live lag has not been measured for {} s", age.as_secs());
             return Some((Resting::NotMeasured, said));
         }
-        self.stopped.then(|| (Resting::LiveLag, format!("stopped: live lag {}", self.of_budget())))
+        self.stopped.then(|| {
+            let (lag, below) = (self.lag.as_secs_f64(), BUDGET.mul_f64(EASE).as_secs_f64());
+            let said =
+                if self.lag >= BUDGET { self.of_budget() } else { format!("{lag:.1} s, goes on below {below} s") };
+            (Resting::LiveLag, format!("stopped: live lag {said}"))
+        })
     }
 
     /// How many times what a transaction took the builder rests after it.
