@@ -430,3 +430,27 @@ async fn whatever_is_shown_can_be_had_as_json() {
         );
     }
 }
+
+/// Who has several fleets on his machine does not speak to another one than that of his folder.
+#[tokio::test]
+async fn commands_speak_to_the_fleet_of_their_folder_unless_they_are_told_another() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join(".fleet")).unwrap();
+    let dev = json!({"http": "127.0.0.1:7", "grpc": "127.0.0.1:9", "pid": 1, "database_url": "", "pubsub": {}});
+    std::fs::write(folder.path().join(".fleet/dev.json"), dev.to_string()).unwrap();
+    for (command, says) in [
+        (&["status"][..], "no fleet answers at 127.0.0.1:7 "),
+        (&["doctor"], "no fleet answers at 127.0.0.1:7 "),
+        (&["operations", "list"], "no fleet answers at 127.0.0.1:7 "),
+        (&["rows", "vocabulary"], "no fleet answers at 127.0.0.1:7 "),
+        (&["export"], "no event store answers at 127.0.0.1:9 "),
+        (&["status", "--http", "127.0.0.1:11"], "no fleet answers at 127.0.0.1:11 "),
+        (&["operations", "--http", "127.0.0.1:11", "list"], "no fleet answers at 127.0.0.1:11 "),
+        (&["status", "--http", "8081"], "did you mean 127.0.0.1:8081?"),
+    ] {
+        let builder = Process::builder(command[0]).without("FLEET_HTTP").without("FLEET_GRPC").within(folder.path());
+        let builder = command[1..].iter().fold(builder, |it, arg| it.arg(arg)).env("FLEET_WAIT", "0");
+        let (status, out, error) = builder.output().await;
+        assert!(!status.success() && error.contains(says), "{command:?}: {out}{error}");
+    }
+}

@@ -134,6 +134,7 @@ async fn a_role_whose_user_lacks_a_right_is_not_ready_and_says_what_gives_it() {
             "may not read the tables of the fleet: run `fleet migrate --grant worker:vocabulary-events=USER`",
         ),
         ("admin", &*worker, "run `fleet migrate --grant admin=USER`"),
+        ("worker", &*worker, "may not write vocabulary: run `fleet migrate --grant worker:vocabulary-events=USER`"),
         ("event-store", &*worker, "run `fleet migrate --grant append=USER,prune=USER,relay=USER`"),
     ] {
         let process = fleet.process(role).await.env("DATABASE_URL", &fleet.database.url_as(user));

@@ -39,7 +39,7 @@ impl Exit {
             Self::Good => "good: it is done, or shown",
             Self::Failure => "failure: it was tried, and not all of it worked",
             Self::Usage => "usage: the command line cannot be meant, and nobody was asked",
-            Self::Unhealthy => "unhealthy: the fleet answers, and says that it cannot work",
+            Self::Unhealthy => "unhealthy: the fleet answers, and says that it cannot work, or what is wrong",
             Self::Refused => "refused: the fleet does not do what was asked, and says why",
             Self::Unreachable => "not reachable: nobody answers",
             Self::Interrupted => "interrupted: by Ctrl-C; what the fleet was asked for goes on",

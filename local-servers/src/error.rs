@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(
-        "{} is in use by another fleet (process {process}): stop that one, or choose another data folder",
+        "{} is in use by another fleet (process {process}): stop that one, or choose another data folder with --data-dir",
         folder.display()
     )]
     InUse { folder: PathBuf, process: String },

@@ -214,6 +214,7 @@ pub const STATEMENTS: &[Statement] = &[
     few(&[Plain], "select generation, version, schema_name from projections where name = $1", "'vocabulary'"),
     few(&[Plain], "generation.generation = coalesce($2::int, live.generation)", "'vocabulary', null"),
     few(&[Plain], "where not has_table_privilege(", "array['events'], array['select']"),
+    few(&[Plain], "and not has_schema_privilege(", "array['vocabulary']"),
     whole(&[Plain], "as \"different!\"", "'vocabulary', 1, 2", "both ledgers, whole: a verification compares everything"),
     whole(&[Plain], "coalesce(fold.version, 0) + 1 as \"first!\"", "'vocabulary', 1, 2", "both ledgers, whole: a verification compares everything"),
     few(&[Plain], "key.indkey::smallint[]", "'public'"),

@@ -39,6 +39,8 @@ pub struct Health {
     migrations: Arc<Migrations>,
     /// What the statements of this process need, and the duties by which a user gets it.
     grants: Arc<(BTreeSet<Grant>, String)>,
+    /// Read models that this process writes.
+    writes: Arc<Vec<String>>,
     registry: Registry,
     /// Whoever serves lag measures it at every scrape.
     lag: Option<(Metrics, Measurer, Catalogue)>,
@@ -49,12 +51,17 @@ pub struct Health {
 impl Health {
     pub fn new(pool: PgPool, primary: Primary, migrations: Migrations, registry: Registry) -> Self {
         let (migrations, grants, migrated) = (Arc::new(migrations), Arc::default(), Arc::default());
-        Self { pool, primary, migrations, grants, registry, lag: None, migrated }
+        Self { pool, primary, migrations, grants, writes: Arc::default(), registry, lag: None, migrated }
     }
 
     /// Of a role whose user needs this, which `fleet migrate --grant DUTIES` gives to it.
     pub fn needs(self, (grants, duties): (Vec<Grant>, String)) -> Self {
         Self { grants: Arc::new((grants.into_iter().collect(), duties)), ..self }
+    }
+
+    /// Of a role that writes these read models.
+    pub fn writes(self, projections: Vec<String>) -> Self {
+        Self { writes: Arc::new(projections), ..self }
     }
 
     /// Of a role that measures lag.
@@ -104,11 +111,27 @@ impl Health {
                from unnest($1::text[], $2::text[]) as wanted (table_name, privilege)
                where not has_table_privilege('public.' || quote_ident(table_name), privilege)
                order by 1
-               limit 3"#,
+               limit 4"#,
             &tables as &[&str],
             &privileges as &[&str]
         );
-        let lacking = lacking.fetch_all(&self.pool).await?;
+        let mut lacking = lacking.fetch_all(&self.pool).await?;
+        if lacking.is_empty() {
+            let foreign = sqlx::query_scalar!(
+                r#"select name from projections
+                   where name = any($1)
+                   and to_regnamespace(quote_ident(schema_name)) is not null
+                   and not has_schema_privilege(schema_name, 'create')
+                   order by name
+                   limit 4"#,
+                self.writes.as_slice()
+            );
+            let foreign = foreign.fetch_all(&self.pool).await?;
+            lacking = foreign.into_iter().map(|name| format!("write {name}")).collect();
+        }
+        if let Some(last) = lacking.get_mut(3) {
+            *last = "and more".to_owned();
+        }
         Ok((!lacking.is_empty()).then(|| may_not(&lacking.join(", "))))
     }
 

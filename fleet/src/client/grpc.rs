@@ -110,7 +110,7 @@ impl EventStore {
 
 /// The gRPC endpoint at `host:port` or at a URL.
 pub fn endpoint(address: &str) -> Result<Endpoint> {
-    refuse_port(address, "FLEET_GRPC")?;
+    refuse_port(address)?;
     host::worker::endpoint(address).map_err(|error| Exit::Usage.because(format!("FLEET_GRPC: {error:#}")))
 }
 

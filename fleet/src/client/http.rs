@@ -46,7 +46,8 @@ const UNKNOWN: &str = "; whether it was done is not known: see `fleet operations
 #[derive(Debug, Clone, Args)]
 pub struct AdminApi {
     /// host:port (or URL) of the admin API. Default: that of the `fleet dev` that runs in this folder, else 127.0.0.1:8080.
-    #[arg(global = true, long, env = "FLEET_HTTP", value_name = "ADDRESS")]
+    // Not by the name of the option of `fleet dev`, whose default would be taken for what was said.
+    #[arg(id = "admin-api", global = true, long = "http", env = "FLEET_HTTP", value_name = "ADDRESS")]
     http: Option<String>,
     #[command(flatten)]
     shown: Shown,
@@ -98,7 +99,7 @@ impl AdminApi {
         request: impl Fn(&Client, &str) -> RequestBuilder,
     ) -> Result<T> {
         let at = self.at();
-        refuse_port(&at, "FLEET_HTTP")?;
+        refuse_port(&at)?;
         let url = format!("{}{path}", base(&at));
         let client = Client::builder().timeout(LONGEST_TIME).build().context("building the HTTP client")?;
         let mut patience = self.wait.start();
@@ -194,9 +195,9 @@ async fn unready(at: &str, client: &Client, shown: &HeaderMap, patience: &mut Pa
 }
 
 /// A port alone would be taken for the name of a host.
-pub(super) fn refuse_port(address: &str, name: &str) -> Result<()> {
+pub(super) fn refuse_port(address: &str) -> Result<()> {
     if address.parse::<u16>().is_ok() {
-        return Err(Exit::Usage.because(format!("{name}: {address:?} is not host:port; 127.0.0.1:{address}?")));
+        return Err(Exit::Usage.because(format!("{address:?} is not host:port; did you mean 127.0.0.1:{address}?")));
     }
     Ok(())
 }
@@ -251,6 +252,7 @@ fn answer<T: DeserializeOwned>(url: &str, status: StatusCode, body: Result<Vec<u
         Err(_) if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
             Err(Exit::Refused.because(format!("{url} answered {status}: {}; {HINT}", beginning(&body))))
         }
+        Err(_) if body.is_empty() => bail!("{url} answered {status}, and nothing else: is that the admin API?"),
         Err(_) => bail!("{url} answered {status}: {}", beginning(&body)),
     }
 }

@@ -115,10 +115,10 @@ async fn losses(options: &Options, diagnosis: &Diagnosis) -> Result<(Vec<Counted
 }
 
 impl Said {
-    fn of(mut diagnosis: Diagnosis, losses: Vec<Counted>, mut unknown: Vec<Unknown>) -> Self {
+    fn of(diagnosis: Diagnosis, losses: Vec<Counted>, mut unknown: Vec<Unknown>) -> Self {
         let mut symptoms = of_losses(&losses);
-        symptoms.append(&mut diagnosis.symptoms);
-        unknown.splice(0..0, std::mem::take(&mut diagnosis.unknown));
+        symptoms.extend_from_slice(&diagnosis.symptoms);
+        unknown.splice(0..0, diagnosis.unknown.iter().cloned());
         let stored = diagnosis.lateness.as_ref().map(|lateness| lateness.head_position);
         // Nothing compared is not nothing lost, unless there is nothing.
         for it in losses.iter().filter(|it| it.events == 0) {

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use workers::operations::{Operation, State};
 
 use super::out;
+use super::words::counted;
 use crate::client;
 use crate::exit::Exit;
 
@@ -45,7 +46,8 @@ async fn unless_interrupted<T>(operation: &Operation, waiting: impl Future<Outpu
 async fn to_its_end(api: &client::AdminApi, mut operation: Operation, as_json: bool) -> Result<ExitCode> {
     let id = operation.id;
     if !as_json {
-        out::line(format!("operation {id}: {} {}", operation.kind, operation.selected))?;
+        let counted = counted(&operation).map_or(String::new(), |_| format!(" {}", operation.selected));
+        out::line(format!("operation {id}: {}{counted}", operation.kind))?;
     }
     let (mut waits, mut stalled) = (None, None);
     loop {

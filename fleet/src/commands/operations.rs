@@ -12,8 +12,8 @@ use workers::operations::stop::Switched;
 
 use super::actor::Actor;
 use super::pause::seconds;
-use super::table::{Table, numbers, or_dash, words};
-use super::words::{counted, id};
+use super::table::{self, Table, numbers, or_dash};
+use super::words::{self, counted, id};
 use super::{generations, operation, out};
 use crate::client;
 
@@ -180,7 +180,7 @@ fn paced(operation: &Operation) -> String {
 fn switched(switched: &Switched, as_json: bool) -> Result<ExitCode> {
     match &switched.stopped {
         _ if as_json => out::json(switched)?,
-        Some(stop) => out::line(format!("all operations are stopped {stop}"))?,
+        Some(stop) => out::line(format!("all operations are stopped {}", words::stop(stop)))?,
         None => out::line("all operations go on")?,
     }
     Ok(ExitCode::SUCCESS)
@@ -199,17 +199,17 @@ async fn steer(api: &client::AdminApi, Steered { id, json, by }: Steered, verb: 
 
 async fn list(api: &client::AdminApi, limit: usize, as_json: bool) -> Result<ExitCode> {
     let mut table = Table::new([
-        words("ID", 36),
-        words("KIND", 8),
-        words("OF", 18),
-        words("STATE", 10),
+        table::words("ID", 36),
+        table::words("KIND", 8),
+        table::words("OF", 18),
+        table::words("STATE", 10),
         numbers("SEEN", 9),
         numbers("SELECTED", 9),
         numbers("APPLIED", 9),
         numbers("PARKED", 6),
-        words("ASKED", 19),
-        words("BY", 12),
-        words("REASON", 0),
+        table::words("ASKED", 19),
+        table::words("BY", 12),
+        table::words("REASON", 0),
     ]);
     let (mut listing, mut left) = (Listing::default(), limit);
     while left > 0 {

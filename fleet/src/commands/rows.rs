@@ -70,7 +70,7 @@ async fn tables(Options { projection, generation, json, api, .. }: &Options) -> 
         let mut table = Table::new([words("COLUMN", 24), words("TYPE", 24), numbers("KEY", 3), words("", 0)]);
         for column in &of.columns {
             let key = of.key.iter().position(|name| *name == column.name).map(|at| at + 1);
-            let nullable = if column.nullable { "may have no value" } else { "" };
+            let nullable = if column.nullable && !of.view { "may have no value" } else { "" };
             table.row(&[column.name.clone(), column.data_type.clone(), or_dash(key), nullable.to_owned()])?;
         }
     }
@@ -112,7 +112,11 @@ async fn rows(options: Options, table: String) -> Result<()> {
             if page.more {
                 out::complain(format!("there are more than these {shown}: see --where and --limit"));
             } else if shown == 0 && !json {
-                out::line(format!("generation {} has no such row", page.generation))?;
+                let alone = looking.filter.iter().find(|(_, value)| value.is_none());
+                let none = alone.map_or(String::new(), |(column, _)| {
+                    format!(": {column} alone asks for those that have none; {column}=VALUE for others")
+                });
+                out::line(format!("generation {} has no such row{none}", page.generation))?;
             }
             return Ok(());
         }

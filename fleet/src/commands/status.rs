@@ -11,8 +11,8 @@ use serde::Serialize;
 use workers::admin::doctor::LATE_AFTER;
 use workers::lag::{OldSnapshot, Report, Stage, State, Status};
 
-use super::out;
 use super::words::{done_when, duration, in_the_way, trend};
+use super::{out, words};
 use crate::client;
 use crate::exit::Exit;
 
@@ -137,7 +137,7 @@ fn text(report: &Report, columns: Option<usize>) -> String {
         }
     }
     if let Some(stop) = &report.operations_stopped {
-        text.push_str(&format!("all operations are stopped {stop}\n"));
+        text.push_str(&format!("all operations are stopped {}\n", words::stop(stop)));
     }
     let mut said = Vec::new();
     for Status { name, version, code_version, .. } in report.projections.iter().filter(|it| it.state == State::Outdated)
@@ -289,7 +289,12 @@ mod tests {
         assert!(
             table.contains("\norders is paused by ada since 2026-01-31T07:00:00Z until it is resumed: a new index\n")
         );
-        assert!(table.contains("\nall operations are stopped by bob since 2026-01-31T07:30:00Z until"), "{table}");
+        assert!(
+            table.contains(
+                "\nall operations are stopped by bob since 2026-01-31T07:30:00Z until `fleet operations go-on`"
+            ),
+            "{table}"
+        );
         assert!(table.ends_with("payments could not be measured: it takes too long\n"), "{table}");
     }
 

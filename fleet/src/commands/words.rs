@@ -4,6 +4,10 @@ use uuid::Uuid;
 use workers::lag::{State, Status, Trend, Unit};
 use workers::locks::Wait;
 use workers::operations::Operation;
+use workers::pause::Pause;
+
+/// Events by which nothing becomes better or worse.
+const FEW: i64 = 10;
 
 /// Seconds as people say them.
 pub fn duration(seconds: f64) -> String {
@@ -40,8 +44,12 @@ pub fn trend(trend: &Trend) -> (String, String) {
         Unit::Positions => "positions",
     };
     let (before, now, seconds) = (trend.before, trend.now, trend.seconds);
-    let direction = format!("{}: from {before} to {now} {unit} in {seconds:.1} s", trend.direction.as_str());
+    // A few more or fewer are what comes and goes.
+    let few = (before - now).abs() < FEW && now > 0;
+    let direction = if few { "about the same" } else { trend.direction.as_str() };
+    let direction = format!("{direction}: from {before} to {now} {unit} in {seconds:.1} s");
     let done = match trend.done_in_seconds {
+        _ if few => "as much comes as gets through".to_owned(),
         Some(seconds) => format!("in about {}, if it goes on like this", duration(seconds)),
         None => "never, if it goes on like this".to_owned(),
     };
@@ -67,6 +75,11 @@ pub fn in_the_way(wait: &Wait) -> String {
 pub fn id(text: &str) -> Result<Uuid, String> {
     Uuid::try_parse(text)
         .map_err(|_| "must be an id such as 01972c3e-5d4f-7a10-9c1b-2f6f1f0a7b11, as lists have it".to_owned())
+}
+
+/// A stop of all operations: who, since when, why, and what ends it.
+pub fn stop(stop: &Pause) -> String {
+    stop.to_string().replace("until it is resumed", "until `fleet operations go-on`")
 }
 
 /// A session's name.

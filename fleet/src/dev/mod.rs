@@ -7,7 +7,7 @@ mod sample;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use bus::embedded::Embedded;
 use bus::google::Google;
 use clap::{Args, ValueEnum};
@@ -79,8 +79,11 @@ pub async fn run(
     let data_dir = DataDir::lock(&options.data_dir)?;
     let place = Place::DataDir(&data_dir);
     // Bind before anything is started: a port in use is the commonest reason to end at once.
-    let (grpc, grpc_address) = serve::bind(&options.grpc, "--grpc").await?;
-    let (http, http_address) = serve::bind(&options.http, "--http").await?;
+    let (grpc, http) = (serve::bind(&options.grpc, "--grpc").await, serve::bind(&options.http, "--http").await);
+    let ((grpc, grpc_address), (http, http_address)) = match (grpc, http) {
+        (Err(grpc), Err(http)) => bail!("{http:#}; and {grpc:#}"),
+        (grpc, http) => (grpc?, http?),
+    };
     for address in [grpc_address, http_address] {
         ensure!(
             address.ip().is_loopback(),
@@ -101,6 +104,9 @@ pub async fn run(
     let starting = async {
         let given = options.database_url.as_deref().filter(|url| !url.is_empty());
         let postgres = Postgres::resolve(given, place).await?;
+        if given.is_some() {
+            reachable(&database::options(postgres.url()).context("--database-url")?).await?;
+        }
         out::line(format!("database  {}", postgres.choice()))?;
         let (bus, emulator) = choose_bus(&options, place).await?;
         anyhow::Ok((postgres, bus, emulator))
@@ -200,7 +206,6 @@ impl Dev<'_> {
     ) -> Result<()> {
         let url = self.postgres.url();
         let database = database::options(url).context("the URL of the database")?;
-        reachable(&database).await?;
         let catalogue = self.catalogue;
         let parts = Parts::at(catalogue, database).pools(20, 20).registry(roles::registry("dev")?).measure_lag();
         let mut parts = parts.shutdown(stop.clone()).start().await?;
@@ -226,7 +231,7 @@ impl Dev<'_> {
         out::line(format!("grpc      {}", file.grpc))?;
         out::line(format!("data      {}", data_dir.path().display()))?;
         if let Some(variables) = file.variables() {
-            out::line(format!("commands  in other terminals need: {variables}"))?;
+            out::line(format!("commands  in other folders need: {variables}"))?;
         }
 
         if let Some(history) = self.sample.filter(|_| !self.options.no_sample) {

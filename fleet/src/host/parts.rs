@@ -220,11 +220,20 @@ impl Parts {
         Ok(admin::router(admin, door))
     }
 
+    /// The read models that the workers which have begun write.
+    fn written(&self) -> Vec<String> {
+        let works = |topic: &str| self.duties.iter().any(|duty| matches!(duty, Duty::Worker(of) if of == topic));
+        let all = self.catalogue.projections().iter();
+        let written = all.filter(|projection| projection.topics().iter().any(|topic| works(topic.name)));
+        written.map(|projection| projection.name().to_owned()).collect()
+    }
+
     /// How the parts are.
     pub(crate) fn health(&mut self) -> Result<Health, Error> {
         let mut health =
             Health::new(self.pool.clone(), self.endpoint.primary.clone(), migrations(), self.registry.clone())
-                .needs(needs(&self.duties));
+                .needs(needs(&self.duties))
+                .writes(self.written());
         if self.lag {
             let metrics = self.metrics()?;
             metrics.register_lag(&self.registry)?;

@@ -48,7 +48,7 @@ impl Admin {
             && !self.catalogue.projections().iter().any(|projection| knows(*projection, name))
         {
             let known = read::latest_event_types(&self.pool, LATEST).await?;
-            let problem = unknown_type("no read model here", name, &known);
+            let problem = unknown_type("no read model here knows", name, &known);
             return Err(Problem::invalid(format!("{place}event_type"), problem));
         }
         Ok(())
@@ -66,7 +66,7 @@ impl Admin {
         match suspects.find(|name| !known.contains(name)) {
             None => Ok(()),
             Some(name) => {
-                let problem = unknown_type(&format!("projection {}", projection.name()), name, &known);
+                let problem = unknown_type(&format!("projection {} does not know", projection.name()), name, &known);
                 Err(Problem::invalid("selection.event_types", problem))
             }
         }
@@ -121,7 +121,7 @@ pub(super) fn unknown(what: &str, name: &str, known: &[&str]) -> String {
 
 fn unknown_type(who: &str, name: &str, known: &[String]) -> String {
     let hint = nearest(name, known.iter().map(String::as_str)).map(|meant| format!("; did you mean {meant}?"));
-    format!("{who} knows an event type {name:?}{}", hint.unwrap_or_default())
+    format!("{who} an event type {name:?}{}", hint.unwrap_or_default())
 }
 
 /// The name that takes the fewest changes, if these are not most of it.

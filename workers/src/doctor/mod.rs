@@ -100,6 +100,9 @@ pub struct Changes {
     /// Since when, but for operations that are not over: those are shown however old they are.
     pub since: DateTime<Utc>,
     pub operations: Vec<Operation>,
+    /// Projections with a rebuild that would never end, because the store grows faster.
+    #[serde(default)]
+    pub diverging: Vec<String>,
     pub audit: Vec<Entry>,
 }
 
@@ -193,12 +196,13 @@ async fn changes(pool: &PgPool) -> sqlx::Result<Changes> {
     let observed_at = now(pool).await?;
     let since = observed_at - LATELY;
     let mut operations = operations::unfinished(pool, COUNTED).await?;
+    let diverging = under_way::diverging(pool, &operations).await?;
     let over = operations::list(pool, None, LISTED).await?;
     operations.extend(over.into_iter().filter(|operation| operation.finished_at.is_some_and(|at| at >= since)));
     operations.sort_by_key(|operation| Reverse(operation.id));
     let mut audit = audit::list(pool, None, LISTED).await?;
     audit.retain(|entry| entry.at >= since);
-    Ok(Changes { observed_at, since, operations, audit })
+    Ok(Changes { observed_at, since, operations, diverging, audit })
 }
 
 async fn set_aside(pool: &PgPool) -> sqlx::Result<SetAside> {

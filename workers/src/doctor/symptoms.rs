@@ -62,6 +62,10 @@ pub(super) fn of(diagnosis: &Diagnosis) -> Vec<Symptom> {
     }
     let operations = diagnosis.changes.iter().flat_map(|changes| &changes.operations);
     symptoms.extend(operations.filter_map(stalled));
+    let diverging = diagnosis.changes.iter().flat_map(|changes| &changes.diverging);
+    symptoms.extend(diverging.map(|name| {
+        Symptom::new("RebuildDoesNotConverge", format!("the rebuild of {name} is slower than the store grows"))
+    }));
     if let Some(lateness) = &diagnosis.lateness {
         if let Some(stop) = &lateness.operations_stopped {
             symptoms.push(Symptom::new("OperationsStopped", format!("all operations are stopped {stop}")));

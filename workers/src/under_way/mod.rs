@@ -49,11 +49,19 @@ pub async fn look(pool: &PgPool, catalogue: &Catalogue) -> sqlx::Result<UnderWay
         operations::unfinished(pool, MOST),
         standing(pool, catalogue)
     )?;
-    let rebuilding =
-        operations.iter().filter(|operation| operation.kind == "rebuild" && operation.state == State::Running);
-    let diverging = join_all(rebuilding.map(|operation| diverges(pool, operation))).await;
-    let diverging = diverging.into_iter().collect::<sqlx::Result<Vec<_>>>()?;
-    Ok(UnderWay { relays, operations, projections, diverging: diverging.into_iter().flatten().collect() })
+    let diverging = diverging(pool, &operations).await?;
+    Ok(UnderWay { relays, operations, projections, diverging })
+}
+
+/// Projections with a rebuild among these operations that never catches up with the store as it is.
+///
+/// # Errors
+/// The database's.
+pub async fn diverging(pool: &PgPool, operations: &[Operation]) -> sqlx::Result<Vec<String>> {
+    let rebuilding = |operation: &&Operation| operation.kind == "rebuild" && operation.state == State::Running;
+    let diverging = operations.iter().filter(rebuilding).map(|operation| diverges(pool, operation));
+    let diverging = join_all(diverging).await.into_iter().collect::<sqlx::Result<Vec<_>>>()?;
+    Ok(diverging.into_iter().flatten().collect())
 }
 
 /// The projection, if what is built for this operation never catches up with the store as it is.

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use chrono::{DateTime, Utc};
 use workers::doctor::{Changes, Diagnosis, Lateness, Relays};
+use workers::lag::{self, Status};
 use workers::losses::{Counted, Example};
 use workers::operations::{Operation, State};
 
@@ -54,6 +55,21 @@ fn answers(text: &mut String, diagnosis: &Diagnosis, losses: &[Counted]) {
     match &diagnosis.lateness {
         Some(lateness) => of_lateness(text, lateness, diagnosis.late_after_seconds),
         None => line(text, "Is data late?", "not known"),
+    }
+    for it in diagnosis.lateness.iter().flat_map(|lateness| &lateness.projections) {
+        let Status { name, topic, state, swept_at, .. } = &it.status;
+        if *state == lag::State::Stopped && !it.late {
+            let since =
+                swept_at.map_or("has ever looked at it".to_owned(), |at| format!("since {}", at.format("%F %T UTC")));
+            line(text, "Who works?", &format!("on {name} of {topic} nobody {since}; nothing waits for him"));
+        }
+    }
+    let mut paused = Vec::new();
+    for it in diagnosis.lateness.iter().flat_map(|lateness| &lateness.projections) {
+        if let Some(pause) = it.status.paused.as_ref().filter(|_| !paused.contains(&&it.status.name)) {
+            paused.push(&it.status.name);
+            line(text, "What is paused?", &format!("{} is paused {pause}", it.status.name));
+        }
     }
     if let Some(relays) = &diagnosis.relays {
         line(text, "Is all published?", &published(relays));
