@@ -75,8 +75,9 @@ pub async fn probed(container: &Container, process: &Process) {
 
 async fn answered(process: &Process, path: &str) {
     eventually(&format!("{path} is answered"), Duration::from_secs(30), async || {
-        let answer = reqwest::get(format!("http://{}{path}", process.http())).await;
-        answer.and_then(reqwest::Response::error_for_status).map(drop).map_err(|error| error.to_string())
+        let answer =
+            reqwest::get(format!("http://{}{path}", process.http())).await.map_err(|error| error.to_string())?;
+        if answer.status().is_success() { Ok(()) } else { Err(answer.text().await.unwrap_or_default()) }
     })
     .await;
 }

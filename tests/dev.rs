@@ -144,7 +144,7 @@ async fn on_a_terminal_the_live_lines_and_the_log_leave_each_other_alone() {
     let dev = builder.arg("--data-dir").arg(dir.path().to_str().unwrap()).watch(80);
     let shown = dev.frame("the live lines", |shown| shown.contains("settled 0 of 0, up to date")).await;
     assert!(shown.contains("bus       within this process (as --bus embedded says)"), "{shown}");
-    assert!(shown.contains("settled: all events of a read model's topics up to there are"), "{shown}");
+    assert!(shown.contains("settled: every event up to there is"), "{shown}");
     let file = std::fs::read(dir.path().join("dev.json")).unwrap();
     let file: Value = serde_json::from_slice(&file).unwrap();
     let (http, grpc) = (file["http"].as_str().unwrap(), file["grpc"].as_str().unwrap());

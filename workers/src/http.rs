@@ -116,7 +116,7 @@ impl Health {
             &privileges as &[&str]
         );
         let mut lacking = lacking.fetch_all(&self.pool).await?;
-        if lacking.is_empty() {
+        if lacking.is_empty() && !self.writes.is_empty() {
             let foreign = sqlx::query_scalar!(
                 r#"select name from projections
                    where name = any($1)
