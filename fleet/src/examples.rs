@@ -6,6 +6,7 @@ use clap::Command;
 type Examples = (&'static str, &'static [(&'static str, &'static str)]);
 
 const ORDER: &str = "01972c3e-5d4f-7a10-9c1b-2f6f1f0a7b11";
+const EVENT: &str = "01972c3e-6a20-7c44-8e0d-55a1c9d27f30";
 
 /// In the order of the commands.
 #[rustfmt::skip]
@@ -139,7 +140,7 @@ impl Named<'_> {
     fn in_place(self, text: &str) -> String {
         let word = |word: &str| match word {
             "orders" => self.projection.to_owned(),
-            word => word.replace("ORDER", ORDER).replace("order-events", self.topic),
+            word => word.replace("ORDER", ORDER).replace("EVENT", EVENT).replace("order-events", self.topic),
         };
         text.split(' ').map(word).collect::<Vec<_>>().join(" ")
     }
@@ -192,7 +193,7 @@ mod tests {
         for (path, examples) in EXAMPLES {
             for (typed, what) in *examples {
                 assert!(typed.starts_with(path) && !what.is_empty(), "{path}: {typed}");
-                let typed = words(&format!("fleet {}", typed.replace("ORDER", ORDER)));
+                let typed = words(&format!("fleet {}", typed.replace("ORDER", ORDER).replace("EVENT", EVENT)));
                 if let Err(error) = Cli::command().try_get_matches_from(&typed) {
                     panic!("{typed:?}: {error}");
                 }
