@@ -40,10 +40,17 @@ impl Admin {
         page["operations"].as_array().unwrap_or_else(|| panic!("{page}")).clone()
     }
 
-    /// What is answered to exactly this.
+    /// What is answered to exactly this. Who is refused before all of his request was read may find the connection closed with the
+    /// answer on its way, and asks again.
     pub async fn raw(&self, method: Method, path: &str, headers: HeaderMap, body: &str) -> Response {
-        let request = self.http.request(method, format!("{}{path}", self.url)).headers(headers);
-        request.body(body.to_owned()).send().await.unwrap()
+        let mut tries = 0;
+        loop {
+            let request = self.http.request(method.clone(), format!("{}{path}", self.url)).headers(headers.clone());
+            match request.body(body.to_owned()).send().await {
+                Err(error) if error.is_request() && tries < 3 => tries += 1,
+                answer => return answer.unwrap(),
+            }
+        }
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<&Value>, key: Option<&str>) -> (StatusCode, Value) {
