@@ -25,7 +25,7 @@ pub enum Error {
     #[error("projection {projection} does not listen to {topic} yet: run `fleet migrate`")]
     NotListening { projection: &'static str, topic: &'static str },
     #[error(
-        "projection {projection} was built by version {live} of its code, and this is version {ours}, which writes to it once a \
+        "projection {projection} was built by version {live} of its code, this is version {ours}, which writes to it once a \
          generation of its own is promoted: see `fleet generations {projection}`"
     )]
     Version { projection: &'static str, live: i32, ours: i32 },
