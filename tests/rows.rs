@@ -196,6 +196,10 @@ async fn rows_are_those_of_the_generation_that_is_meant() {
     fleet.settled("vocabulary-events", 1).await;
     let (built, said) = run("rebuild", &[]).await;
     assert!(built, "{said}");
+    let id = said.split_once("operation ").and_then(|(_, rest)| rest.split_once(':')).unwrap().0;
+    let builder = fleet.process("operations").await.env("FLEET_HTTP", &looker.admin.http());
+    let (status, _, error) = builder.arg("differences").arg(id).output().await;
+    assert!(status.code() == Some(4) && error.contains("has compared nothing"), "{error}");
     // By hand, so that the two can be told apart.
     let marked = "update vocabulary__g2.entries set spelling = 'of the second'";
     sqlx::raw_sql(marked).execute(&fleet.database.pool).await.unwrap();

@@ -14,7 +14,7 @@ const LOOK_UP_LIMIT: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, Args)]
 pub struct Actor {
-    /// Why, for those who read it later. What changes something for good needs it.
+    /// Why, for those who read it later. Most of what is recorded is refused without it.
     #[arg(long, default_value = "", hide_default_value = true)]
     pub reason: String,
     /// Who you are. Default: USER, LOGNAME, or what `id -un` says.

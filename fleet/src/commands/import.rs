@@ -36,6 +36,9 @@ const IN_FLIGHT: usize = 512;
 /// Types that are named at most.
 const SAID: usize = 5;
 
+/// Types that are remembered at most: a file may have as many as it has lines.
+const TYPES: usize = 1000;
+
 #[derive(Debug, Args)]
 pub struct Options {
     /// .ndjson, .ndjson.gz, or - for standard input (compressed or not).
@@ -76,7 +79,7 @@ pub async fn run(catalogue: &Catalogue, options: Options) -> Result<ExitCode> {
     Ok(if summary.refused > 0 { Exit::Failure } else { Exit::Good }.into())
 }
 
-/// Aggregate types and event types, and how many events are of them.
+/// Aggregate types and event types, the first thousand that there were, and how many events are of them.
 pub type Types = BTreeMap<(String, String), u64>;
 
 /// What no read model of this program makes anything of: it is in the store, and perhaps it was misspelt.
@@ -270,7 +273,10 @@ fn read(input: impl Read + Send + 'static, lines: &mpsc::Sender<Line>) -> Result
             _ => format!("line {number} is not an append request; the lines before it are imported"),
         })?;
         for event in &line.events {
-            *types.entry((line.aggregate_type.clone(), event.event_type.clone())).or_default() += 1;
+            let of = (line.aggregate_type.clone(), event.event_type.clone());
+            if types.len() < TYPES || types.contains_key(&of) {
+                *types.entry(of).or_default() += 1;
+            }
         }
         let bytes = bytes.load(std::sync::atomic::Ordering::Relaxed);
         if lines.blocking_send(Line { number, bytes, request: request(line) }).is_err() {

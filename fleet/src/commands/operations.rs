@@ -16,6 +16,7 @@ use super::table::{self, Table, numbers, or_dash};
 use super::words::{self, counted, id};
 use super::{generations, operation, out};
 use crate::client;
+use crate::exit::Exit;
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -135,6 +136,12 @@ pub async fn run(options: Options) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Differences { id, json } => {
+            // Of what has compared nothing, that no row differs would look like good news.
+            let asked: Operation = api.get(&format!("/admin/v1/operations/{id}"), &()).await?;
+            if asked.kind != "verify" || asked.result.is_none() {
+                let (kind, state) = (&asked.kind, asked.state.as_str());
+                return Err(Exit::Refused.because(format!("operation {id} ({kind}, {state}) has compared nothing")));
+            }
             generations::differences(api, id, json).await?;
             Ok(ExitCode::SUCCESS)
         }

@@ -45,11 +45,11 @@ pub fn trend(trend: &Trend) -> (String, String) {
     };
     let (before, now, seconds) = (trend.before, trend.now, trend.seconds);
     // A few more or fewer are what comes and goes.
-    let few = (before - now).abs() < FEW && now > 0;
+    let few = before != now && (before - now).abs() < FEW && now > 0;
     let direction = if few { "about the same" } else { trend.direction.as_str() };
     let direction = format!("{direction}: from {before} to {now} {unit} in {seconds:.1} s");
     let done = match trend.done_in_seconds {
-        _ if few => "as much comes as gets through".to_owned(),
+        _ if few => "cannot be said of so few".to_owned(),
         Some(seconds) => format!("in about {}, if it goes on like this", duration(seconds)),
         None => "never, if it goes on like this".to_owned(),
     };

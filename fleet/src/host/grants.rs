@@ -9,6 +9,7 @@ use std::str::FromStr;
 use event_store::grants as store;
 use read_model::Catalogue;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use workers::tables::quoted;
 
 use super::error::Error;
 
@@ -318,11 +319,6 @@ fn role_of(projection: &str, hash: &str) -> String {
     format!("fleet_{name}_{hash}")
 }
 
-/// A name that came from outside, as an identifier.
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -342,6 +338,5 @@ mod tests {
         ] {
             assert!(of(text).is_err_and(|error| error.contains(reason)), "{text}");
         }
-        assert_eq!(quoted("a\"; drop role b; --"), "\"a\"\"; drop role b; --\"");
     }
 }

@@ -209,7 +209,9 @@ impl From<Refused> for Problem {
         match refused {
             Refused::Database(error) => error.into(),
             Refused::Value(_) => Self::invalid("where", detail),
-            Refused::TooLong | Refused::Forbidden(_) | Refused::Unsteady => Self::refused(detail),
+            Refused::TooLong | Refused::TooLarge(_) | Refused::Forbidden(_) | Refused::Unsteady => {
+                Self::refused(detail)
+            }
         }
     }
 }

@@ -81,6 +81,8 @@ pub enum Refused {
     TooLong,
     #[error("this role may not read the tables: run `fleet migrate --grant` again, with its user ({0})")]
     Forbidden(String),
+    #[error("a row is larger than Postgres can print ({0}): ask for some of its columns")]
+    TooLarge(String),
     #[error("the generation changed again and again while it was looked at")]
     Unsteady,
     #[error(transparent)]
@@ -137,6 +139,7 @@ async fn read(db: &mut PgConnection, schema: &str, table: &Table, wanted: &Wante
         Some(code) if code.starts_with("22") || code == "42883" => Refused::Value(database::describe(&error)),
         Some("57014") => Refused::TooLong,
         Some(_) if database::is_forbidden(&error) => Refused::Forbidden(database::describe(&error)),
+        _ if database::is_unreadable(&error) => Refused::TooLarge(database::describe(&error)),
         _ => Refused::Database(error),
     })?;
     let found = rows.first().map_or(0, |row| row.get::<i64, _>("found"));

@@ -59,9 +59,8 @@ fn answers(text: &mut String, diagnosis: &Diagnosis, losses: &[Counted]) {
     for it in diagnosis.lateness.iter().flat_map(|lateness| &lateness.projections) {
         let Status { name, topic, state, swept_at, .. } = &it.status;
         if *state == lag::State::Stopped && !it.late {
-            let since =
-                swept_at.map_or("has ever looked at it".to_owned(), |at| format!("since {}", at.format("%F %T UTC")));
-            line(text, "Who works?", &format!("on {name} of {topic} nobody {since}; nothing waits for him"));
+            let since = swept_at.map_or("at any time".to_owned(), |at| format!("since {}", at.format("%F %T UTC")));
+            line(text, "Who works?", &format!("nobody on {name} for {topic} {since}; nothing waits there"));
         }
     }
     let mut paused = Vec::new();
@@ -91,7 +90,7 @@ fn answers(text: &mut String, diagnosis: &Diagnosis, losses: &[Counted]) {
         let built: Vec<_> = operations.filter(|operation| operation.state == State::Waiting).collect();
         for Operation { projection, .. } in &built {
             let name = projection.as_deref().unwrap_or_default();
-            let built = format!("yes, a rebuild of {name} is ready: verify and promote it, or cancel it");
+            let built = format!("yes, a rebuild of {name} is ready: promote it, or cancel it");
             line(text, "Waits for you?", &built);
         }
         if parked.is_empty() && built.is_empty() {
