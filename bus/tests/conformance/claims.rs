@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use crate::buses::{Buses, unique};
 use crate::receiver::{Receiver, message, messages, soon, text, texts};
 
-/// After so long without a message the emulator is asked over new streams.
+/// After so long without a message the emulator is asked again, over new streams.
 const STUCK: Duration = Duration::from_secs(30);
 
 /// Publishes `count` messages to a fresh topic that has one subscription.
@@ -265,6 +265,17 @@ pub async fn a_page_of_any_size_is_sent_in_requests_within_the_limits(buses: Bus
 }
 
 pub async fn the_fifth_failure_goes_to_the_dead_letters(buses: Buses) {
+    // Now and then the emulator gives nothing more to anybody on a subscription from which it moved a message. Silence shows nothing:
+    // the claim is tried on another subscription then. Whatever does come is judged at once.
+    for _ in 0..4 {
+        if fails_five_times(&buses).await.is_ok() {
+            return;
+        }
+    }
+    panic!("four subscriptions fell silent after their message went to the dead letters");
+}
+
+async fn fails_five_times(buses: &Buses) -> Result<(), Silent> {
     let (topic, dead_letters) = (buses.topic().await, buses.topic().await);
     let dead = buses.subscribe(&dead_letters).await;
     let name = unique("subscription");
@@ -289,7 +300,7 @@ pub async fn the_fifth_failure_goes_to_the_dead_letters(buses: Buses) {
     buried.receipt.ack();
     receiver.stop().await;
     undertaker.stop().await;
-    assert_only_the_marker_is_left(&buses, &topic, &name).await;
+    only_the_marker_is_left(buses, &topic, &name).await
 }
 
 pub async fn setting_up_twice_changes_nothing(buses: Buses) {
@@ -304,26 +315,30 @@ pub async fn setting_up_twice_changes_nothing(buses: Buses) {
     buses.ensure_subscription(orphan).await.expect_err("its topic does not exist");
 }
 
-/// Neither bus promises an order, but whatever was given back before the marker is due before the marker is due again.
+/// No message came from a subscription that has one.
+#[derive(Debug)]
+struct Silent;
+
 async fn assert_only_the_marker_is_left(buses: &Buses, topic: &str, subscription: &str) {
-    buses.publisher(topic).publish(vec![message("marker")]).await.expect("the topic exists");
-    // The emulator sometimes gives nothing more to streams that were open while it moved a message to the dead letters, and goes on
-    // with new ones.
-    let mut receiver = Receiver::start(buses.subscription(subscription));
-    let mut first = timeout(STUCK, receiver.next()).await;
-    for _ in 0..5 {
-        if first.is_err() {
-            println!("{subscription}: nothing within {STUCK:?}; over new streams again");
+    only_the_marker_is_left(buses, topic, subscription).await.expect("the marker comes");
+}
+
+/// Neither bus promises an order, but whatever was given back before the marker is due before the marker is due again.
+async fn only_the_marker_is_left(buses: &Buses, topic: &str, subscription: &str) -> Result<(), Silent> {
+    for _ in 0..2 {
+        buses.publisher(topic).publish(vec![message("marker")]).await.expect("the topic exists");
+        let mut receiver = Receiver::start(buses.subscription(subscription));
+        if let Ok(first) = timeout(STUCK, receiver.next()).await {
+            assert_eq!(text(&first.message), "marker");
+            drop(first);
+            let again = receiver.next().await;
+            assert_eq!(text(&again.message), "marker");
+            again.receipt.ack();
             receiver.stop().await;
-            receiver = Receiver::start(buses.subscription(subscription));
-            first = timeout(STUCK, receiver.next()).await;
+            return Ok(());
         }
+        println!("{subscription}: nothing within {STUCK:?}; another marker, over new streams");
+        receiver.stop().await;
     }
-    let first = first.expect("the marker comes");
-    assert_eq!(text(&first.message), "marker");
-    drop(first);
-    let again = receiver.next().await;
-    assert_eq!(text(&again.message), "marker");
-    again.receipt.ack();
-    receiver.stop().await;
+    Err(Silent)
 }
