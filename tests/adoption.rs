@@ -104,6 +104,20 @@ async fn a_foreign_event_whose_version_is_taken_is_parked() {
 }
 
 #[tokio::test]
+async fn a_foreign_event_of_an_aggregate_of_another_type_is_parked() {
+    let fleet = Fleet::new().await;
+    let store = fleet.event_store().await;
+    let _worker = fleet.worker("integration-events", &store).await;
+    let user = Uuid::now_v7();
+    connect(&store).await.append_events(append("Session", user, vec![signed_up(user)])).await.unwrap();
+    let next = foreign("User", user, "UserDeleted", 2, &json!({"user_id": user}));
+    publish_foreign(&fleet, "integration-events", &next).await;
+    count(&fleet, "select count(*) from parked_events where reason = 'wrong_data' and error like '%\"Session\"%'", 1)
+        .await;
+    assert_eq!(fleet.database.head().await.0, 1);
+}
+
+#[tokio::test]
 async fn a_foreign_event_with_wrong_data_is_not_let_into_the_store() {
     let fleet = Fleet::new().await;
     let store = fleet.event_store().await;

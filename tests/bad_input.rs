@@ -122,6 +122,29 @@ async fn a_wrong_expected_version_is_aborted_with_the_current_one() {
 }
 
 #[tokio::test]
+async fn an_aggregate_gets_no_event_of_another_type() {
+    let fleet = Fleet::new().await;
+    let store = fleet.event_store().await;
+    let mut client = connect(&store).await;
+    let user = Uuid::now_v7();
+    client.append_events(append("User", user, vec![signed_up(user)])).await.unwrap();
+
+    // As this store remembers it, and as another reads it.
+    let other = fleet.event_store().await;
+    for store in [&store, &other] {
+        let mut client = connect(store).await;
+        let status = refused(&mut client, append("Usr", user, vec![email_updated(user, "a@example.org")])).await;
+        assert_eq!(status.code(), Code::InvalidArgument);
+        let violations = status.get_details_bad_request().unwrap().field_violations;
+        assert_eq!(violations[0].field, "aggregate_type");
+        assert!(violations[0].description.contains("\"User\", not \"Usr\""), "{}", violations[0].description);
+    }
+    assert_eq!(fleet.database.head().await.0, 1);
+    let mut client = connect(&other).await;
+    client.append_events(append("User", user, vec![email_updated(user, "a@example.org")])).await.unwrap();
+}
+
+#[tokio::test]
 async fn an_idempotency_key_has_one_result() {
     let fleet = Fleet::new().await;
     let store = fleet.event_store().await;

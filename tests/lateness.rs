@@ -64,6 +64,47 @@ async fn a_worker_that_waits_for_a_lock_is_called_blocked_and_by_whom() {
 }
 
 #[tokio::test]
+async fn a_worker_whose_writes_fail_is_called_failing_and_with_what_they_fail() {
+    let fleet = Fleet::new().await;
+    let store = fleet.event_store().await;
+    let worker = fleet.worker("integration-events", &store).await;
+    let said = async |command: &str| {
+        let (_, out, error) = fleet.process(command).await.env("FLEET_HTTP", &worker.http()).output().await;
+        out + &error
+    };
+    let run = async |sql: &'static str| sqlx::raw_sql(sql).execute(&fleet.database.pool).await.unwrap();
+    run("alter table user_directory.users rename column email to mail").await;
+    let user = Uuid::now_v7();
+    connect(&store).await.append_events(append("User", user, vec![signed_up(user)])).await.unwrap();
+    let status = eventually("it is called failing", LIMIT, async || {
+        let said = said("status").await;
+        if said.contains("failing") { Ok(said) } else { Err(said) }
+    })
+    .await;
+    let line = status.lines().find(|line| line.contains(" has failed since ")).unwrap_or_else(|| panic!("{status}"));
+    assert!(line.starts_with("user_directory on integration-events has failed since "), "{status}");
+    assert!(line.contains("(SQLSTATE 42703): a statement of the read model does not fit its tables"), "{status}");
+    eventually("doctor says it", LIMIT, async || {
+        let report = said("doctor").await;
+        let fails = report.lines().any(|line| line.contains("What fails?") && line.contains("SQLSTATE 42703"));
+        if fails && report.contains("apply: a worker is at work and does not get it through") {
+            Ok(())
+        } else {
+            Err(report)
+        }
+    })
+    .await;
+
+    run("alter table user_directory.users rename column mail to email").await;
+    eventually("it runs again", LIMIT, async || {
+        let said = said("status").await;
+        let runs = said.lines().any(|line| line.starts_with("user_directory") && line.contains("running"));
+        if runs && !said.contains("has failed") { Ok(()) } else { Err(said) }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_sample_of_a_minute_ago_says_whether_it_gets_better_and_an_hour_is_remembered() {
     let database = Database::new().await;
     let pool = &database.pool;

@@ -60,7 +60,7 @@ pub const STATEMENTS: &[Statement] = &[
     few(&[Writer], "where ctid = $4::text::tid", "2, 1, 5, '(0,1)', {new_ids}, {aggregates}, {texts}, {texts}, {ones}, {objects}, {objects}, {times}, {ones}, {texts}, {bytes}, {bigs}, {ones}"),
     few(&[Writer], "where ctid >= ( select format(", "1"),
     whole(&[Writer], "update event_store_head set epoch = epoch + $1 returning", "1", "one row; only when its newest version lies elsewhere"),
-    few(&[Writer], "cross join lateral ( select event_version from events where events.aggregate_id = wanted.aggregate_id", "{aggregates}"),
+    few(&[Writer], "cross join lateral ( select event_version, aggregate_type from events where events.aggregate_id = wanted.aggregate_id", "{aggregates}"),
     few(&[Writer], "from unnest($1::text[]) as wanted (key)", "{keys}"),
     few(&[Writer], "select event_id, aggregate_id, event_version, position from events where event_id = any($1)", "{events}"),
     // read
@@ -153,7 +153,7 @@ pub const STATEMENTS: &[Statement] = &[
     few(&[Plain], "update operations_stop set stopped_at = asked.created_at", "'01900000-0000-7000-9000-000000000007', 60"),
     few(&[Plain], "update operations_stop set stopped_at = null", ""),
     few(&[Plain], "blocker.said as \"blocker?\"", "array['01900000-0000-7000-9000-000000000007']::uuid[]"),
-    few(&[Applying], "insert into keepers (projection, version) select ours.projection, ours.version from unnest($1::text[], $2::integer[]) as ours (projection, version) join projections", "array['vocabulary'], array[1]"),
+    few(&[Applying], "insert into keepers as kept", "array['vocabulary'], array[1], array['an error']"),
     few(&[Plain], "update generation_parts set pace = $3", "'vocabulary', 2, 'busy'"),
     few(&[Applying], "update generation_parts set pace = ''", "'vocabulary', 2"),
     // generations

@@ -5,6 +5,7 @@
 
 mod build;
 mod error;
+mod failing;
 mod heal;
 mod ledger;
 mod resume;
@@ -36,6 +37,7 @@ use work::Work;
 
 pub(crate) use build::{Chunk, Pace};
 pub use error::Error;
+pub use failing::Failing;
 pub(crate) use resume::Refused;
 pub use resume::Resumed;
 pub use stride::Stride;
@@ -100,11 +102,13 @@ pub struct Applier {
     pub metrics: Metrics,
     /// Shared by its clones.
     pub stride: Stride,
+    /// Shared by its clones.
+    pub failing: Failing,
 }
 
 impl Applier {
     pub fn new(projection: &'static dyn AnyProjection, topic: &'static Topic, pool: PgPool, metrics: Metrics) -> Self {
-        Self { projection, topic, pool, metrics, stride: Stride::default() }
+        Self { projection, topic, pool, metrics, stride: Stride::default(), failing: Failing::default() }
     }
 
     /// For what the projection hears on another of its topics.
@@ -119,6 +123,17 @@ impl Applier {
     /// What does not go through because of one event, or because it is too much for Postgres, is cut until the event is
     /// found or the rest is through. See docs/adr/0009 and 0014.
     pub async fn apply(&self, events: &[Event], mode: Mode) -> Result<Tally, Error> {
+        let applied = self.apply_all(events, mode).await;
+        match &applied {
+            Ok(_) => self.failing.ended(),
+            // Not a failure of applying: what is refused has a state of its own, and a race is run again.
+            Err(Error::NotWritable(_) | Error::Raced) => {}
+            Err(error) => self.failing.with(error),
+        }
+        applied
+    }
+
+    async fn apply_all(&self, events: &[Event], mode: Mode) -> Result<Tally, Error> {
         let mut tally = Tally::default();
         let mut work = Work::of(events.to_vec());
         let mut unwell = None;

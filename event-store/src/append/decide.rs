@@ -4,13 +4,14 @@ use std::collections::{HashMap, HashSet};
 
 use events::{AggregateId, EventId, Version};
 
+use super::heads::AggregateHead;
 use super::{Append, Appended, Error};
 
 /// What is known of the store when a batch is decided.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    /// The version of every aggregate in the batch; absent means it has no events.
-    pub heads: HashMap<AggregateId, Version>,
+    /// Where every aggregate in the batch is; absent means it has no events.
+    pub heads: HashMap<AggregateId, AggregateHead>,
     /// The idempotency keys of the batch that were used before.
     pub keys: HashMap<String, UsedKey>,
     /// The event ids of the batch that are in the store.
@@ -35,8 +36,8 @@ pub(super) enum Decision {
 }
 
 /// Decides the requests in order. A batch may hold a chain of appends to one aggregate.
-pub(super) fn decide<'a>(batch: impl Iterator<Item = (&'a Append, bool)>, known: &Known) -> Vec<Decision> {
-    let mut heads: HashMap<AggregateId, Version> = HashMap::new();
+pub(super) fn decide<'a>(batch: impl Iterator<Item = (&'a Append, bool)>, known: &'a Known) -> Vec<Decision> {
+    let mut heads: HashMap<AggregateId, (Version, &str)> = HashMap::new();
     let mut keys: HashSet<&str> = HashSet::new();
     let mut event_ids: HashSet<EventId> = HashSet::new();
 
@@ -66,8 +67,16 @@ pub(super) fn decide<'a>(batch: impl Iterator<Item = (&'a Append, bool)>, known:
             return Decision::Answer(Err(Error::EventExists(event.event_id)));
         }
         let aggregate_id = append.aggregate_id;
-        let stored = || known.heads.get(&aggregate_id).copied().unwrap_or(Version::NONE);
-        let current = heads.get(&aggregate_id).copied().unwrap_or_else(stored);
+        let stored = || known.heads.get(&aggregate_id).map(|head| (head.version, &*head.aggregate_type));
+        let (current, aggregate_type) =
+            heads.get(&aggregate_id).copied().or_else(stored).unwrap_or((Version::NONE, &append.aggregate_type));
+        if *aggregate_type != *append.aggregate_type {
+            return Decision::Answer(Err(Error::AnotherType {
+                aggregate_id,
+                aggregate_type: aggregate_type.to_owned(),
+                sent: append.aggregate_type.to_string(),
+            }));
+        }
         if let Some(expected) = append.expected_version
             && expected != current
         {
@@ -77,7 +86,7 @@ pub(super) fn decide<'a>(batch: impl Iterator<Item = (&'a Append, bool)>, known:
         let Some(last) = current.0.checked_add(count) else {
             return Decision::Answer(Err(Error::VersionsExhausted { aggregate_id }));
         };
-        heads.insert(aggregate_id, Version(last));
+        heads.insert(aggregate_id, (Version(last), aggregate_type));
         keys.extend(append.idempotency_key.as_deref());
         event_ids.extend(append.events.iter().map(|event| event.event_id));
         Decision::Write(current.next())
@@ -106,6 +115,10 @@ mod tests {
     use crate::append::EventAsSent;
     use uuid::Uuid;
 
+    fn at(version: i32) -> AggregateHead {
+        AggregateHead { version: Version(version), aggregate_type: "Order".into() }
+    }
+
     fn append(aggregate: u128, expected: Option<i32>) -> Append {
         let (event_type, event_data, metadata) = ("OrderCancelled", "{}", "{}");
         let event = EventAsSent { event_id: None, event_type, event_data, metadata, occurred_at: None, bytes: 4 };
@@ -118,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_batch_may_hold_a_chain_of_appends_to_one_aggregate() {
-        let known = Known { heads: HashMap::from([(AggregateId(Uuid::from_u128(1)), Version(4))]), ..Known::default() };
+        let known = Known { heads: HashMap::from([(AggregateId(Uuid::from_u128(1)), at(4))]), ..Known::default() };
         let decisions = decided(&[append(1, Some(4)), append(2, Some(0)), append(1, Some(5)), append(1, None)], &known);
         let expected = [5, 1, 6, 7].map(|version| Decision::Write(Version(version)));
         assert_eq!(decisions, expected);
@@ -133,6 +146,26 @@ mod tests {
             Decision::Answer(Err(Error::VersionConflict { expected: Version(0), current: Version(1), .. }))
         ));
         assert_eq!(decisions[2], Decision::Write(Version(2)));
+    }
+
+    #[test]
+    fn an_aggregate_keeps_the_type_that_it_has_or_is_being_given() {
+        let known = Known { heads: HashMap::from([(AggregateId(Uuid::from_u128(1)), at(4))]), ..Known::default() };
+        let of = |aggregate_type: &str, append: Append| Append { aggregate_type: aggregate_type.into(), ..append };
+        let batch =
+            [of("Oder", append(1, Some(4))), of("Invoice", append(2, None)), append(2, None), append(1, Some(4))];
+        let decisions = decided(&batch, &known);
+        let another = |aggregate: u128, aggregate_type: &str, sent: &str| {
+            Decision::Answer(Err(Error::AnotherType {
+                aggregate_id: AggregateId(Uuid::from_u128(aggregate)),
+                aggregate_type: aggregate_type.to_owned(),
+                sent: sent.to_owned(),
+            }))
+        };
+        assert_eq!(decisions[0], another(1, "Order", "Oder"));
+        assert_eq!(decisions[1], Decision::Write(Version(1)));
+        assert_eq!(decisions[2], another(2, "Invoice", "Order"));
+        assert_eq!(decisions[3], Decision::Write(Version(5)));
     }
 
     #[test]
@@ -163,7 +196,7 @@ mod tests {
         let appended =
             Appended { event_id: request.events[0].event_id, version: Version(1), position: Position(3), known: true };
         let known = Known {
-            heads: HashMap::from([(request.aggregate_id, Version(1))]),
+            heads: HashMap::from([(request.aggregate_id, at(1))]),
             events: HashMap::from([(appended.event_id, (request.aggregate_id, appended))]),
             ..Known::default()
         };

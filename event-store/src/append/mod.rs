@@ -11,6 +11,7 @@ mod spans;
 mod statements;
 mod writer;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::{DateTime, Timelike, Utc};
@@ -28,7 +29,7 @@ use crate::tail::Head;
 #[derive(Debug, Clone)]
 pub struct Append {
     pub aggregate_id: AggregateId,
-    pub aggregate_type: String,
+    pub aggregate_type: Arc<str>,
     pub expected_version: Option<Version>,
     pub idempotency_key: Option<String>,
     pub events: Vec<NewEvent>,
@@ -54,6 +55,9 @@ pub struct Appended {
 pub enum Error {
     #[error("aggregate {aggregate_id} is at version {current}, not {expected}")]
     VersionConflict { aggregate_id: AggregateId, expected: Version, current: Version },
+    /// One aggregate on two topics would be applied by neither.
+    #[error("aggregate {aggregate_id} is of type {aggregate_type:?}, not {sent:?}: all its events have one type")]
+    AnotherType { aggregate_id: AggregateId, aggregate_type: String, sent: String },
     #[error("idempotency key {0:?} was used for another request")]
     KeyReused(String),
     #[error("event {0} is already in the store")]
@@ -71,10 +75,10 @@ pub enum Error {
 }
 
 impl Error {
-    /// The error's name in metrics and in gRPC error details.
     /// All that [`reason`](Self::reason) may say.
-    pub const REASONS: [&'static str; 7] = [
+    pub const REASONS: [&'static str; 8] = [
         "VERSION_CONFLICT",
+        "ANOTHER_TYPE",
         "IDEMPOTENCY_KEY_REUSED",
         "EVENT_EXISTS",
         "VERSIONS_EXHAUSTED",
@@ -83,9 +87,11 @@ impl Error {
         "UNAVAILABLE",
     ];
 
+    /// The error's name in metrics and in gRPC error details.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::VersionConflict { .. } => "VERSION_CONFLICT",
+            Self::AnotherType { .. } => "ANOTHER_TYPE",
             Self::KeyReused(_) => "IDEMPOTENCY_KEY_REUSED",
             Self::EventExists(_) => "EVENT_EXISTS",
             Self::VersionsExhausted { .. } => "VERSIONS_EXHAUSTED",
@@ -141,7 +147,7 @@ impl Append {
     /// A request as it was sent, under no key and with no trace. Events that bring no id or no time are given one.
     pub fn new(
         aggregate_id: AggregateId,
-        aggregate_type: impl Into<String>,
+        aggregate_type: impl Into<Arc<str>>,
         expected_version: Option<Version>,
         events: &[EventAsSent<'_>],
     ) -> Self {

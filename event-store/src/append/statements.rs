@@ -6,6 +6,7 @@ use events::{AggregateId, EventId, Position, TraceContext, Version};
 use sqlx::PgConnection;
 
 use super::decide::UsedKey;
+use super::heads::AggregateHead;
 use super::{Append, Appended};
 
 /// Appends that were decided to be written, with the version of each one's first event, as columns.
@@ -146,14 +147,14 @@ pub(super) async fn take_epoch(db: &mut PgConnection) -> sqlx::Result<Taken> {
 pub(super) async fn heads(
     db: &mut PgConnection,
     aggregates: &[AggregateId],
-) -> sqlx::Result<HashMap<AggregateId, Version>> {
+) -> sqlx::Result<HashMap<AggregateId, AggregateHead>> {
     let ids: Vec<_> = aggregates.iter().map(|aggregate| aggregate.0).collect();
-    // The lateral join reads one index entry an aggregate; `group by` would read its whole history.
+    // The lateral join reads one event per aggregate; `group by` would read its whole history.
     let rows = sqlx::query!(
-        r#"select wanted.aggregate_id as "aggregate_id!", newest.event_version
+        r#"select wanted.aggregate_id as "aggregate_id!", newest.event_version, newest.aggregate_type
            from unnest($1::uuid[]) as wanted (aggregate_id)
            cross join lateral (
-               select event_version from events
+               select event_version, aggregate_type from events
                where events.aggregate_id = wanted.aggregate_id
                order by event_version desc limit 1
            ) as newest"#,
@@ -161,7 +162,13 @@ pub(super) async fn heads(
     )
     .fetch_all(db)
     .await?;
-    Ok(rows.into_iter().map(|row| (AggregateId(row.aggregate_id), Version(row.event_version))).collect())
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let (version, aggregate_type) = (Version(row.event_version), row.aggregate_type.into());
+            (AggregateId(row.aggregate_id), AggregateHead { version, aggregate_type })
+        })
+        .collect())
 }
 
 /// The keys that were used before, with what their requests became.

@@ -17,7 +17,7 @@ use sqlx::{Connection, PgConnection};
 use tokio::sync::mpsc;
 
 use super::decide::{Decision, Known, decide};
-use super::heads::Heads;
+use super::heads::{AggregateHead, Heads};
 use super::parts::{Parts, TooMuch};
 use super::spans::Spans;
 use super::statements::{self, HeadRow, Rows, Taken};
@@ -38,7 +38,7 @@ pub struct Config {
     pub batch_bytes: usize,
     /// How long a batch waits to become as large as the one before it. 100 to 150 µs were measured best.
     pub gather: Duration,
-    /// Aggregates whose version is kept in memory.
+    /// Aggregates whose version and type are kept in memory.
     pub heads: NonZeroUsize,
     /// How long one attempt may take before its connection is given up.
     pub attempt: Duration,
@@ -309,7 +309,8 @@ impl Writer {
                 Decision::Write(first) => {
                     let answer = appended(&queued.append, first, &mut position);
                     if let Some(last) = answer.last() {
-                        self.heads.learn(queued.append.aggregate_id, last.version);
+                        let (version, aggregate_type) = (last.version, queued.append.aggregate_type.clone());
+                        self.heads.learn(queued.append.aggregate_id, AggregateHead { version, aggregate_type });
                     }
                     Ok(answer)
                 }

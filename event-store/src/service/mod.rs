@@ -295,6 +295,9 @@ impl From<append::Error> for Status {
                     ("current_version", current.to_string()),
                 ],
             ),
+            Error::AnotherType { .. } => {
+                return invalid(&[Violation { field: "aggregate_type".to_owned(), problem: error.to_string() }]);
+            }
             Error::KeyReused(key) => (tonic::Code::AlreadyExists, vec![("idempotency_key", key.clone())]),
             Error::EventExists(id) => (tonic::Code::AlreadyExists, vec![("event_id", id.to_string())]),
             Error::VersionsExhausted { aggregate_id } => {

@@ -12,7 +12,7 @@ use workers::dead_letters::park::Reason;
 use workers::dead_letters::{self, DeadLetter};
 use workers::operations::Operation;
 
-use super::actor::Actor;
+use super::actor::{Actor, Recorded};
 use super::table::{Table, numbers, or_dash, words};
 use super::words::id;
 use super::{operation, out};
@@ -88,7 +88,7 @@ enum Command {
         #[arg(long)]
         json: bool,
         #[command(flatten)]
-        by: Actor,
+        by: Recorded,
     },
     /// What was discarded: the read models go on without it. What was parked last comes first.
     Discarded {

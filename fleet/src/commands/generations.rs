@@ -15,7 +15,7 @@ use workers::generations::verify::{Difference, Findings};
 use workers::generations::{Eta, Generation, Standing};
 use workers::operations::{Operation, State};
 
-use super::actor::Actor;
+use super::actor::{Recorded, Tried};
 use super::pause::seconds;
 use super::table::{Table, numbers, words};
 use super::{operation, out};
@@ -62,7 +62,7 @@ pub struct Verify {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    by: Actor,
+    by: Recorded,
     #[command(flatten)]
     api: client::AdminApi,
 }
@@ -91,14 +91,11 @@ pub struct Retire {
 
 #[derive(Debug, Args)]
 struct Changing {
-    /// Only say what would be done.
-    #[arg(long)]
-    dry_run: bool,
     /// As JSON, for programs: the plan of a dry run, or the operation when it has ended.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    by: Actor,
+    by: Tried,
     #[command(flatten)]
     api: client::AdminApi,
 }
@@ -109,7 +106,7 @@ impl Changing {
     }
 
     async fn doing(&self, plan_token: String) -> Result<Change> {
-        let (actor, reason) = (self.by.actor().await?, self.by.reason.clone());
+        let (actor, reason) = (self.by.actor().await?, self.by.reason());
         Ok(Change { dry_run: false, plan_token: Some(plan_token), reason, actor })
     }
 }
@@ -180,7 +177,7 @@ pub async fn rebuild(options: RebuildOptions) -> Result<ExitCode> {
         Rebuild { parts, rate, rate_seconds: rate_for, dry_run, plan_token, reason, actor }
     };
     let plan: Plan = api.post(&path, &request(changing.planning())).await?;
-    if changing.json && changing.dry_run {
+    if changing.json && changing.by.dry_run {
         out::json(&plan)?;
         return Ok(permitted(&plan.conflicts));
     }
@@ -202,7 +199,7 @@ pub async fn rebuild(options: RebuildOptions) -> Result<ExitCode> {
             plan.tables.len()
         ))?;
     }
-    if changing.dry_run {
+    if changing.by.dry_run {
         for conflict in &plan.conflicts {
             out::line(format!("would be refused: {conflict}"))?;
         }
@@ -236,7 +233,7 @@ async fn build_as_of(
         AsOfRequest { position, time, parts, rate, rate_seconds, dry_run, plan_token, reason, actor }
     };
     let plan: as_of::Plan = api.post(&path, &request(changing.planning())).await?;
-    if changing.json && changing.dry_run {
+    if changing.json && changing.by.dry_run {
         out::json(&plan)?;
         return Ok(permitted(&plan.conflicts));
     }
@@ -247,7 +244,7 @@ async fn build_as_of(
             plan.version
         ))?;
     }
-    if changing.dry_run {
+    if changing.by.dry_run {
         for conflict in &plan.conflicts {
             out::line(format!("would be refused: {conflict}"))?;
         }
@@ -344,7 +341,7 @@ async fn exchange(options: Exchange, verb: &str, meant: Standing) -> Result<Exit
     };
     let path = format!("{path}/{generation}/{verb}");
     let gate: Gate = api.post(&path, &changing.planning()).await?;
-    if changing.json && (changing.dry_run || !gate.refusals.is_empty()) {
+    if changing.json && (changing.by.dry_run || !gate.refusals.is_empty()) {
         out::json(&gate)?;
         return Ok(permitted(&gate.refusals));
     }
@@ -361,7 +358,7 @@ async fn exchange(options: Exchange, verb: &str, meant: Standing) -> Result<Exit
         }
         return Ok(Exit::Refused.into());
     }
-    if changing.dry_run {
+    if changing.by.dry_run {
         return Ok(ExitCode::SUCCESS);
     }
     let operation: Operation = api.post(&path, &changing.doing(gate.plan_token).await?).await?;
@@ -372,7 +369,7 @@ pub async fn retire(options: Retire) -> Result<ExitCode> {
     let Retire { projection, generation, changing } = options;
     let (api, path) = (&changing.api, format!("{}/{generation}/retire", path(&projection)));
     let plan: Retirement = api.post(&path, &changing.planning()).await?;
-    if changing.json && (changing.dry_run || !plan.refusals.is_empty()) {
+    if changing.json && (changing.by.dry_run || !plan.refusals.is_empty()) {
         out::json(&plan)?;
         return Ok(permitted(&plan.refusals));
     }
@@ -392,7 +389,7 @@ pub async fn retire(options: Retire) -> Result<ExitCode> {
         }
         return Ok(Exit::Refused.into());
     }
-    if changing.dry_run {
+    if changing.by.dry_run {
         return Ok(ExitCode::SUCCESS);
     }
     let operation: Operation = api.post(&path, &changing.doing(plan.plan_token).await?).await?;

@@ -10,7 +10,7 @@ use workers::admin::operations::{Listing, Page, RateChange, Stop};
 use workers::operations::Operation;
 use workers::operations::stop::Switched;
 
-use super::actor::Actor;
+use super::actor::Recorded;
 use super::pause::seconds;
 use super::table::{self, Table, numbers, or_dash};
 use super::words::{self, counted, id};
@@ -79,7 +79,7 @@ enum Command {
         #[arg(long)]
         json: bool,
         #[command(flatten)]
-        by: Actor,
+        by: Recorded,
     },
     /// Stops all repairs, batches of retries, rebuilds and verifications. Promotes, rollbacks, retirements and pauses go on.
     Stop {
@@ -93,7 +93,7 @@ enum Command {
         #[arg(long)]
         json: bool,
         #[command(flatten)]
-        by: Actor,
+        by: Recorded,
     },
     /// Has all operations go on that were stopped.
     GoOn {
@@ -101,7 +101,7 @@ enum Command {
         #[arg(long)]
         json: bool,
         #[command(flatten)]
-        by: Actor,
+        by: Recorded,
     },
     /// Waits until one has ended, and ends as it did.
     Follow {
@@ -123,7 +123,7 @@ struct Steered {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    by: Actor,
+    by: Recorded,
 }
 
 pub async fn run(options: Options) -> Result<ExitCode> {

@@ -7,7 +7,7 @@ use clap::Args;
 use workers::admin::pauses::{Pause, Resume};
 use workers::pause::Switched;
 
-use super::actor::Actor;
+use super::actor::Recorded;
 use super::out;
 use crate::client;
 
@@ -22,7 +22,7 @@ pub struct PauseOptions {
     #[arg(long)]
     replace: bool,
     #[command(flatten)]
-    by: Actor,
+    by: Recorded,
     #[command(flatten)]
     api: client::AdminApi,
 }
@@ -32,7 +32,7 @@ pub struct ResumeOptions {
     /// The projection that is to go on.
     projection: String,
     #[command(flatten)]
-    by: Actor,
+    by: Recorded,
     #[command(flatten)]
     api: client::AdminApi,
 }

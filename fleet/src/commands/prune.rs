@@ -19,7 +19,7 @@ pub struct Options {
     #[command(flatten)]
     keep: Keep,
     /// Do it; without this it only says what would go.
-    #[arg(long)]
+    #[arg(long, requires = "reason")]
     yes: bool,
     /// As JSON, for programs.
     #[arg(long)]

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use serde::Serialize;
 use workers::admin::doctor::LATE_AFTER;
-use workers::lag::{OldSnapshot, Report, Stage, State, Status};
+use workers::lag::{Failure, OldSnapshot, Report, Stage, State, Status};
 
 use super::words::{done_when, duration, in_the_way, trend};
 use super::{out, words};
@@ -213,7 +213,7 @@ fn state(status: &Status) -> &'static str {
     }
 }
 
-/// Since when nobody looks at it, or whom its worker waits for.
+/// Since when nobody looks at it, whom its worker waits for, or what fails.
 fn silent(status: &Status) -> Option<String> {
     let Status { name, topic, .. } = status;
     match (status.state, &status.blocked) {
@@ -221,6 +221,10 @@ fn silent(status: &Status) -> Option<String> {
             Some(at) => format!("{name} on {topic}: no worker since {}\n", at.format("%F %T UTC")),
             None => format!("{name} on {topic}: no worker has ever looked at it\n"),
         }),
+        (State::Failing, _) => {
+            let Failure { error, since } = status.failure.as_ref()?;
+            Some(format!("{name} on {topic} has failed since {}: {error}\n", since.format("%F %T UTC")))
+        }
         (State::Blocked, Some(wait)) => {
             let (since, holders) = (duration(wait.seconds), in_the_way(wait));
             Some(format!("{name} on {topic} has waited {since} for {}, {holders}\n", wait.waits_for))

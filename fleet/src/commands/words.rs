@@ -33,6 +33,7 @@ pub fn done_when(status: &Status, done: String) -> String {
         State::Paused => "it waits until it is resumed".to_owned(),
         State::Stopped => "it waits for a worker".to_owned(),
         State::Blocked => "it waits for the lock: see who is in its way".to_owned(),
+        State::Failing => "it waits until what fails is mended".to_owned(),
         State::Running => done,
     }
 }

@@ -116,24 +116,15 @@ impl Generations {
         Ok(with_deadline("looking at generations", self.due()).await?)
     }
 
-    /// Says that somebody runs this version of each projection's code.
+    /// Says that somebody runs this version of each projection's code, and what fails.
     async fn is_seen(&self) -> sqlx::Result<()> {
         let Some(first) = self.appliers.first() else { return Ok(()) };
         let names: Vec<_> = self.appliers.iter().map(|applier| applier.projection.name()).collect();
         let versions: Vec<_> = self.appliers.iter().map(|applier| applier.projection.version() as i32).collect();
-        sqlx::query!(
-            "insert into keepers (projection, version)
-             select ours.projection, ours.version
-             from unnest($1::text[], $2::integer[]) as ours (projection, version)
-             join projections on projections.name = ours.projection
-             order by ours.projection
-             on conflict (projection, version) do update set seen_at = clock_timestamp()",
-            &names as &[&str],
-            &versions
-        )
-        .execute(&first.pool)
-        .await
-        .map(drop)
+        let failures: Vec<_> = self.appliers.iter().map(|applier| applier.failing.take()).collect();
+        let seen =
+            sqlx::query_file!("src/generations/seen.sql", &names as &[&str], &versions, &failures as &[Option<String>]);
+        seen.execute(&first.pool).await.map(drop)
     }
 
     async fn due(&self) -> sqlx::Result<Vec<(usize, Part)>> {

@@ -42,6 +42,9 @@ pub const COUNTED: i64 = 10_000;
 /// Seconds without a sweep after which a projection counts as stopped.
 const SILENT_AFTER_SECONDS: f64 = 15.0;
 
+/// Seconds for which a try that failed counts, of a projection that is swept: the next one comes 5 s later at most.
+const FAILING_SECONDS: f64 = 20.0;
+
 /// The time of one part of a measurement, if nobody says otherwise; all parts go side by side.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -81,6 +84,9 @@ pub struct Status {
     /// What its worker waits for; absent: it is not blocked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked: Option<locks::Wait>,
+    /// What its worker fails with; absent: its state is another than `failing`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
     /// What holds up its oldest unsettled event; `null`: there is none, or it was not asked for.
     #[serde(default)]
     pub stage: Option<Stage>,
@@ -90,6 +96,13 @@ pub struct Status {
     /// Better or worse, and done when; `null`: there is nothing from a minute before to compare with.
     #[serde(default)]
     pub trend: Option<Trend>,
+}
+
+/// What a worker that is there fails with, try after try.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Failure {
+    pub error: String,
+    pub since: DateTime<Utc>,
 }
 
 #[cfg(test)]
@@ -114,6 +127,7 @@ impl Status {
             paused: None,
             swept_at: None,
             blocked: None,
+            failure: None,
             stage: None,
             since: None,
             trend: None,
@@ -133,17 +147,25 @@ pub enum State {
     Stopped,
     /// No worker did, because it waits for a lock that somebody else holds.
     Blocked,
+    /// A worker is there, and what it writes fails, try after try.
+    Failing,
     /// It was built by another version of its code; workers refuse to write to it.
     Outdated,
 }
 
 impl State {
+    /// No worker has swept it lately, for whatever reason.
+    fn is_silent(self) -> bool {
+        matches!(self, Self::Stopped | Self::Failing)
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
             Self::Paused => "paused",
             Self::Stopped => "stopped",
             Self::Blocked => "blocked",
+            Self::Failing => "failing",
             Self::Outdated => "outdated",
         }
     }
@@ -263,7 +285,7 @@ impl Measurer {
                 Err(error) => failed(name, Some(topic), error),
             }
         }
-        if report.projections.iter().any(|it| it.state == State::Stopped) {
+        if report.projections.iter().any(|it| it.state.is_silent()) {
             match in_time(self.limit, locks::waits(pool, locks::MOST)).await {
                 Ok(waits) => report.blocked(&waits),
                 Err(error) => failed("locks", None, error),
@@ -279,11 +301,11 @@ impl Measurer {
 }
 
 impl Report {
-    /// A worker that waits for a lock is silent, and not gone.
+    /// A worker that waits for a lock is silent, and neither gone nor at fault.
     fn blocked(&mut self, waits: &[locks::Wait]) {
-        for status in self.projections.iter_mut().filter(|it| it.state == State::Stopped) {
+        for status in self.projections.iter_mut().filter(|it| it.state.is_silent()) {
             if let Some(wait) = waits.iter().find(|wait| wait.holds_up(&status.name)) {
-                (status.state, status.blocked) = (State::Blocked, Some(wait.clone()));
+                (status.state, status.blocked, status.failure) = (State::Blocked, Some(wait.clone()), None);
             }
         }
     }
@@ -338,14 +360,23 @@ async fn status(
     };
     let Lag { events, seconds, at_most } = backlog.measure(pool, &stand, patience).await?;
     let paused = Pause::of(row.pause_reason, row.paused_by, row.paused_at, row.until).filter(|_| row.paused);
+    // A sweep of the future is from before the clock went back: a worker that lives would have written another.
+    let silent = !row.silence.is_some_and(|silence| (0.0..SILENT_AFTER_SECONDS).contains(&silence));
+    let fails_lately = row.failed_ago.is_some_and(|ago| ago < FAILING_SECONDS);
     let state = if row.version != projection.version() as i32 {
         State::Outdated
-    } else if row.silence.is_some_and(|silence| (0.0..SILENT_AFTER_SECONDS).contains(&silence)) {
-        // A sweep of the future is from before the clock went back: a worker that lives would have written another.
-        if paused.is_some() { State::Paused } else { State::Running }
-    } else {
+    } else if silent && row.failure.is_none() {
         State::Stopped
+    } else if silent {
+        State::Failing
+    } else if paused.is_some() {
+        State::Paused
+    } else if fails_lately && seconds >= stage::ON_ITS_WAY {
+        State::Failing
+    } else {
+        State::Running
     };
+    let failure = row.failure.zip(row.failing_since).filter(|_| state == State::Failing);
     Ok(Some(Status {
         name: name.to_owned(),
         topic: topic.name.to_owned(),
@@ -364,6 +395,7 @@ async fn status(
         paused,
         swept_at: row.swept_at,
         blocked: None,
+        failure: failure.map(|(error, since)| Failure { error, since }),
         stage: None,
         since: None,
         trend: None,

@@ -7,7 +7,7 @@ use super::State;
 
 /// A worker that sweeps takes from the store what the bus has not delivered after its grace, 10 s unless it is told otherwise.
 /// What is younger may still be on its way.
-const ON_ITS_WAY: f64 = 12.0;
+pub(super) const ON_ITS_WAY: f64 = 12.0;
 
 /// Where the oldest unsettled event of a topic is, or what it waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -38,6 +38,7 @@ impl Stage {
             State::Paused => Self::Paused,
             State::Stopped => Self::Worker,
             State::Blocked => Self::Lock,
+            State::Failing => Self::Apply,
             // It is the same event, or one before it. The two were not measured at once.
             State::Running if unpublished.is_some_and(|age| age > 0.0 && age + 2.0 >= lag_seconds) => Self::Relay,
             State::Running if lag_seconds < ON_ITS_WAY => Self::Bus,
@@ -82,6 +83,7 @@ mod tests {
             (State::Paused, 100.0, Some(100.0), Stage::Paused),
             (State::Stopped, 100.0, Some(100.0), Stage::Worker),
             (State::Blocked, 100.0, Some(100.0), Stage::Lock),
+            (State::Failing, 100.0, Some(100.0), Stage::Apply),
             (State::Running, 100.0, Some(99.0), Stage::Relay),
             (State::Running, 100.0, Some(3.0), Stage::Apply),
             (State::Running, 100.0, Some(0.0), Stage::Apply),

@@ -23,6 +23,9 @@ select
             limit $3
         ) as counted
     ), $3) as "parked!",
+    failing.failure as "failure?",
+    failing.failing_since as "failing_since?",
+    extract(epoch from clock_timestamp() - failing.failed_at)::float8 as failed_ago,
     coalesce(extract(epoch from clock_timestamp() - least((
         select parked.first_parked_at from parked_events as parked
         where parked.projection = live.name and parked.generation = live.generation and parked.topic = $2
@@ -54,5 +57,10 @@ cross join lateral (
         limit $3
     ) as counted
 ) as held
+left join keepers as failing
+    on failing.projection = live.name
+    and failing.version = live.version
+    and failing.seen_at between clock_timestamp() - interval '15 s' and clock_timestamp()
+    and failing.failed_at between clock_timestamp() - interval '60 s' and clock_timestamp()
 where live.name = $1
 and progress.topic = $2

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use chrono::{DateTime, Utc};
 use workers::doctor::{Changes, Diagnosis, Lateness, Relays};
-use workers::lag::{self, Status};
+use workers::lag::{self, Failure, Status};
 use workers::losses::{Counted, Example};
 use workers::operations::{Operation, State};
 
@@ -122,6 +122,9 @@ fn of_lateness(text: &mut String, lateness: &Lateness, late_after: f64) {
         }
         if let Some(blocked) = &status.blocked {
             line(text, "  Who is in its way?", &in_the_way(blocked));
+        }
+        if let Some(Failure { error, since }) = &status.failure {
+            line(text, "  What fails?", &format!("{error}, since {}", since.format("%F %T UTC")));
         }
         if let Some(since) = status.since {
             line(text, "  Since when?", &since.format("%F %T UTC, when its oldest event was appended").to_string());
