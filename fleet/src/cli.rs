@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::builder::PossibleValuesParser;
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, Parser, Subcommand};
 use read_model::Catalogue;
 
@@ -107,6 +108,21 @@ pub fn program() -> String {
     let called = std::env::args_os().next().map(PathBuf::from);
     let name = called.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
     name.unwrap_or_else(|| "fleet".to_owned())
+}
+
+/// The error of a command line that is not understood, with the usage of its command. What clap would say there names every option
+/// that has a value, from a variable or by default, as if it had to be given.
+pub fn explained(mut error: clap::Error, mut command: clap::Command) -> clap::Error {
+    if error.get(ContextKind::Usage).is_none() {
+        return error;
+    }
+    command.build();
+    for word in std::env::args().skip(1) {
+        command = command.find_subcommand(&word).cloned().unwrap_or(command);
+    }
+    let usage = command.render_usage();
+    error.insert(ContextKind::Usage, ContextValue::StyledStr(usage));
+    error
 }
 
 /// The command line, with the names of a program's topics.

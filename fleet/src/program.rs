@@ -132,7 +132,8 @@ impl Builder {
             Err(mistake) => return failed(&anyhow::Error::from(mistake).context("this program's catalogue")),
         };
         fleet.origin.of_this_process();
-        let matches = fleet.command().get_matches();
+        let matches =
+            fleet.command().try_get_matches().unwrap_or_else(|error| cli::explained(error, fleet.command()).exit());
         let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
         match tokio::runtime::Runtime::new() {
             Ok(runtime) => match runtime.block_on(cli.run(&fleet.catalogue, fleet.sample)) {

@@ -285,7 +285,7 @@ async fn retry(
     let DryRun { plan, .. } = planned;
     for group in plan.groups.iter().filter(|_| !as_json) {
         out::line(format!(
-            "{}: {} parked as {}, {} events wait behind; such as: {}",
+            "{}: {} parked as {}, waiting behind them: {}; such as: {}",
             group.projection.as_ref().unwrap_or(&group.topic),
             group.selected,
             group.reason,

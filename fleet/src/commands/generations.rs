@@ -18,6 +18,7 @@ use workers::operations::{Operation, State};
 use super::actor::{Recorded, Tried};
 use super::pause::seconds;
 use super::table::{Table, numbers, words};
+use super::words::many;
 use super::{operation, out};
 use crate::client;
 use crate::exit::Exit;
@@ -284,7 +285,7 @@ pub async fn verify(options: Verify) -> Result<ExitCode> {
         out::json(&verification)?;
         return Ok(exit.into());
     }
-    out::line(format!("compared: {events} events of {aggregates} aggregates"))?;
+    out::line(format!("compared: {} of {}", many(events, "event"), many(aggregates, "aggregate")))?;
     let mut table = Table::new([words("TABLE", 24), numbers("ROWS", 10), numbers("DIFFERENCES", 11)]);
     for compared in &findings.tables {
         table.row(&[compared.name.clone(), compared.rows.to_string(), compared.differences.to_string()])?;

@@ -27,6 +27,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
 use super::out;
+use super::words::many;
 use crate::client;
 use crate::exit::Exit;
 
@@ -94,7 +95,7 @@ fn nobodys(catalogue: &Catalogue, types: &Types) -> Option<String> {
     });
     let unknown: Vec<_> = unknown.collect();
     let more = unknown.len().saturating_sub(SAID);
-    let more = if more > 0 { format!(" and {more} types more") } else { String::new() };
+    let more = if more > 0 { format!(" and {} more", many(more as u64, "type")) } else { String::new() };
     (!unknown.is_empty()).then(|| {
         let said = unknown.iter().take(SAID).map(String::as_str).collect::<Vec<_>>().join(", ");
         format!("no read model of this program makes anything of {said}{more}")
@@ -194,9 +195,10 @@ async fn append_all(
 impl Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { requests, events, known, refused } = self;
-        write!(f, "imported {} requests: {} new events, {known} already there", requests - refused, events - known)?;
+        let (imported, new) = (many(requests - refused, "request"), many(events - known, "new event"));
+        write!(f, "imported {imported}: {new}, {known} already there")?;
         if *refused > 0 {
-            write!(f, "; {refused} requests were refused")?;
+            write!(f, "; refused: {}", many(*refused, "request"))?;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use workers::inspect::Progress;
 
 use super::out;
 use super::table::{Table, numbers, or_dash, words};
-use super::words::id;
+use super::words::{id, many};
 use crate::client;
 
 #[derive(Debug, Args)]
@@ -43,7 +43,7 @@ pub async fn run(options: Options) -> Result<ExitCode> {
 fn show(inspected: &Inspected) -> Result<()> {
     let Inspected { aggregate_id, aggregate_type, topic, last_version, projections, events, next } = inspected;
     let on = topic.as_ref().map_or_else(|| "on no topic of this fleet".to_owned(), |topic| format!("on {topic}"));
-    out::line(format!("{aggregate_type} {aggregate_id} {on}, {last_version} versions\n"))?;
+    out::line(format!("{aggregate_type} {aggregate_id} {on}, {}\n", many(*last_version, "version")))?;
     let mut table = Table::new([words("PROJECTION", 18), numbers("APPLIED", 7), words("NEXT", 0)]);
     for progress in projections {
         table.row(&[progress.projection.clone(), progress.applied_version.to_string(), ahead(progress)])?;

@@ -13,6 +13,7 @@ use workers::replay::{Range, Selection};
 
 use super::actor::Actor;
 use super::pause::seconds;
+use super::words::many;
 use super::{operation, out};
 use crate::client;
 
@@ -72,7 +73,7 @@ pub async fn run(options: Options) -> Result<ExitCode> {
         let plan = planned.plan;
         let or_more = if plan.more { " of the first million positions, and perhaps more" } else { "" };
         let (selected, unsettled) = (plan.selected, plan.unsettled);
-        out::line(format!("would go through {selected} events, {unsettled} of them unsettled{or_more}"))?;
+        out::line(format!("would go through {}, {unsettled} of them unsettled{or_more}", many(selected, "event")))?;
         return Ok(ExitCode::SUCCESS);
     }
     request.actor = by.actor().await?;

@@ -12,6 +12,7 @@ use workers::admin::rows::{Looking, Of, Page, Tables};
 use super::actor::Actor;
 use super::out;
 use super::table::{self, Table, numbers, or_dash, words};
+use super::words::many;
 use crate::client;
 
 /// Rows of one request.
@@ -63,8 +64,8 @@ async fn tables(Options { projection, generation, json, api, .. }: &Options) -> 
     for of in &shown.tables {
         let what = match of.rows {
             _ if of.view => "a view".to_owned(),
-            None => "how large it is, Postgres has not counted yet".to_owned(),
-            Some(rows) => format!("about {rows} rows, {}", HumanBytes(of.bytes.unsigned_abs())),
+            None => format!("{}, how many rows, Postgres has not counted yet", HumanBytes(of.bytes.unsigned_abs())),
+            Some(rows) => format!("about {}, {}", many(rows, "row"), HumanBytes(of.bytes.unsigned_abs())),
         };
         out::line(format!("\n{}: {what}", of.name))?;
         let mut table = Table::new([words("COLUMN", 24), words("TYPE", 24), numbers("KEY", 3), words("", 0)]);

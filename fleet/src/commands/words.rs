@@ -1,5 +1,7 @@
 //! What several commands say, in the same words.
 
+use std::fmt::Display;
+
 use uuid::Uuid;
 use workers::lag::{State, Status, Trend, Unit};
 use workers::locks::Wait;
@@ -8,6 +10,12 @@ use workers::pause::Pause;
 
 /// Events by which nothing becomes better or worse.
 const FEW: i64 = 10;
+
+/// `1 event`, `2 events`.
+pub fn many<T: Display + From<u8> + PartialEq>(count: T, one: &str) -> String {
+    let plural = if count == T::from(1) { "" } else { "s" };
+    format!("{count} {one}{plural}")
+}
 
 /// Seconds as people say them.
 pub fn duration(seconds: f64) -> String {

@@ -141,6 +141,10 @@ impl TopicWorker<'_> {
                     None => return Ok(()),
                     Some(Ok(())) => {}
                     // Its events stay in the store until a generation of this code is live; the others do not wait for it.
+                    Some(Err(fence::Error::Version { live, ours, .. })) if raised.builds(live, ours) => {
+                        let projection = projection.name();
+                        tracing::info!(projection, live, ours, "VERSION has changed: {}", raised.says());
+                    }
                     Some(Err(version)) => {
                         tracing::error!(projection = projection.name(), error = %version, "not written by this code");
                     }

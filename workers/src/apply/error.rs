@@ -80,6 +80,11 @@ impl Error {
         matches!(self, Self::NotWritable(fence::Error::Paused(..)))
     }
 
+    /// The events stay in the store, and that is as it should be: for now nobody, or other code, is to write to the projection.
+    pub(crate) fn is_not_ours(&self) -> bool {
+        matches!(self, Self::NotWritable(fence::Error::Paused(..) | fence::Error::Version { .. }))
+    }
+
     /// Whether a retry can succeed; if not, an operator must act.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Raced) || self.database().is_some_and(database::is_transient)

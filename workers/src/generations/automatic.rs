@@ -24,6 +24,26 @@ pub enum Raised {
     Promoted,
 }
 
+impl Raised {
+    /// Whether something is done about rows that another version of the code has built.
+    pub fn builds(self, live: i32, ours: i32) -> bool {
+        match self {
+            Self::Ignored => false,
+            Self::Built => ours > live,
+            Self::Promoted => true,
+        }
+    }
+
+    /// What is done, as the log has it.
+    pub fn says(self) -> &'static str {
+        match self {
+            Self::Ignored => "nothing is done about it",
+            Self::Built => "this version is built beside the one that is read, and waits to be promoted",
+            Self::Promoted => "this version is built beside the one that is read, and promoted when it is ready",
+        }
+    }
+}
+
 /// Says which projections were built by an older version than this code, in their metric, and does what is to be done about it.
 pub(super) async fn look(pool: &PgPool, appliers: &[Applier], raised: Raised) -> sqlx::Result<()> {
     let begun = older(pool, appliers).await?;

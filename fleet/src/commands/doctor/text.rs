@@ -9,7 +9,7 @@ use workers::losses::{Counted, Example};
 use workers::operations::{Operation, State};
 
 use super::Said;
-use crate::commands::words::{counted, done_when, duration, in_the_way, trend};
+use crate::commands::words::{counted, done_when, duration, in_the_way, many, trend};
 
 /// Changes that are shown at most, of each kind.
 const SHOWN: usize = 5;
@@ -84,7 +84,7 @@ fn answers(text: &mut String, diagnosis: &Diagnosis, losses: &[Counted]) {
             let (status, oldest) = (&it.status, duration(it.status.parked_oldest_seconds));
             let parked =
                 format!("{} on {}: {} parked, the oldest for {oldest}", status.name, status.topic, status.parked);
-            line(text, "Waits for you?", &format!("yes, {parked}; {} aggregates held", status.held_aggregates));
+            line(text, "Waits for you?", &format!("yes, {parked}; {} held", many(status.held_aggregates, "aggregate")));
         }
         let operations = diagnosis.changes.iter().flat_map(|changes| &changes.operations);
         let built: Vec<_> = operations.filter(|operation| operation.state == State::Waiting).collect();
@@ -115,7 +115,12 @@ fn of_lateness(text: &mut String, lateness: &Lateness, late_after: f64) {
         line(
             text,
             "Is data late?",
-            &format!("YES: {} on {} by {at_most}{lag}, {at_most}{events} events{at}", status.name, status.topic),
+            &format!(
+                "YES: {} on {} by {at_most}{lag}, {at_most}{}{at}",
+                status.name,
+                status.topic,
+                many(events, "event")
+            ),
         );
         if let Some(stage) = status.stage {
             line(text, "  Which stage?", &format!("{}: {}", stage.as_str(), stage.says()));
@@ -202,7 +207,11 @@ fn of_losses(text: &mut String, losses: &[Counted]) {
             sum(|it| it.parked),
             sum(|it| it.waiting)
         ),
-        (false, _) => format!("YES: {} events of {events}, {} aggregates ahead", sum(|it| it.lost), sum(|it| it.ahead)),
+        (false, _) => format!(
+            "YES: {} of {events}, {} ahead",
+            many(sum(|it| it.lost), "event"),
+            many(sum(|it| it.ahead), "aggregate")
+        ),
     };
     line(text, "Is anything lost?", &answer);
     for it in losses {
@@ -212,8 +221,13 @@ fn of_losses(text: &mut String, losses: &[Counted]) {
         }
         let part = if it.next.is_some() { "; --whole compares the rest" } else { ", which is all" };
         let (events, after, upto) = (it.events, it.after, it.upto);
-        let compared =
-            format!("{} on {}: {events} events from {} to {upto} compared{part}", it.projection, it.topic, after + 1);
+        let compared = format!(
+            "{} on {}: {} from {} to {upto} compared{part}",
+            it.projection,
+            it.topic,
+            many(events, "event"),
+            after + 1
+        );
         line(text, "", &format!("{compared}{}", at(it.observed_at)));
         for example in &it.examples {
             line(text, "", &format!("  {}", of_example(example)));
