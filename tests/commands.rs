@@ -221,6 +221,47 @@ async fn the_api_itself_says_which_name_was_meant() {
 }
 
 #[tokio::test]
+async fn who_asks_at_the_wrong_port_is_told_which_it_is() {
+    let fleet = Fleet::new().await;
+    let store = fleet.event_store().await;
+    for (args, variable, address, said) in [
+        (
+            &["status"][..],
+            "FLEET_HTTP",
+            store.grpc(),
+            "what answers there is gRPC: FLEET_HTTP is the address of the HTTP port",
+        ),
+        (
+            &["export"],
+            "FLEET_GRPC",
+            store.http(),
+            "what answers there is HTTP: FLEET_GRPC is the address of the gRPC port",
+        ),
+    ] {
+        let asked = fleet.process(args[0]).await.env(variable, &address).env("FLEET_WAIT", "1");
+        let (status, _, error) = asked.output().await;
+        assert!(status.code() == Some(Exit::Unreachable.code().into()) && error.contains(said), "{args:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_lacking_is_named_and_nothing_that_need_not_be_said() {
+    let fleet = Fleet::new().await;
+    for (args, lacking, usage) in [
+        (&["promote", "vocabulary"][..], "--reason <REASON>", "Usage: fleet promote [OPTIONS] <PROJECTION>"),
+        (&["pause", "vocabulary"], "--reason <REASON>", "Usage: fleet pause [OPTIONS] --reason <REASON> <PROJECTION>"),
+        (&["operations", "stop"], "--reason <REASON>", "Usage: fleet operations stop [OPTIONS] --reason <REASON>"),
+        (&["prune", "--yes"], "--reason <REASON>", "Usage: fleet prune [OPTIONS]"),
+        (&["replay"], "<PROJECTION>", "Usage: fleet replay [OPTIONS] <PROJECTION>"),
+    ] {
+        let process = command(&fleet, "127.0.0.1:1", args).await.env("FLEET_ACTOR", "ada");
+        let (status, _, error) = process.output().await;
+        assert_eq!(status.code(), Some(Exit::Usage.code().into()), "{error}");
+        assert!(error.contains(lacking) && error.lines().any(|line| line == usage), "{args:?}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn a_reader_that_has_gone_is_no_error_for_any_command() {
     let fleet = Fleet::new().await;
     let store = fleet.event_store().await;

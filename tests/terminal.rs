@@ -192,7 +192,7 @@ async fn of_a_fleet_that_is_well_every_command_says_what_there_is_and_fits_the_t
     let again: Vec<_> = ["import", file.path().to_str().unwrap()].map(str::to_owned).into();
     let (_, said) = run(&at, &again, On::Pipe, &[]).await;
     let nobodys = "no read model of this program makes anything of Other Made (1, on no topic)\n";
-    assert_eq!(said, format!("imported 1 requests: 0 new events, 1 already there\n{nobodys}"));
+    assert_eq!(said, format!("imported 1 request: 0 new events, 1 already there\n{nobodys}"));
 }
 
 #[tokio::test]

@@ -12,9 +12,9 @@ use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
+use super::address::{instead_of_grpc, refuse_port};
 use super::cause::innermost;
 use super::found;
-use super::http::refuse_port;
 use super::shown::{HINT, Shown};
 use super::wait::{Patience, Silent, Wait};
 use crate::exit::Exit;
@@ -93,6 +93,12 @@ impl EventStore {
         }
     }
 
+    /// The error of a command that the store has answered with a status, or what is there in its place.
+    pub async fn refusal(&self, status: &Status, what: &str) -> anyhow::Error {
+        let port = if unavailable(status) { instead_of_grpc(&self.address()).await } else { "" };
+        refusal(status, what, port)
+    }
+
     /// What is said of a store that has gone away.
     pub fn gone(&self, status: &Status) -> String {
         format!("the event store at {} has gone away ({})", self.address(), status.message())
@@ -115,7 +121,7 @@ pub fn endpoint(address: &str) -> Result<Endpoint> {
 }
 
 /// The error of a command that the store has answered with a status.
-pub fn refusal(status: &Status, what: &str) -> anyhow::Error {
+fn refusal(status: &Status, what: &str, port: &str) -> anyhow::Error {
     let exit = match status.code() {
         // It lacks its tables.
         Code::FailedPrecondition => Exit::Unhealthy,
@@ -123,7 +129,7 @@ pub fn refusal(status: &Status, what: &str) -> anyhow::Error {
         _ => Exit::Refused,
     };
     let hint = if status.code() == Code::Unauthenticated { format!("; {HINT}") } else { String::new() };
-    exit.because(format!("{what}: {}{hint}", status.message()))
+    exit.because(format!("{what}: {}{hint}{port}", status.message()))
 }
 
 /// The store is away, not unwilling: another try may succeed.

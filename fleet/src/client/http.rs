@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 use workers::admin::Problem;
 
+use super::address::{base, instead_of_http, refuse_port};
 use super::cause::innermost;
 use super::found;
 use super::shown::{HINT, Shown};
@@ -151,7 +152,9 @@ impl AdminApi {
             };
             let why = format!("no fleet answers at {at} ({failed})");
             if !patience.wait(&why).await {
-                return Err(Exit::Unreachable.because(format!("{why}; start one, or set FLEET_HTTP{tried}")));
+                let port = instead_of_http(&at).await;
+                let hint = if port.is_empty() { "; start one, or set FLEET_HTTP" } else { port };
+                return Err(Exit::Unreachable.because(format!("{why}{hint}{tried}")));
             }
         }
     }
@@ -192,20 +195,6 @@ async fn unready(at: &str, client: &Client, shown: &HeaderMap, patience: &mut Pa
         }
         last = Some(seen);
     }
-}
-
-/// A port alone would be taken for the name of a host.
-pub(super) fn refuse_port(address: &str) -> Result<()> {
-    if address.parse::<u16>().is_ok() {
-        return Err(Exit::Usage.because(format!("{address:?} is not host:port; did you mean 127.0.0.1:{address}?")));
-    }
-    Ok(())
-}
-
-/// The URL of what is given as host:port, or as a URL.
-pub fn base(address: &str) -> String {
-    let base = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
-    base.trim_end_matches('/').to_owned()
 }
 
 /// The path of these names, in which whatever else could mean something is escaped.

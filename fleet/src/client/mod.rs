@@ -1,5 +1,6 @@
 //! Talking to a running fleet: where it is, and waiting while it restarts.
 
+mod address;
 mod cause;
 mod found;
 mod grpc;
@@ -7,7 +8,8 @@ mod http;
 mod shown;
 mod wait;
 
+pub use address::base;
 pub use cause::innermost;
-pub use grpc::{EventStore, GRPC, endpoint, refusal, unavailable};
-pub use http::{AdminApi, HTTP, base, body, path};
+pub use grpc::{EventStore, GRPC, endpoint, unavailable};
+pub use http::{AdminApi, HTTP, body, path};
 pub use shown::Shown;

@@ -75,7 +75,7 @@ pub async fn export(store: &client::EventStore, output: &mut impl Write) -> Resu
         let mut events = match store.heard(asked).await? {
             Ok(response) => response.into_inner(),
             Err(status) if client::unavailable(&status) && patience.wait(&store.gone(&status)).await => continue,
-            Err(status) => return Err(client::refusal(&status, "the event store refuses the export")),
+            Err(status) => return Err(store.refusal(&status, "the event store refuses the export").await),
         };
         loop {
             match store.heard(patience.answer(events.message()).await).await? {
@@ -106,7 +106,7 @@ pub async fn export(store: &client::EventStore, output: &mut impl Write) -> Resu
                 Err(status) if client::unavailable(&status) && patience.wait(&store.gone(&status)).await => {
                     continue 'connect;
                 }
-                Err(status) => return Err(client::refusal(&status, "the event store ended the export")),
+                Err(status) => return Err(store.refusal(&status, "the event store ended the export").await),
             }
         }
     }

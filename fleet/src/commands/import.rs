@@ -145,7 +145,7 @@ async fn append_all(
         let mut answers = match store.heard(asked).await? {
             Ok(response) => response.into_inner(),
             Err(status) if client::unavailable(&status) && patience.wait(&store.gone(&status)).await => continue,
-            Err(status) => return Err(client::refusal(&status, "the event store refuses the import")),
+            Err(status) => return Err(store.refusal(&status, "the event store refuses the import").await),
         };
         loop {
             tokio::select! {
@@ -179,11 +179,11 @@ async fn append_all(
                     Ok(None) => break,
                     Err(status) if client::unavailable(&status) => {
                         if !patience.wait(&store.gone(&status)).await {
-                            return Err(client::refusal(&status, "the event store went away"));
+                            return Err(store.refusal(&status, "the event store went away").await);
                         }
                         break;
                     }
-                    Err(status) => return Err(client::refusal(&status, "the event store ended the import")),
+                    Err(status) => return Err(store.refusal(&status, "the event store ended the import").await),
                 },
             }
         }

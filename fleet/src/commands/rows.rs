@@ -64,7 +64,8 @@ async fn tables(Options { projection, generation, json, api, .. }: &Options) -> 
     for of in &shown.tables {
         let what = match of.rows {
             _ if of.view => "a view".to_owned(),
-            None => format!("{}, how many rows, Postgres has not counted yet", HumanBytes(of.bytes.unsigned_abs())),
+            None => "how many rows, Postgres has not counted yet".to_owned(),
+            Some(rows) if of.bytes == 0 => format!("about {}", many(rows, "row")),
             Some(rows) => format!("about {}, {}", many(rows, "row"), HumanBytes(of.bytes.unsigned_abs())),
         };
         out::line(format!("\n{}: {what}", of.name))?;

@@ -143,7 +143,11 @@ impl TopicWorker<'_> {
                     // Its events stay in the store until a generation of this code is live; the others do not wait for it.
                     Some(Err(fence::Error::Version { live, ours, .. })) if raised.builds(live, ours) => {
                         let projection = projection.name();
-                        tracing::info!(projection, live, ours, "VERSION has changed: {}", raised.says());
+                        let then = raised.says();
+                        tracing::info!(
+                            projection,
+                            "built by version {live} of its code, this is version {ours}: {then}"
+                        );
                     }
                     Some(Err(version)) => {
                         tracing::error!(projection = projection.name(), error = %version, "not written by this code");

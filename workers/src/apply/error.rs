@@ -80,9 +80,9 @@ impl Error {
         matches!(self, Self::NotWritable(fence::Error::Paused(..)))
     }
 
-    /// The events stay in the store, and that is as it should be: for now nobody, or other code, is to write to the projection.
-    pub(crate) fn is_not_ours(&self) -> bool {
-        matches!(self, Self::NotWritable(fence::Error::Paused(..) | fence::Error::Version { .. }))
+    /// Nothing is written by this code until a generation of it is live.
+    pub(crate) fn is_outdated(&self) -> bool {
+        matches!(self, Self::NotWritable(fence::Error::Version { .. }))
     }
 
     /// Whether a retry can succeed; if not, an operator must act.

@@ -65,8 +65,10 @@ struct Look {
 enum Swept {
     /// So far everything is settled, and there is nothing more to do for now.
     To(Position),
-    /// What is left is for when the projection is not paused any more, or a generation of this code is live.
-    Left,
+    /// What is left is for when the projection is not paused any more.
+    Paused,
+    /// What is left is for other code, until a generation of this code is live.
+    Outdated,
 }
 
 impl Look {
@@ -81,12 +83,12 @@ impl Sweep {
     /// Sweeps until stopped.
     pub async fn run(self, stop: CancellationToken) {
         let marks = Mutex::new(Marks::default());
-        let mut left = false;
+        let mut paused = false;
         while let Some(swept) = retry::until_all_done("sweeping", &stop, || self.pass(&marks, &stop)).await {
-            if left != matches!(swept, Swept::Left) {
-                left = !left;
+            if paused != matches!(swept, Swept::Paused) {
+                paused = !paused;
                 let (projection, topic) = (self.applier.projection.name(), self.applier.topic.name);
-                tracing::info!(projection, topic, left, "whether events are left in the store has changed");
+                tracing::info!(projection, topic, paused, "whether events are left in the store has changed");
             }
             let wait = async {
                 match swept {
@@ -94,7 +96,7 @@ impl Sweep {
                         tokio::time::sleep(PAUSE).await;
                         self.head.past(settled).await;
                     }
-                    Swept::Left => tokio::time::sleep(pause::LOOK).await,
+                    Swept::Paused | Swept::Outdated => tokio::time::sleep(pause::LOOK).await,
                 }
             };
             if stop.run_until_cancelled(wait).await.is_none() {
@@ -127,12 +129,13 @@ impl Sweep {
             return Ok(Some(Swept::To(reached)));
         }
         if look.before.paused {
-            return Ok(Some(Swept::Left));
+            return Ok(Some(Swept::Paused));
         }
         // What is not good for one batch is still unsettled, and found by the next step.
         let (events, _) = self.applier.read(&overdue).await?;
         match self.applier.apply(&events, Mode::Sweep).await {
-            Err(error) if error.is_not_ours() => return Ok(Some(Swept::Left)),
+            Err(error) if error.is_paused() => return Ok(Some(Swept::Paused)),
+            Err(error) if error.is_outdated() => return Ok(Some(Swept::Outdated)),
             applied => applied?,
         };
         kill_point!("sweep.applied");

@@ -1,12 +1,12 @@
 -- Binds: schema.
 -- Locks: none.
--- Rows are what Postgres noted when it last went through a table, or has counted since it started: to count them now would be to
--- read it.
+-- Rows and pages are what Postgres noted when it last went through a table, or else has counted since it started: to count them now
+-- would be to read it, and to ask for its size would wait for who has locked it.
 select
     class.relname as "name!",
     class.relkind in ('v', 'm') as "view!",
     coalesce(nullif(class.reltuples, -1)::bigint, nullif(pg_stat_get_live_tuples(class.oid), 0)) as rows,
-    coalesce(pg_relation_size(class.oid), 0) as "bytes!",
+    class.relpages::bigint * current_setting('block_size')::bigint as "bytes!",
     array(
         select attribute.attname::text
         from pg_index as key
