@@ -64,6 +64,24 @@ async fn a_worker_that_waits_for_a_lock_is_called_blocked_and_by_whom() {
 }
 
 #[tokio::test]
+async fn doctor_names_who_else_keeps_the_database_busy() {
+    let fleet = Fleet::new().await;
+    let store = fleet.event_store().await;
+    let options = database::options(&fleet.database.url).unwrap().application_name("monthly_report");
+    let mut report = PgConnection::connect_with(&options).await.unwrap();
+    let reporting = tokio::spawn(async move { sqlx::raw_sql("select pg_sleep(300)").execute(&mut report).await });
+    let admin = fleet.process("admin").await.start().await;
+    eventually("it is named", LIMIT, async || {
+        let (_, out, _) = fleet.process("doctor").await.env("FLEET_HTTP", &admin.http()).output().await;
+        let line = out.lines().find(|line| line.contains("Who else is busy?")).unwrap_or_default();
+        if line.contains("monthly_report: 1 session, at one statement for up to ") { Ok(()) } else { Err(out) }
+    })
+    .await;
+    reporting.abort();
+    drop(store);
+}
+
+#[tokio::test]
 async fn a_worker_whose_writes_fail_is_called_failing_and_with_what_they_fail() {
     let fleet = Fleet::new().await;
     let store = fleet.event_store().await;

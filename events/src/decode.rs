@@ -96,7 +96,10 @@ pub(crate) fn without_values(message: &str) -> String {
             return format!("{kind}, expected {expected}");
         }
     }
-    message.split(['`', '"']).next().unwrap_or_default().to_owned()
+    match message.split_once(['`', '"']) {
+        Some((said, _)) => format!("{said}…"),
+        None => message.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -131,7 +134,7 @@ mod tests {
                 "unknown variant, expected `b` or `c` at line 1 column 4",
             ),
             ("missing field `user_id` at line 1 column 2", "missing field `user_id` at line 1 column 2"),
-            ("UUID parsing failed: found `s` at 1", "UUID parsing failed: found "),
+            ("UUID parsing failed: found `s` at 1", "UUID parsing failed: found …"),
             ("expected value at line 1 column 1", "expected value at line 1 column 1"),
         ] {
             assert_eq!(without_values(message), said);

@@ -101,8 +101,13 @@ pub struct EventLine {
     pub event_type: String,
     /// A JSON object.
     pub event_data: Box<RawValue>,
-    /// A JSON object.
+    /// A JSON object; absent: an empty one.
+    #[serde(default = "nothing")]
     pub metadata: Box<RawValue>,
     /// RFC 3339; the store keeps microseconds.
     pub occurred_at: DateTime<Utc>,
+}
+
+fn nothing() -> Box<RawValue> {
+    RawValue::from_string("{}".to_owned()).expect("an object")
 }

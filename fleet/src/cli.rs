@@ -39,7 +39,8 @@ enum Command {
     Admin(roles::admin::Options),
     /// Brings the database up to date, and ends.
     Migrate(roles::migrate::Options),
-    /// Appends the requests of a file (.ndjson, .ndjson.gz, or - for standard input). May be repeated and resumed.
+    /// Appends the requests of a file (.ndjson, .ndjson.gz, or - for standard input). May be repeated and resumed:
+    /// requests with an idempotency key are appended once.
     Import(commands::import::Options),
     /// Writes the whole store in the format that import reads.
     Export(commands::export::Options),

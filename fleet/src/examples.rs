@@ -28,7 +28,7 @@ const EXAMPLES: &[Examples] = &[
         ("migrate --database-url postgres://localhost/fleet --grant append=store,worker:order-events=orders", "and gives each user its rights"),
     ]),
     ("import", &[
-        ("import history.ndjson.gz", "a file; again, and nothing is appended twice"),
+        ("import history.ndjson.gz", "a file; again, and what has an idempotency key is not appended twice"),
         ("import - --json", "reads a pipe, and prints the result as JSON"),
     ]),
     ("export", &[("export history.ndjson.gz", "the whole store")]),

@@ -20,6 +20,7 @@ pub fn signal() -> Result<CancellationToken> {
             if stop.is_cancelled() {
                 std::process::exit(130);
             }
+            tracing::info!("told to end: what is in hand is finished");
             stop.cancel();
         }
     });

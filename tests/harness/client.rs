@@ -34,7 +34,10 @@ pub async fn connect(store: &Process) -> Store {
 pub async fn load_sample(store: &Process) -> Summary {
     let at = client::EventStore::at(&store.grpc());
     let summary = import::import(&at, std::io::Cursor::new(SAMPLE), &ProgressBar::hidden()).await.unwrap();
-    assert_eq!(summary, Summary { requests: 20_246, events: SAMPLE_EVENTS as u64, known: summary.known, refused: 0 });
+    assert_eq!(
+        summary,
+        Summary { requests: 20_246, events: SAMPLE_EVENTS as u64, known: summary.known, refused: 0, existing: 0 }
+    );
     summary
 }
 

@@ -63,7 +63,7 @@ impl History {
         let at = client::EventStore::at(&store.grpc());
         let summary = import::import(&at, Cursor::new(self.ndjson()), &ProgressBar::hidden()).await.unwrap();
         let (requests, events) = (self.lines.len() as u64, self.events() as u64);
-        assert_eq!(summary, Summary { requests, events, known: summary.known, refused: 0 });
+        assert_eq!(summary, Summary { requests, events, known: summary.known, refused: 0, existing: 0 });
     }
 
     /// What is held once everything that can be applied is applied.

@@ -279,6 +279,7 @@ pub const STATEMENTS: &[Statement] = &[
     few(&[Plain], "delete from lag_samples", "100, 2000000000"),
     window(&[Plain], "from lag_samples where slot between $1 and $2", "1000, 1008", 3000, "eight samples of each projection and topic"),
     few(&[Plain], "as \"held_by!: Json<Vec<Holder>>\"", "100"),
+    few(&[Plain], "coalesce(session.application_name, '') as \"name!\"", "'fleet', 10, 10"),
     few(&[Plain], "as \"held!\", position, moved_at from relay_cursors", "1000"),
     few(&[Plain], "from keepers order by projection, version desc", "1000"),
     few(&[Plain], "from discarded_events as letter join operations", "null, 100"),

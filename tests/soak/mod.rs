@@ -214,7 +214,8 @@ async fn soak(seed: u64, events: usize) -> String {
         // The writer asks again after every kill.
         line.idempotency_key.get_or_insert_with(|| Uuid::from_u128(soak.rng.random()).to_string());
     }
-    let wanted = Summary { requests: history.lines.len() as u64, events: events as u64, known: 0, refused: 0 };
+    let wanted =
+        Summary { requests: history.lines.len() as u64, events: events as u64, known: 0, refused: 0, existing: 0 };
     let (at, file) = (client::EventStore::at(&soak.stores[0].grpc()), history.ndjson());
     let importing = tokio::spawn(async move { import::import(&at, Cursor::new(file), &ProgressBar::hidden()).await });
 

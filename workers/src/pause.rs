@@ -79,7 +79,7 @@ pub enum Refused {
     Asked(#[from] operations::Refused),
     #[error("projection {0} is not in the database yet: run `fleet migrate`")]
     Missing(&'static str),
-    #[error("{0} is paused already, {1}; say replace to put this pause in its place")]
+    #[error("{0} is paused already, {1}; with `replace` (--replace) this pause takes its place")]
     PausedAlready(&'static str, Pause),
     #[error("{name} is not paused{}", .expired.as_ref().map_or_else(String::new, |it| format!("; it was {it}, and that has expired")))]
     NotPaused { name: &'static str, expired: Option<Pause> },

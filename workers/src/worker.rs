@@ -33,6 +33,9 @@ pub const BATCH: usize = 1000;
 /// way, this fits into 512 MiB.
 pub const MAX_OUTSTANDING_BYTES: usize = 48 << 20;
 
+/// How long nothing more is said of a subscription that cannot be read.
+const REMIND: Duration = Duration::from_secs(60);
+
 /// How long a stopping worker waits for the bus to take its last answers. Together with the batch in hand it stays
 /// below the 10 s that Cloud Run gives.
 const DRAIN: Duration = Duration::from_secs(6);
@@ -189,11 +192,16 @@ async fn pull(
     deliveries: mpsc::Sender<Delivery>,
     stop: CancellationToken,
 ) {
+    let mut told: Option<Instant> = None;
     while !stop.is_cancelled() {
         match subscription.receive(deliveries.clone(), stop.clone()).await {
             Ok(()) => break,
             Err(error) => {
-                tracing::error!(topic = topic.name, %error, "pulling; trying again in 5 s, the sweep goes on");
+                if told.is_none_or(|told| told.elapsed() >= REMIND) {
+                    told = Some(Instant::now());
+                    let topic = topic.name;
+                    tracing::error!(topic, %error, "pulling; trying again every 5 s, said once a minute; the sweep goes on");
+                }
                 stop.run_until_cancelled(tokio::time::sleep(Duration::from_secs(5))).await;
             }
         }

@@ -14,7 +14,7 @@ mod settled;
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bus::Publisher;
 use events::{Position, Topic};
@@ -29,6 +29,9 @@ use cursor::{Cursor, Lease, RENEW};
 use load::Load;
 use publish::{Outcome, Published, Publishing};
 use settled::{Settled, last_reason, refused_in_a_row};
+
+/// How long nothing more is said of a relay that fails.
+const REMIND: Duration = Duration::from_secs(60);
 
 /// The most positions read at a time.
 const PAGE: i64 = 1000;
@@ -67,6 +70,8 @@ struct State {
     /// Messages that the bus has refused since it last took one.
     refused_in_a_row: usize,
     failing_since: Option<Instant>,
+    /// When that was said last.
+    told: Option<Instant>,
 }
 
 enum Step {
@@ -81,7 +86,7 @@ impl Relay {
     /// Relays until stopped. Errors are waited out: what is not confirmed is published again.
     pub async fn run(self, stop: CancellationToken) {
         let cursor = Cursor::new(self.pool.clone(), self.topic.name);
-        let mut state = State { cursor, lease: None, refused_in_a_row: 0, failing_since: None };
+        let mut state = State { cursor, lease: None, refused_in_a_row: 0, failing_since: None, told: None };
         self.metrics.begin(self.topic);
         while !stop.is_cancelled() {
             match stop.run_until_cancelled(self.step(&mut state)).await {
@@ -97,9 +102,10 @@ impl Relay {
                 }
                 Some(Err(error)) => {
                     state.lease = None;
-                    if state.failing_since.is_none() && !database::is_found_away().await {
+                    if state.told.is_none_or(|told| told.elapsed() >= REMIND) && !database::is_found_away().await {
                         tracing::warn!(topic = self.topic.name, %error, "relay: trying again every second");
-                        state.failing_since = Some(Instant::now());
+                        state.told = Some(Instant::now());
+                        state.failing_since.get_or_insert_with(Instant::now);
                     }
                     stop.run_until_cancelled(tokio::time::sleep(POLL)).await;
                 }
@@ -112,6 +118,7 @@ impl Relay {
     }
 
     fn recovered(&self, state: &mut State) {
+        state.told = None;
         if let Some(since) = state.failing_since.take() {
             tracing::info!(topic = self.topic.name, after = ?since.elapsed(), "relay: publishing again");
         }

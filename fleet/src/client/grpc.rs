@@ -12,6 +12,7 @@ use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
+use super::START;
 use super::address::{instead_of_grpc, refuse_port};
 use super::cause::innermost;
 use super::found;
@@ -65,7 +66,7 @@ impl EventStore {
             };
             let why = format!("no event store answers at {} ({reason})", self.address());
             if !patience.wait(&why).await {
-                return Err(Exit::Unreachable.because(format!("{why}; start one, or set FLEET_GRPC")));
+                return Err(Exit::Unreachable.because(format!("{why}; {START} FLEET_GRPC")));
             }
         }
     }
@@ -101,7 +102,7 @@ impl EventStore {
 
     /// What is said of a store that has gone away.
     pub fn gone(&self, status: &Status) -> String {
-        format!("the event store at {} has gone away ({})", self.address(), status.message())
+        format!("the event store at {} does not answer ({})", self.address(), status.message())
     }
 
     /// Whether it answers anything.

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 use workers::admin::Problem;
 
+use super::START;
 use super::address::{base, instead_of_http, refuse_port};
 use super::cause::innermost;
 use super::found;
@@ -153,7 +154,7 @@ impl AdminApi {
             let why = format!("no fleet answers at {at} ({failed})");
             if !patience.wait(&why).await {
                 let port = instead_of_http(&at).await;
-                let hint = if port.is_empty() { "; start one, or set FLEET_HTTP" } else { port };
+                let hint = if port.is_empty() { format!("; {START} FLEET_HTTP") } else { port.to_owned() };
                 return Err(Exit::Unreachable.because(format!("{why}{hint}{tried}")));
             }
         }

@@ -1,8 +1,8 @@
 //! `fleet export`: writes the whole store in the format that import reads, one event a line, in position order.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -38,7 +38,11 @@ pub struct Summary {
 /// Fails, with a whole file, if events had to be left out.
 pub async fn run(options: Options) -> Result<ExitCode> {
     let compressed = options.file.extension().is_some_and(|extension| extension == "gz");
-    let create = || File::create(&options.file).with_context(|| format!("creating {}", options.file.display()));
+    // What was there is there until the new file is whole.
+    let mut part = options.file.clone().into_os_string();
+    part.push(".part");
+    let part = PathBuf::from(part);
+    let create = || File::create(&part).with_context(|| format!("creating {}", part.display()));
     let summary;
     match options.file.to_str() {
         Some("-") => {
@@ -48,9 +52,11 @@ pub async fn run(options: Options) -> Result<ExitCode> {
             let mut output = GzEncoder::new(BufWriter::new(create()?), Compression::default());
             summary = export(&options.store, &mut output).await?;
             out::said(output.finish().and_then(|mut file| file.flush()))?;
+            put(&part, &options.file)?;
         }
         _ => {
             summary = export(&options.store, &mut BufWriter::new(create()?)).await?;
+            put(&part, &options.file)?;
         }
     }
     if summary.unreadable > 0 {
@@ -59,6 +65,12 @@ pub async fn run(options: Options) -> Result<ExitCode> {
         return Ok(Exit::Failure.into());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Puts what was written where it is to be.
+fn put(part: &Path, file: &Path) -> Result<()> {
+    let synced = File::open(part).and_then(|written| written.sync_all());
+    synced.and_then(|()| fs::rename(part, file)).with_context(|| format!("putting {} in place", file.display()))
 }
 
 /// Writes everything that can be read. What cannot is said on standard error: a file with its place but without its data

@@ -151,7 +151,7 @@ fn remarks(generation: &Generation) -> String {
             remarks.push(format!("caught up in {from_seconds:.0} to {to_seconds:.0} s"));
         }
         (Standing::Building, Some(Eta::DoesNotConverge)) => {
-            remarks.push("does not converge: the store grows as fast as it is built".to_owned());
+            remarks.push("does not converge: the store grows faster than it is built".to_owned());
         }
         (Standing::AsOf, _) => remarks.push(format!(
             "as of position {}, in {}, until it is retired",

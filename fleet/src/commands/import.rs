@@ -4,7 +4,7 @@
 //! store goes away is sent again to the one that comes back; idempotency keys make that, and a second import of the
 //! same file, append nothing twice.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::{self, Display};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read};
@@ -22,6 +22,8 @@ use flate2::read::MultiGzDecoder;
 use indicatif::{ProgressBar, ProgressStyle};
 use read_model::Catalogue;
 use serde::Serialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
@@ -34,8 +36,11 @@ use crate::exit::Exit;
 /// Requests sent and not answered yet at most. Their bytes are what an import keeps in memory.
 const IN_FLIGHT: usize = 512;
 
-/// Types that are named at most.
+/// Types, and keys that mean nothing, that are named at most.
 const SAID: usize = 5;
+
+/// Refusals of one kind that are said, each with its line; of the rest how many.
+const REFUSALS: u64 = 20;
 
 /// Types that are remembered at most: a file may have as many as it has lines.
 const TYPES: usize = 1000;
@@ -63,16 +68,31 @@ pub struct Summary {
     /// Those of them that were there.
     pub known: u64,
     pub refused: u64,
+    /// Those of them with a key, or an event, that is in the store already, perhaps as it was sent.
+    pub existing: u64,
 }
 
 pub async fn run(catalogue: &Catalogue, options: Options) -> Result<ExitCode> {
     let (input, bytes) = open(&options.file)?;
     let progress = if options.quiet { ProgressBar::hidden() } else { bar(bytes) };
-    let (summary, types) = append_all(&options.store, input, &progress).await?;
+    let Outcomes { summary, types, refusals, twice, unknown } = append_all(&options.store, input, &progress).await?;
     progress.finish_and_clear();
+    for (code, count) in refusals.iter().filter(|(_, count)| **count > REFUSALS) {
+        out::complain(format!("and {} more: {code}", many(count - REFUSALS, "line")));
+    }
     out::complain(summary);
+    if !unknown.is_empty() {
+        let unknown = unknown.into_iter().collect::<Vec<_>>().join(", ");
+        out::complain(format!("keys that mean nothing in a line, and were ignored: {unknown}"));
+    }
     if let Some(nobodys) = nobodys(catalogue, &types) {
         out::complain(nobodys);
+    }
+    if twice > 0 {
+        let twice = many(twice, "request");
+        out::complain(format!(
+            "without idempotency_key or event ids: {twice}; a second import appends them a second time"
+        ));
     }
     if options.json {
         out::json(&summary)?;
@@ -88,7 +108,12 @@ fn nobodys(catalogue: &Catalogue, types: &Types) -> Option<String> {
     let unknown = types.iter().filter_map(|((aggregate_type, event_type), count)| {
         let listening = catalogue.topic_of(aggregate_type).map(|topic| catalogue.listening_to(topic));
         match listening {
-            None => Some(format!("{aggregate_type} {event_type} ({count}, on no topic)")),
+            None => {
+                let all = catalogue.topics().iter().flat_map(|topic| topic.aggregate_types.iter().copied());
+                let meant = workers::admin::nearest(aggregate_type, all);
+                let meant = meant.map_or(String::new(), |meant| format!("; did you mean {meant}?"));
+                Some(format!("{aggregate_type} {event_type} ({count}, on no topic{meant})"))
+            }
             Some(all) if all.iter().any(|projection| workers::admin::knows(*projection, event_type)) => None,
             Some(_) => Some(format!("{aggregate_type} {event_type} ({count})")),
         }
@@ -118,19 +143,33 @@ pub async fn import(
     input: impl Read + Send + 'static,
     progress: &ProgressBar,
 ) -> Result<Summary> {
-    Ok(append_all(store, input, progress).await?.0)
+    Ok(append_all(store, input, progress).await?.summary)
 }
 
-/// The same, with the types that there were.
+/// What came of an import, with what may have been meant in another way.
+#[derive(Debug, Default)]
+struct Outcomes {
+    summary: Summary,
+    /// Of what was appended.
+    types: Types,
+    /// By their code.
+    refusals: BTreeMap<String, u64>,
+    /// Requests that a second import would append a second time.
+    twice: u64,
+    /// Keys of lines that mean nothing.
+    unknown: BTreeSet<String>,
+}
+
+/// The same, with more to say.
 async fn append_all(
     store: &client::EventStore,
     input: impl Read + Send + 'static,
     progress: &ProgressBar,
-) -> Result<(Summary, Types)> {
+) -> Result<Outcomes> {
     let (line_sender, mut lines) = mpsc::channel(IN_FLIGHT);
     let reading = tokio::task::spawn_blocking(move || read(input, &line_sender));
     let mut unanswered: VecDeque<Line> = VecDeque::new();
-    let mut summary = Summary::default();
+    let mut outcomes = Outcomes::default();
     let mut patience = store.patience();
     let mut ended = false;
 
@@ -171,9 +210,9 @@ async fn append_all(
                     Ok(Some(answer)) => {
                         let line = unanswered.pop_front().ok_or_else(|| anyhow!("more answers than requests"))?;
                         patience.renew();
-                        summary.count(&line, answer.outcome);
                         progress.set_position(line.bytes);
-                        progress.set_message(summary.events.to_string());
+                        outcomes.count(line, answer.outcome);
+                        progress.set_message(outcomes.summary.events.to_string());
                     }
                     Ok(None) if ended && unanswered.is_empty() => break,
                     Ok(None) => break,
@@ -188,40 +227,61 @@ async fn append_all(
             }
         }
     }
-    let types = reading.await.context("reading the file")??;
-    Ok((summary, types))
+    outcomes.unknown = reading.await.context("reading the file")??;
+    Ok(outcomes)
 }
 
 impl Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { requests, events, known, refused } = self;
+        let Self { requests, events, known, refused, existing } = self;
         let (imported, new) = (many(requests - refused, "request"), many(events - known, "new event"));
         write!(f, "imported {imported}: {new}, {known} already there")?;
         if *refused > 0 {
             write!(f, "; refused: {}", many(*refused, "request"))?;
         }
+        if *existing > 0 {
+            write!(f, ", {existing} of them because the store has their events or keys already")?;
+        }
         Ok(())
     }
 }
 
-impl Summary {
-    fn count(&mut self, line: &Line, outcome: Option<Outcome>) {
-        self.requests += 1;
+impl Outcomes {
+    fn count(&mut self, line: Line, outcome: Option<Outcome>) {
+        let Line { number, request, .. } = line;
+        self.summary.requests += 1;
         match outcome {
             Some(Outcome::Appended(appended)) => {
                 let events = appended.events.len() as u64;
-                self.events += events;
-                self.known += if appended.known { events } else { 0 };
+                self.summary.events += events;
+                self.summary.known += if appended.known { events } else { 0 };
+                let made = request.events.iter().any(|event| event.event_id.is_none());
+                self.twice += u64::from(request.idempotency_key.is_empty() && made);
+                for event in request.events {
+                    let of = (request.aggregate_type.clone(), event.event_type);
+                    if self.types.len() < TYPES || self.types.contains_key(&of) {
+                        *self.types.entry(of).or_default() += 1;
+                    }
+                }
             }
             Some(Outcome::Refused(refusal)) => {
-                self.refused += 1;
                 let code = Code::from_i32(refusal.code);
-                out::complain(format!("line {}: {code:?}: {}", line.number, refusal.message));
+                self.summary.refused += 1;
+                self.summary.existing += u64::from(code == Code::AlreadyExists);
+                self.refused(format!("{code:?}"), number, &refusal.message);
             }
             None => {
-                self.refused += 1;
-                out::complain(format!("line {}: answered without an outcome", line.number));
+                self.summary.refused += 1;
+                self.refused("nothing".to_owned(), number, "answered without an outcome");
             }
+        }
+    }
+
+    fn refused(&mut self, code: String, number: u64, message: &str) {
+        let count = self.refusals.entry(code).or_default();
+        *count += 1;
+        if *count <= REFUSALS {
+            out::complain(format!("line {number}: {message}"));
         }
     }
 }
@@ -250,7 +310,8 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-fn read(input: impl Read + Send + 'static, lines: &mpsc::Sender<Line>) -> Result<Types> {
+/// Reads the lines. Returns keys that mean nothing: one that is misspelt would be missed by nobody.
+fn read(input: impl Read + Send + 'static, lines: &mpsc::Sender<Line>) -> Result<BTreeSet<String>> {
     let bytes = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
     let mut input = BufReader::new(Counted { inner: input, bytes: bytes.clone() });
     // Compressed or not is read off the content: standard input has no name.
@@ -258,11 +319,11 @@ fn read(input: impl Read + Send + 'static, lines: &mpsc::Sender<Line>) -> Result
     let mut input: Box<dyn BufRead> =
         if compressed { Box::new(BufReader::new(MultiGzDecoder::new(input))) } else { Box::new(input) };
     let mut text = String::new();
-    let mut types = Types::new();
+    let mut unknown = BTreeSet::new();
     for number in 1.. {
         text.clear();
         if input.read_line(&mut text).with_context(|| format!("reading line {number}"))? == 0 {
-            return Ok(types);
+            return Ok(unknown);
         }
         if text.trim().is_empty() {
             continue;
@@ -270,22 +331,50 @@ fn read(input: impl Read + Send + 'static, lines: &mpsc::Sender<Line>) -> Result
         if text.starts_with('\u{feff}') {
             bail!("line {number} begins with a byte order mark (U+FEFF): save the file without it");
         }
-        let line: AppendLine = serde_json::from_str(&text).with_context(|| match number {
+        let line = line(&text).with_context(|| match number {
             1 => "line 1 is not an append request, and nothing is imported".to_owned(),
             _ => format!("line {number} is not an append request; the lines before it are imported"),
         })?;
-        for event in &line.events {
-            let of = (line.aggregate_type.clone(), event.event_type.clone());
-            if types.len() < TYPES || types.contains_key(&of) {
-                *types.entry(of).or_default() += 1;
-            }
+        if unknown.len() < SAID {
+            unknown.extend(unknown_keys(&text));
         }
         let bytes = bytes.load(std::sync::atomic::Ordering::Relaxed);
         if lines.blocking_send(Line { number, bytes, request: request(line) }).is_err() {
-            return Ok(types);
+            return Ok(unknown);
         }
     }
-    Ok(types)
+    Ok(unknown)
+}
+
+/// A line as what it is to be, or where in it what is wrong.
+fn line(text: &str) -> Result<AppendLine> {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let line: AppendLine = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let (path, error) = (error.path().to_string(), error.into_inner());
+        let message = error.to_string();
+        let message = message.rsplit_once(" at line ").map_or(&*message, |(message, _)| message);
+        let at = if error.is_eof() {
+            "it ends in the middle; a request is one line".to_owned()
+        } else if path == "." {
+            format!("column {}: {message}", error.column())
+        } else {
+            format!("{path}: {message}")
+        };
+        anyhow!(at)
+    })?;
+    reader.end().context("a request is one line, and a line one request")?;
+    Ok(line)
+}
+
+fn unknown_keys(text: &str) -> impl Iterator<Item = String> {
+    const LINE: [&str; 5] = ["aggregate_id", "aggregate_type", "expected_version", "idempotency_key", "events"];
+    const EVENT: [&str; 5] = ["event_id", "event_type", "event_data", "metadata", "occurred_at"];
+    type Keys<T> = BTreeMap<String, T>;
+    let line: Keys<&RawValue> = serde_json::from_str(text).unwrap_or_default();
+    let events = line.get("events").map(|events| serde_json::from_str::<Vec<Keys<IgnoredAny>>>(events.get()));
+    let of_events = events.and_then(Result::ok).unwrap_or_default().into_iter().flat_map(Keys::into_keys);
+    let of_events = of_events.filter(|key| !EVENT.contains(&&**key)).collect::<Vec<_>>();
+    line.into_keys().filter(|key| !LINE.contains(&&**key)).chain(of_events)
 }
 
 fn request(line: AppendLine) -> AppendEventsRequest {

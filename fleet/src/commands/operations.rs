@@ -133,6 +133,9 @@ pub async fn run(options: Options) -> Result<ExitCode> {
         Command::Show { id, json } => {
             let shown: Operation = api.get(&format!("/admin/v1/operations/{id}"), &()).await?;
             out::one(&shown, json)?;
+            if let Some(projection) = elsewhere(&shown) {
+                out::complain(format!("how far it is: fleet generations {projection}"));
+            }
             Ok(ExitCode::SUCCESS)
         }
         Command::Differences { id, json } => {
@@ -171,6 +174,11 @@ pub async fn run(options: Options) -> Result<ExitCode> {
             operation::follow(api, found, json).await
         }
     }
+}
+
+/// The read model of an operation that is at work on a generation of it, where its progress is.
+fn elsewhere(operation: &Operation) -> Option<&String> {
+    operation.projection.as_ref().filter(|_| counted(operation).is_none() && operation.finished_at.is_none())
 }
 
 /// How fast it may go.
@@ -227,6 +235,9 @@ async fn list(api: &client::AdminApi, limit: usize, as_json: bool) -> Result<Exi
                 out::json(operation)?;
             } else {
                 table.row(&cells(operation))?;
+                if let Some(projection) = elsewhere(operation) {
+                    out::line(format!("    how far it is: fleet generations {projection}"))?;
+                }
                 if operation.rate.is_some() && operation.finished_at.is_none() {
                     out::line(format!("    {}", paced(operation)))?;
                 }

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use uuid::Uuid;
-use workers::lag::{State, Status, Trend, Unit};
+use workers::lag::{Stage, State, Status, Trend, Unit};
 use workers::locks::Wait;
 use workers::operations::Operation;
 use workers::pause::Pause;
@@ -42,6 +42,10 @@ pub fn done_when(status: &Status, done: String) -> String {
         State::Stopped => "it waits for a worker".to_owned(),
         State::Blocked => "it waits for the lock: see who is in its way".to_owned(),
         State::Failing => "it waits until what fails is mended".to_owned(),
+        // Once the sweep takes its events, the lag stays near what the sweep waits for them, which no trend can tell.
+        State::Running if status.stage == Some(Stage::Relay) => {
+            "when the relay publishes again; until then the sweep takes events after its grace".to_owned()
+        }
         State::Running => done,
     }
 }

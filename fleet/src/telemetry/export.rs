@@ -1,9 +1,8 @@
 //! Spans by OTLP, to a collector beside the process. Whatever becomes of them, work goes on: they wait in a queue that is bounded,
 //! and go out from a runtime of their own, so that a receiver which hangs takes no thread from anybody.
 
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -11,12 +10,12 @@ use opentelemetry::trace::{Link, SpanKind, TraceContextExt, TraceId, TraceState}
 use opentelemetry::{Context as Parent, KeyValue, global};
 use opentelemetry_otlp::WithExportConfig;
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{
     BatchConfigBuilder, BatchSpanProcessor, Sampler, SamplingDecision, SamplingResult, SdkTracerProvider, ShouldSample,
     Span, SpanData, SpanExporter, SpanProcessor,
 };
-use prometheus::{IntCounterVec, Opts};
+use prometheus::{IntCounter, IntCounterVec, Opts};
 use tokio::runtime::Runtime;
 use traces::names::CHANGES;
 
@@ -32,6 +31,11 @@ const GATHER: Duration = Duration::from_secs(1);
 /// How long the receiver may take for a request.
 const REQUEST: Duration = Duration::from_secs(2);
 
+/// How long it is left alone after it has not taken one; twice as long after each that follows, up to the most. What comes meanwhile
+/// is lost, as it would have been, and costs nobody the time to send it.
+const REST: Duration = Duration::from_secs(1);
+const LONGEST_REST: Duration = Duration::from_secs(8);
+
 /// How long the end of the process waits for what is left: parts have 8 s, and Cloud Run kills after 10.
 pub const END: Duration = Duration::from_millis(1500);
 
@@ -44,6 +48,9 @@ static SPANS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     }
     spans
 });
+
+/// Of a span that ends, whoever ends it does not want to look for its counter.
+static ENDED: LazyLock<IntCounter> = LazyLock::new(|| SPANS.with_label_values(&["ended"]));
 
 /// The metric that says what becomes of spans.
 pub fn spans() -> &'static IntCounterVec {
@@ -106,7 +113,7 @@ impl Export {
             let exporter = opentelemetry_otlp::SpanExporter::builder().with_tonic().with_endpoint(endpoint);
             exporter.with_timeout(REQUEST).build().context("OTEL_EXPORTER_OTLP_ENDPOINT")?
         };
-        let exporter = Watched { exporter, endpoint: endpoint.clone(), failing: AtomicBool::new(false) };
+        let exporter = Watched { exporter, endpoint: endpoint.clone(), failing: Mutex::new(None) };
         let mut config =
             BatchConfigBuilder::default().with_scheduled_delay(GATHER).with_max_export_batch_size(AT_A_TIME);
         if std::env::var_os("OTEL_BSP_MAX_QUEUE_SIZE").is_none() {
@@ -181,7 +188,7 @@ impl<P: SpanProcessor> SpanProcessor for Counted<P> {
     }
 
     fn on_end(&self, span: SpanData) {
-        SPANS.with_label_values(&["ended"]).inc();
+        ENDED.inc();
         self.0.on_end(span);
     }
 
@@ -203,19 +210,47 @@ impl<P: SpanProcessor> SpanProcessor for Counted<P> {
 struct Watched<E> {
     exporter: E,
     endpoint: String,
-    failing: AtomicBool,
+    failing: Mutex<Option<Failing>>,
+}
+
+/// It does not take spans.
+#[derive(Debug, Clone, Copy)]
+struct Failing {
+    rest: Duration,
+    /// When it is asked again.
+    until: Instant,
+}
+
+impl Failing {
+    /// After one more failure.
+    fn again(before: Option<Self>) -> Self {
+        let rest = before.map_or(REST, |before| (before.rest * 2).min(LONGEST_REST));
+        Self { rest, until: Instant::now() + rest }
+    }
+}
+
+impl<E> Watched<E> {
+    fn failing(&self) -> std::sync::MutexGuard<'_, Option<Failing>> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl<E: SpanExporter> SpanExporter for Watched<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let spans = batch.len() as u64;
+        let endpoint = &*self.endpoint;
+        let before = *self.failing();
+        if before.is_some_and(|failing| Instant::now() < failing.until) {
+            SPANS.with_label_values(&["failed"]).inc_by(spans);
+            return Err(OTelSdkError::InternalFailure(format!("{endpoint} has not taken the spans before")));
+        }
         let exported = self.exporter.export(batch).await;
         let result = if exported.is_ok() { "exported" } else { "failed" };
         SPANS.with_label_values(&[result]).inc_by(spans);
-        let endpoint = &*self.endpoint;
-        match &exported {
-            Ok(()) if self.failing.swap(false, Ordering::Relaxed) => tracing::info!(endpoint, "spans go out again"),
-            Err(error) if !self.failing.swap(true, Ordering::Relaxed) => {
+        *self.failing() = exported.is_err().then(|| Failing::again(before));
+        match (&exported, before) {
+            (Ok(()), Some(_)) => tracing::info!(endpoint, "spans go out again"),
+            (Err(error), None) => {
                 tracing::warn!(endpoint, %error, "spans do not go out; until they do they are lost, and all else goes on");
             }
             _ => {}

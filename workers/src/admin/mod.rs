@@ -38,7 +38,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use access::{ROUTES, Route};
-pub use names::knows;
+pub use names::{knows, nearest};
 pub use problem::{Kind, Problem};
 pub use request::Look;
 

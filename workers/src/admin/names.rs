@@ -120,12 +120,14 @@ pub(super) fn unknown(what: &str, name: &str, known: &[&str]) -> String {
 }
 
 fn unknown_type(who: &str, name: &str, known: &[String]) -> String {
-    let hint = nearest(name, known.iter().map(String::as_str)).map(|meant| format!("; did you mean {meant}?"));
+    // A misspelt one may have been appended.
+    let others = known.iter().map(String::as_str).filter(|known| *known != name);
+    let hint = nearest(name, others).map(|meant| format!("; did you mean {meant}?"));
     format!("{who} an event type {name:?}{}", hint.unwrap_or_default())
 }
 
 /// The name that takes the fewest changes, if these are not most of it.
-fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if name.len() > LONGEST {
         return None;
     }

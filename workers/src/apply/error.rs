@@ -35,7 +35,7 @@ fn written(error: &sqlx::Error) -> String {
     match error.as_database_error().and_then(|database| Some((database.code()?, database.message()))) {
         Some((code, message)) if code.starts_with("42") && !database::is_forbidden(error) => format!(
             "{message} (SQLSTATE {code}): a statement of the read model does not fit its tables, which does not pass by itself. \
-             Mend the statement, or raise VERSION if the tables have become others"
+             If somebody has changed the tables by hand, change them back; if the code is new, mend the statement, or raise VERSION"
         ),
         _ => database::describe(error),
     }

@@ -83,7 +83,7 @@ pub async fn retry_one(
 pub async fn discard_one(pool: &PgPool, discard: &Discard) -> Result<Uuid, Refused> {
     let selection = json!({"filter": Filter::one(discard.id), "event_id": discard.event_id, "error": discard.error});
     let new = decision("discard", &selection, None, &discard.by, discard.idempotency_key.as_deref());
-    let same = |event_id, error: &str| event_id == discard.event_id && error == discard.error;
+    let same = |event_id, error: &str| event_id == discard.event_id && error.trim() == discard.error.trim();
     decide_one(pool, &new, discard.id, discard.seen.as_ref(), same).await
 }
 

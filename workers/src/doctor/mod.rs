@@ -25,6 +25,7 @@ pub use symptoms::{Symptom, of_losses};
 use crate::audit::{self, Entry};
 use crate::lag::samples::{self, Sample};
 use crate::lag::{Measurer, Point, Report, Status, Trend};
+use crate::locks::{self, Busy};
 use crate::operations::{self, Operation};
 use crate::pause::Pause;
 use crate::under_way;
@@ -53,6 +54,9 @@ pub struct Diagnosis {
     pub relays: Option<Relays>,
     pub changes: Option<Changes>,
     pub set_aside: Option<SetAside>,
+    /// Others that have kept the database busy for a while; `null`: not known.
+    #[serde(default)]
+    pub busy: Option<Vec<Busy>>,
     /// What could not be found out, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unknown: Vec<Unknown>,
@@ -119,17 +123,19 @@ pub struct SetAside {
 
 /// Asks all of it. Data is late if an unsettled event is older than `late_after` seconds.
 pub async fn diagnose(pool: &PgPool, catalogue: &Catalogue, late_after: f64) -> Diagnosis {
-    let (measured, relays, changes, set_aside) = tokio::join!(
+    let (measured, relays, changes, set_aside, busy) = tokio::join!(
         measure(pool, catalogue),
         in_time(relays(pool, catalogue)),
         in_time(changes(pool)),
         in_time(set_aside(pool)),
+        in_time(locks::busy(pool)),
     );
     let mut unknown = Vec::new();
     let mut known = |what: &str, problem: String| unknown.push(Unknown { what: what.to_owned(), problem });
     let relays = relays.map_err(|problem| known("the relays", problem)).ok();
     let changes = changes.map_err(|problem| known("what was changed lately", problem)).ok();
     let set_aside = set_aside.map_err(|problem| known("what was set aside", problem)).ok();
+    let busy = busy.map_err(|problem| known("who else is at work in the database", problem)).ok();
     let lateness = match measured {
         Ok((before, now)) => {
             if let Err(problem) = &before {
@@ -160,6 +166,7 @@ pub async fn diagnose(pool: &PgPool, catalogue: &Catalogue, late_after: f64) -> 
         relays,
         changes,
         set_aside,
+        busy,
         unknown,
         symptoms: Vec::new(),
     };

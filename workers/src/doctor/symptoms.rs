@@ -193,6 +193,7 @@ mod tests {
             }),
             changes: None,
             set_aside: None,
+            busy: None,
             unknown: Vec::new(),
             symptoms: Vec::new(),
         };

@@ -53,7 +53,7 @@ impl Stage {
             Self::Paused => "it is paused",
             Self::Worker => "no worker of the topic is at work",
             Self::Lock => "its worker waits for a lock in the database: `fleet locks` says whose",
-            Self::Relay => "the relay has not published it",
+            Self::Relay => "it is not published: `fleet leases` says whether a relay has the topic",
             Self::Bus => "it is published, and on its way to a worker",
             Self::Apply => "a worker is at work and does not get it through",
         }

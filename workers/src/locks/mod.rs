@@ -1,9 +1,13 @@
-//! Who waits for whom in the database.
+//! Who waits for whom in the database, and who else is at work in it.
+
+mod busy;
 
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use sqlx::types::Json;
 use utoipa::ToSchema;
+
+pub use busy::{Busy, busy};
 
 /// Waits that are looked at.
 pub const MOST: i64 = 100;

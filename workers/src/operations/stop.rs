@@ -42,7 +42,7 @@ pub struct Switched {
 pub enum Unswitched {
     #[error(transparent)]
     Asked(#[from] Refused),
-    #[error("all operations are stopped already, {0}; say replace to put this stop in its place")]
+    #[error("all operations are stopped already, {0}; with `replace` (--replace) this stop takes its place")]
     StoppedAlready(Pause),
     #[error("they are not stopped")]
     NotStopped,

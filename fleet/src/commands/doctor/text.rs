@@ -5,6 +5,7 @@ use std::fmt::Write;
 use chrono::{DateTime, Utc};
 use workers::doctor::{Changes, Diagnosis, Lateness, Relays};
 use workers::lag::{self, Failure, Status};
+use workers::locks::Busy;
 use workers::losses::{Counted, Example};
 use workers::operations::{Operation, State};
 
@@ -72,6 +73,11 @@ fn answers(text: &mut String, diagnosis: &Diagnosis, losses: &[Counted]) {
     }
     if let Some(relays) = &diagnosis.relays {
         line(text, "Is all published?", &published(relays));
+    }
+    for Busy { name, sessions, seconds } in diagnosis.busy.iter().flatten() {
+        let (name, sessions) = (if name.is_empty() { "without a name" } else { name }, many(*sessions, "session"));
+        let busy = format!("{name}: {sessions}, at one statement for up to {}; see DatabaseBusy", duration(*seconds));
+        line(text, "Who else is busy?", &busy);
     }
     match &diagnosis.changes {
         Some(changes) => of_changes(text, changes),
@@ -141,8 +147,9 @@ fn of_lateness(text: &mut String, lateness: &Lateness, late_after: f64) {
 }
 
 fn published(relays: &Relays) -> String {
-    let late =
-        |seconds: f64| if seconds >= 1.0 { format!(", the oldest for {}", duration(seconds)) } else { String::new() };
+    let late = |seconds: f64| {
+        if seconds >= 1.0 { format!(", its oldest event has waited {}", duration(seconds)) } else { String::new() }
+    };
     let oldest = relays.topics.iter().map(|it| it.seconds).fold(0.0, f64::max);
     let behind: Vec<_> = relays
         .topics
@@ -159,7 +166,14 @@ fn published(relays: &Relays) -> String {
 
 fn of_changes(text: &mut String, changes: &Changes) {
     if changes.operations.is_empty() && changes.audit.is_empty() {
-        line(text, "What changed?", &format!("nobody did anything in 24 h{}", at(changes.observed_at)));
+        line(
+            text,
+            "What changed?",
+            &format!(
+                "nobody asked the fleet for a change in 24 h{}; restarts and SQL are not recorded",
+                at(changes.observed_at)
+            ),
+        );
     }
     // Whoever has only looked has changed nothing.
     let changed: Vec<_> = changes.audit.iter().filter(|entry| !entry.action.ends_with(".reveal")).collect();
@@ -189,6 +203,8 @@ fn of_operation(operation: &Operation) -> String {
     let of = operation.projection.as_ref().map_or(String::new(), |projection| format!(" of {projection}"));
     let error = operation.error.as_ref().map_or(String::new(), |error| format!(": {error}"));
     let counted = counted(operation).map_or(String::new(), |counted| format!(", {counted}"));
+    let parked = operation.parked;
+    let counted = if parked > 0 { format!("{counted}, {parked} parked (again)") } else { counted };
     let state = state.as_str();
     let stalled = operation.stalled.as_ref().map_or(String::new(), |it| format!(", stands still: {}", it.reason));
     format!("{} {kind}{of} {state}{counted}{error}{stalled} ({id})", operation.created_at.format("%T"))
