@@ -12,7 +12,7 @@ async fn the_commands_say_what_they_would_do_do_it_and_take_it_back() {
     let fleet = Fleet::new().await;
     let store = fleet.event_store().await;
     load_sample(&store).await;
-    let _workers = fleet.workers(&store).await;
+    let workers = fleet.workers(&store).await;
     let admin = fleet.process("admin").await.start().await;
     let run = async |args: &[&str]| {
         let builder = fleet.process(args[0]).await.env("FLEET_HTTP", &admin.http());
@@ -24,7 +24,7 @@ async fn the_commands_say_what_they_would_do_do_it_and_take_it_back() {
     assert!(code == Some(0) && out.contains("generation 2 of learner_progress, by version 1"), "{out}");
     assert_eq!(fleet.database.count("select count(*) from operations").await, 0, "a dry run writes nothing");
     let (code, out) = run(&["rebuild", PROGRESS]).await;
-    assert!(code != Some(0) && out.contains("reason: must say something"), "{out}");
+    assert!(code != Some(0) && out.contains("--reason <REASON>"), "{out}");
     let (code, out) = run(&[&["rebuild", PROGRESS, "--parts", "2"][..], &by].concat()).await;
     assert!(code == Some(0) && out.contains("waits for you to promote it"), "{out}");
     let (code, out) = run(&[&["rebuild", PROGRESS][..], &by].concat()).await;
@@ -38,6 +38,8 @@ async fn the_commands_say_what_they_would_do_do_it_and_take_it_back() {
     })
     .await;
     expected::assert_sample(&fleet.database.pool).await;
+    let (code, out) = run(&["rollback", PROGRESS, "--dry-run"]).await;
+    assert!(code == Some(0) && !out.contains("note: "), "{out}");
     let (code, out) = run(&["generations", PROGRESS]).await;
     assert!(code == Some(0) && out.contains("back possible until"), "{out}");
     let (code, out) = run(&[&["rollback", PROGRESS][..], &by].concat()).await;
@@ -49,6 +51,12 @@ async fn the_commands_say_what_they_would_do_do_it_and_take_it_back() {
     assert_eq!(code, Some(0), "{out}");
     let audit = "select count(*) from audit_log where actor = 'ada' and reason = 'a test'";
     assert_eq!(fleet.database.count(audit).await, 4, "rebuild, promote, rollback, retire");
-    let (code, out) = run(&["rollback", PROGRESS]).await;
+    let (code, out) = run(&[&["rollback", PROGRESS][..], &by].concat()).await;
     assert!(code != Some(0) && out.contains("no generation that is previous"), "{out}");
+
+    // Nobody is there who could do it, which is better known before.
+    drop(workers);
+    sqlx::query("update keepers set seen_at = seen_at - interval '1 min'").execute(&fleet.database.pool).await.unwrap();
+    let (code, out) = run(&["promote", PROGRESS, "--generation", "1", "--dry-run"]).await;
+    assert!(code == Some(4) && out.contains("note: no worker of version 1 of learner_progress runs"), "{out}");
 }

@@ -353,6 +353,9 @@ async fn exchange(options: Exchange, verb: &str, meant: Standing) -> Result<Exit
          the store"
         ))?;
     }
+    for warning in gate.warnings.iter().filter(|_| !changing.json) {
+        out::line(format!("note: {warning}"))?;
+    }
     if !gate.refusals.is_empty() {
         for refusal in &gate.refusals {
             out::line(format!("refused: {refusal}"))?;

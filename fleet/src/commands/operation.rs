@@ -51,11 +51,12 @@ async fn to_its_end(api: &client::AdminApi, mut operation: Operation, as_json: b
     }
     let (mut waits, mut stalled) = (None, None);
     loop {
-        if stalled != operation.stalled {
-            if let Some(still) = operation.stalled.as_ref().filter(|_| !as_json) {
-                out::line(format!("stands still since {}: {}", still.since.format("%FT%TZ"), still.reason))?;
+        let still = operation.stalled.as_ref().map(|still| (still.since, still.reason.clone()));
+        if stalled != still {
+            if let Some((since, reason)) = still.as_ref().filter(|_| !as_json) {
+                out::line(format!("stands still since {}: {reason}", since.format("%FT%TZ")))?;
             }
-            stalled.clone_from(&operation.stalled);
+            stalled = still;
         }
         if waits != operation.waits {
             match &operation.waits {

@@ -11,6 +11,13 @@ select
     generation.replaced_at is not null as "was_live!",
     coalesce(generation.kept_until <= clock_timestamp(), false) as "left!",
     live.generation as live_generation,
+    exists (
+        select
+        from keepers as keeper
+        where keeper.projection = generation.projection
+        and keeper.version = generation.version
+        and keeper.seen_at > clock_timestamp() - interval '30 s'
+    ) as "kept!",
     (
         (select coalesce(max(position), 0) from events) - coalesce((
             select min(part.position)

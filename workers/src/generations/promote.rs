@@ -68,6 +68,9 @@ pub struct Gate {
     pub live_generation: i32,
     /// Why it would be refused now. Empty: it may.
     pub refusals: Vec<String>,
+    /// What whoever asks for it may not expect.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// Positions that it is behind the store.
     pub behind: i64,
     /// To be sent with the request.
@@ -131,12 +134,17 @@ async fn gate_on(
         let more = if row.lost >= 10_000 { " or more" } else { "" };
         refusals.push(format!("{}{more} events are parked in it that the live generation has applied", row.lost));
     }
+    let (version, mut warnings) = (row.version, Vec::new());
+    if !row.kept {
+        warnings.push(format!("no worker of version {version} of {name} runs: it is done when one does"));
+    }
     Ok(Gate {
         projection: name.to_owned(),
         generation: row.generation,
         version: row.version,
         live_generation: row.live_generation,
         refusals,
+        warnings,
         behind: row.behind,
         plan_token: format!("{name}.{}.{}.{}", row.live_generation, row.generation, way.kind()),
     })
