@@ -148,11 +148,11 @@ impl Writer {
                 }
                 // Somebody's data is refused: find out whose, so that the neighbours are not.
                 Err(error) if database::blames_data(&error) && !database::is_unique_violation(&error) => {
-                    answer_all(parts.is_refused(part), &Error::Refused(database::describe(&error)));
+                    self.refuse_all(parts.is_refused(part), &Error::Refused(database::describe(&error)));
                 }
                 Err(error) if database::lacks_migrations(&error) => {
                     self.disconnect();
-                    answer_all(part, &Error::NotMigrated);
+                    self.refuse_all(part, &Error::NotMigrated);
                 }
                 Err(error) => self.failed(part, &mut parts, &error).await,
             }
@@ -179,8 +179,8 @@ impl Writer {
             if too_much { parts.is_too_much(part, |queued| queued.append.bytes()) } else { TooMuch::Unwell(part) };
         match failed {
             TooMuch::Cut => self.most = requests.div_ceil(2),
-            TooMuch::Alone(part) => answer_all(part, &unavailable()),
-            TooMuch::Unwell(part) if away_since.elapsed() >= self.config.patience => answer_all(part, &unavailable()),
+            TooMuch::Alone(part) => self.refuse_all(part, &unavailable()),
+            TooMuch::Unwell(part) if away_since.elapsed() >= self.config.patience => self.refuse_all(part, &unavailable()),
             TooMuch::Unwell(part) => {
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 parts.again(part);
@@ -322,6 +322,14 @@ impl Writer {
         self.head.appended(position);
     }
 
+    fn refuse_all(&self, part: Vec<Queued>, error: &Error) {
+        for queued in part {
+            let answer = Err(error.clone());
+            self.count(&answer);
+            let _ = queued.answer.send(answer);
+        }
+    }
+
     fn count(&self, answer: &Result<Vec<Appended>, Error>) {
         match answer {
             Ok(events) => self.metrics.appended_events.inc_by(events.len() as u64),
@@ -344,7 +352,7 @@ async fn tell(too_much: bool, requests: usize, error: String) {
             "append: too much for one statement, or nobody answers; fewer requests at a time"
         );
     } else if !database::is_found_away().await {
-        tracing::warn!(error, "append: the database is away");
+        tracing::warn!(error, "append: the database is away, or cannot write");
     }
 }
 
@@ -389,8 +397,3 @@ fn appended(append: &Append, first: Version, position: &mut Position) -> Vec<App
         .collect()
 }
 
-fn answer_all(part: Vec<Queued>, error: &Error) {
-    for queued in part {
-        let _ = queued.answer.send(Err(error.clone()));
-    }
-}

@@ -330,7 +330,9 @@ async fn exchange(options: Exchange, verb: &str, meant: Standing) -> Result<Exit
         Some(generation) => generation,
         None => {
             let all: Vec<Generation> = api.get(&path, &()).await?;
-            let newest = all.iter().find(|generation| generation.standing == meant);
+            // Of those that were live, the one that was read last; else the newest.
+            let meanable = all.iter().filter(|generation| generation.standing == meant);
+            let newest = meanable.max_by_key(|generation| (generation.replaced_at, generation.generation));
             let Some(newest) = newest else {
                 let meant = meant.as_str();
                 return Err(Exit::Refused.because(format!(

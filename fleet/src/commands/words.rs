@@ -8,7 +8,7 @@ use workers::locks::Wait;
 use workers::operations::Operation;
 use workers::pause::Pause;
 
-/// Events by which nothing becomes better or worse.
+/// Events by which nothing becomes better or worse; nor does it by a twentieth.
 const FEW: i64 = 10;
 
 /// `1 event`, `2 events`.
@@ -38,7 +38,10 @@ pub fn counted(operation: &Operation) -> Option<String> {
 pub fn done_when(status: &Status, done: String) -> String {
     match status.state {
         State::Outdated => "it waits for you: see the runbook".to_owned(),
-        State::Paused => "it waits until it is resumed".to_owned(),
+        State::Paused => match status.paused.as_ref().and_then(|pause| pause.until) {
+            Some(until) => format!("it waits until {}, or until it is resumed", until.format("%F %T UTC")),
+            None => "it waits until it is resumed".to_owned(),
+        },
         State::Stopped => "it waits for a worker".to_owned(),
         State::Blocked => "it waits for the lock: see who is in its way".to_owned(),
         State::Failing => "it waits until what fails is mended".to_owned(),
@@ -58,11 +61,12 @@ pub fn trend(trend: &Trend) -> (String, String) {
     };
     let (before, now, seconds) = (trend.before, trend.now, trend.seconds);
     // A few more or fewer are what comes and goes.
-    let few = before != now && (before - now).abs() < FEW && now > 0;
+    let little = FEW.max(before / 20);
+    let few = before != now && (before - now).abs() < little && now > 0;
     let direction = if few { "about the same" } else { trend.direction.as_str() };
     let direction = format!("{direction}: from {before} to {now} {unit} in {seconds:.1} s");
     let done = match trend.done_in_seconds {
-        _ if few => "cannot be said of so few".to_owned(),
+        _ if few => "cannot be said, it has hardly changed".to_owned(),
         Some(seconds) => format!("in about {}, if it goes on like this", duration(seconds)),
         None => "never, if it goes on like this".to_owned(),
     };

@@ -99,7 +99,8 @@ fn late(projection: &ProjectionLateness) -> Option<Symptom> {
     let (name, topic) = (&projection.status.name, &projection.status.topic);
     let stage = projection.status.stage.filter(|_| projection.late)?;
     let runbook = match stage {
-        Stage::Version | Stage::Paused | Stage::Worker | Stage::Lock => "ProjectionStalled",
+        Stage::Paused => "ProjectionPaused",
+        Stage::Version | Stage::Worker | Stage::Lock => "ProjectionStalled",
         Stage::Relay | Stage::Bus => "FreshnessBurnFast",
         // Whether anything gets through at all.
         Stage::Apply => {

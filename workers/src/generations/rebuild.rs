@@ -230,7 +230,7 @@ async fn change_on(
     if !matches!(&*now.kind, "rebuild" | "verify" | "as_of") {
         let kind = now.kind;
         return Err(Refused::Impossible(format!(
-            "this is a {kind}: what can be paused is a rebuild or a verification"
+            "this is a {kind}: what can be paused, resumed or cancelled is a rebuild or a verification"
         )));
     }
     if now.state == to {

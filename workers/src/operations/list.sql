@@ -59,6 +59,8 @@ select
             where paused.paused_until > clock_timestamp()
             and (
                 paused.name = operations.projection
+                -- What is built beside the rows that are read, or takes their place, does not wait.
+                and operations.kind not in ('rebuild', 'as_of', 'promote', 'rollback', 'retire')
                 or exists (
                     select from parked_events as parked
                     where parked.operation_id = operations.id

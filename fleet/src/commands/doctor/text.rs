@@ -58,10 +58,10 @@ fn answers(text: &mut String, diagnosis: &Diagnosis, losses: &[Counted]) {
         None => line(text, "Is data late?", "not known"),
     }
     for it in diagnosis.lateness.iter().flat_map(|lateness| &lateness.projections) {
-        let Status { name, topic, state, swept_at, .. } = &it.status;
+        let Status { name, topic, state, swept_at, lag_events, .. } = &it.status;
         if *state == lag::State::Stopped && !it.late {
             let since = swept_at.map_or("at any time".to_owned(), |at| format!("since {}", at.format("%F %T UTC")));
-            line(text, "Who works?", &format!("nobody on {name} for {topic} {since}; nothing waits there"));
+            line(text, "Who works?", &format!("nobody on {name} for {topic} {since}; {} there", waiting(*lag_events)));
         }
     }
     let mut paused = Vec::new();
@@ -143,6 +143,14 @@ fn of_lateness(text: &mut String, lateness: &Lateness, late_after: f64) {
         let (direction, done) = status.trend.as_ref().map_or(("not known".to_owned(), "not known".to_owned()), trend);
         line(text, "  Better or worse?", &direction);
         line(text, "  Done when?", &done_when(status, done));
+    }
+}
+
+fn waiting(events: i64) -> String {
+    match events {
+        0 => "nothing waits".to_owned(),
+        1 => "1 event waits".to_owned(),
+        _ => format!("{events} events wait"),
     }
 }
 
