@@ -180,7 +180,9 @@ impl Writer {
         match failed {
             TooMuch::Cut => self.most = requests.div_ceil(2),
             TooMuch::Alone(part) => self.refuse_all(part, &unavailable()),
-            TooMuch::Unwell(part) if away_since.elapsed() >= self.config.patience => self.refuse_all(part, &unavailable()),
+            TooMuch::Unwell(part) if away_since.elapsed() >= self.config.patience => {
+                self.refuse_all(part, &unavailable())
+            }
             TooMuch::Unwell(part) => {
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 parts.again(part);
@@ -396,4 +398,3 @@ fn appended(append: &Append, first: Version, position: &mut Position) -> Vec<App
         })
         .collect()
 }
-
