@@ -15,6 +15,7 @@ use rand::seq::IndexedRandom;
 use read_model::Projection;
 use read_model::testing::any_cut;
 use serde_json::json;
+use sqlx::PgConnection;
 use uuid::Uuid;
 use workers::apply::Mode;
 
@@ -60,6 +61,36 @@ async fn however_a_history_is_cut_into_batches_the_rows_and_the_poison_are_the_s
     law::<LearnerJourneys>(&parts, &events, &mut rng).await;
     law::<UserDirectory>(&parts, &events, &mut rng).await;
     law::<LearningTime>(&parts, &events, &mut rng).await;
+}
+
+/// The user directory, with statements for other tables than it has.
+struct Misfit;
+
+impl Projection for Misfit {
+    const NAME: &'static str = "misfit";
+    const VERSION: u32 = 1;
+    const TABLES: &'static str = "create table users (user_id uuid primary key)";
+    type Event = <UserDirectory as Projection>::Event;
+    type Changes = <UserDirectory as Projection>::Changes;
+
+    fn fold(changes: &mut Self::Changes, event: &Recorded<Self::Event>) {
+        UserDirectory::fold(changes, event);
+    }
+
+    async fn write(changes: Self::Changes, db: &mut PgConnection) -> Result<(), read_model::Error> {
+        UserDirectory::write(changes, db).await
+    }
+}
+
+#[tokio::test]
+async fn a_read_model_that_does_not_fit_its_tables_does_not_pass_for_one_that_parks_everything() {
+    let mut rng = seeded();
+    let (parts, _) = Parts::with_history(rng.random(), 200).await;
+    let events = again(&parts, &mut rng).await;
+    let decoded: Vec<_> = events.iter().filter_map(|event| event.decode().ok()?).collect();
+    let mut db = parts.database.pool.acquire().await.unwrap();
+    let error = any_cut::<Misfit>(&mut db, &decoded, 1, 7).await.expect_err("no statement of it can work").to_string();
+    assert!(error.contains("does not exist"), "{error}");
 }
 
 /// Its row is that of the first start, and what was judged before the second stays judged; each start counts for the first

@@ -15,6 +15,9 @@ use crate::host;
 /// How long an answer may take: whoever asks has waited for one already.
 const LIMIT: Duration = Duration::from_millis(400);
 
+/// What is to be done where nobody answers; the variable comes after it.
+pub const START: &str = "start one with `fleet dev`, or say where it is, in";
+
 /// A port alone would be taken for the name of a host.
 pub fn refuse_port(address: &str) -> Result<()> {
     if address.parse::<u16>().is_ok() {

@@ -12,8 +12,7 @@ use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use super::START;
-use super::address::{instead_of_grpc, refuse_port};
+use super::address::{START, instead_of_grpc, refuse_port};
 use super::cause::innermost;
 use super::found;
 use super::shown::{HINT, Shown};

@@ -11,8 +11,7 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 use workers::admin::Problem;
 
-use super::START;
-use super::address::{base, instead_of_http, refuse_port};
+use super::address::{START, base, instead_of_http, refuse_port};
 use super::cause::innermost;
 use super::found;
 use super::shown::{HINT, Shown};

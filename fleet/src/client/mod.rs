@@ -8,9 +8,6 @@ mod http;
 mod shown;
 mod wait;
 
-/// What is to be done where nobody answers; the variable comes after it.
-const START: &str = "start one with `fleet dev`, or say where it is: the address is that of";
-
 pub use address::base;
 pub use cause::innermost;
 pub use grpc::{EventStore, GRPC, endpoint, unavailable};

@@ -354,11 +354,14 @@ mod tests {
         assert!(waits.contains(" waits for bus "), "{waits}");
         assert!(
             waits.contains(
-                "is late, its oldest event has waited since 2026-01-31 07:48:20 UTC: the relay has not published it\n"
+                "is late, its oldest event has waited since 2026-01-31 07:48:20 UTC: it is not published: `fleet leases` says whether a relay has the topic\n"
             ),
             "{waits}"
         );
-        assert!(waits.contains("worse: from 10 to 10000 events in 60.0 s; done: never, if it goes on like this\n"));
+        assert!(
+            waits
+                .contains("worse: from 10 to 10000 events in 60.0 s; done: when the relay publishes again; until then")
+        );
         let blocked =
             said(serde_json::json!({"state": "blocked", "blocked": {"pid": 7, "name": "fleet", "seconds": 20.0,
             "waits_for": "the table customer_returns.users", "schemas": [], "held_by": [

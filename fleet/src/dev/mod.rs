@@ -16,7 +16,8 @@ use local_servers::{DataDir, Emulator, Place, Postgres};
 use read_model::Catalogue;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::bus_choice::{Bus, PubSub};
@@ -66,7 +67,7 @@ pub enum BusKind {
     Embedded,
 }
 
-/// How long the database may take to let somebody in.
+/// How long the database may take to let somebody in, and an emulator to listen.
 const REACHED: Duration = Duration::from_secs(10);
 
 pub async fn run(
@@ -152,6 +153,9 @@ pub async fn run(
 async fn choose_bus(options: &Options, place: Place<'_>) -> Result<(Bus, Option<Emulator>)> {
     let mut why = "as --bus embedded says";
     if options.bus != Some(BusKind::Embedded) {
+        if let Some(host) = options.pubsub.emulator() {
+            listens(host).await?;
+        }
         match Emulator::resolve(options.pubsub.emulator(), place).await {
             Ok(Some(emulator)) => {
                 out::line(format!("bus       {}", emulator.choice()))?;
@@ -174,6 +178,23 @@ async fn choose_bus(options: &Options, place: Place<'_>) -> Result<(Bus, Option<
     }
     out::line(format!("bus       within this process ({why})"))?;
     Ok((Bus::Embedded(Embedded::new()), None))
+}
+
+/// Whoever has named an emulator that is not there is told so, and not what could not be created in it a minute later.
+async fn listens(host: &str) -> Result<()> {
+    let deadline = Instant::now() + REACHED;
+    loop {
+        let why = match tokio::time::timeout(REACHED, TcpStream::connect(host)).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("nothing heard within {} s", REACHED.as_secs()),
+        };
+        if Instant::now() >= deadline {
+            return Err(Exit::Unreachable
+                .because(format!("no Pub/Sub emulator answers at {host} ({why}); see --pubsub-emulator-host")));
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 /// Whoever has named a database that nobody answers at is told so, and not what his pools lack then.

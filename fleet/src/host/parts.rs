@@ -37,7 +37,7 @@ use super::running::{self, Running};
 use super::worker::{TopicWorker, Worker};
 use crate::bus_choice::{Bus, Pull};
 
-/// Connections for building generations, opened when one is built.
+/// Connections for building generations, and for looking whether there is one to build.
 const BUILDING: u32 = 4;
 
 /// Parts that have begun. They go on until their program's token is cancelled; dropped before, they are rolled back where they

@@ -34,8 +34,8 @@ pub struct Url {
 pub struct Database {
     #[command(flatten)]
     url: Url,
-    /// Connections that this process opens at most. Beside them are the one by which an event store writes, up to four while a
-    /// worker builds a generation, and one every 1.5 s, for a moment, by which the process sees who the primary is. From 4 to 500.
+    /// Connections that this process opens at most. Beside them are the one by which an event store writes, up to four by
+    /// which a worker keeps generations, and one every 1.5 s, for a moment, by which the process sees who the primary is. From 4 to 500.
     #[arg(long, env = "FLEET_MAX_CONNECTIONS", default_value_t = 12, value_parser = clap::value_parser!(u32).range(4..=500))]
     max_connections: u32,
 }
