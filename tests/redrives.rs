@@ -28,7 +28,7 @@ async fn a_redrive_applies_the_dead_letter_and_all_that_waits_behind_it_in_order
     // Too early: the same event is parked again, nothing is worse, and the command says so.
     let all = ["retry", "--projection", "user_directory", "--yes", "--reason", "the fix of TICKET-7 is out"];
     let (ok, out) = command(&fleet, &worker, &all).await;
-    assert!(!ok && out.contains("450 events wait") && out.contains("0 applied, 1 parked"), "{out}");
+    assert!(!ok && out.contains("waiting behind them: 450") && out.contains("0 applied, 1 parked"), "{out}");
     let again = letters(&fleet, &admin, 1).await.remove(0);
     assert_eq!((&again["id"], &again["attempts"], &again["decision"]), (&letter["id"], &json!(2), &Value::Null));
 

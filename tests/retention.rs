@@ -145,7 +145,7 @@ async fn by_hand_a_plan_comes_first_and_what_is_done_is_recorded_once() {
     assert!(code == Some(0) && out.contains("nothing is done yet") && out.contains("operations"), "{out}");
     let (code, out) = command(&["--keep-operations", "50", "--yes", "--actor", "ada", "--reason", "room"]).await;
     assert!(code == Some(0) && out.contains("operations: 1 pruned"), "{out}");
-    let (code, out) = command(&["--keep-idempotency-keys", "7", "--yes"]).await;
+    let (code, out) = command(&["--keep-idempotency-keys", "7", "--yes", "--reason", "room"]).await;
     assert!(code == Some(1) && out.contains("at least 31 days"), "{out}");
 }
 

@@ -72,10 +72,9 @@ fn line(head: i64, status: &Status, several: bool, rate: f64) -> String {
     if status.parked > 0 {
         line.push_str(&format!("{} PARKED  ", status.parked));
     }
-    // What is settled follows within a second where nothing is behind, which nobody needs to watch.
-    if *behind > 0 || *settled == head {
-        line.push_str(&format!("settled {settled} of {head}, "));
-    }
+    // Where nothing is behind, everything is settled, and the position that says so follows within a second.
+    let settled = if *behind > 0 { *settled } else { head };
+    line.push_str(&format!("settled {settled} of {head}, "));
     if *behind > 0 {
         line.push_str(&format!("{behind} behind by {}, {rate:.0}/s", duration(status.lag_seconds)));
     } else {
@@ -98,7 +97,7 @@ mod tests {
             "parked_oldest_seconds": 0.0, "held_aggregates": 0, "processed_event_ids": 0, "generation": 1, "version": 1});
         let mut status: Status = serde_json::from_value(status).expect("a status");
         assert_eq!(line(100, &status, false, 3.0), "customer_returns   settled 120 of 120, up to date");
-        assert_eq!(line(121, &status, false, 3.0), "customer_returns   up to date");
+        assert_eq!(line(121, &status, false, 3.0), "customer_returns   settled 121 of 121, up to date");
         (status.lag_events, status.lag_seconds, status.settled_position, status.parked) =
             (10_000, 700.0, 12_345_678, 2);
         let line = line(99_999_999, &status, false, 12_000.0);
