@@ -34,8 +34,8 @@ const APPEND: &str = "/fleet.eventstore.v1.EventStore/AppendEvents";
 /// Connections that stay open beside each other, of an attacker who wants all there are.
 const CONNECTIONS: usize = 10_000;
 
-/// How much memory a role may have taken at most.
-const MEMORY: u64 = 400_000;
+/// How much memory a role may have taken at most, in kB: less than the 512 MiB of an instance as Terraform makes it.
+const MEMORY: u64 = 500_000;
 
 fn seconds() -> u64 {
     std::env::var("FLEET_HOSTILE_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(20)
