@@ -1,6 +1,7 @@
 //! A store that moves: export into an empty one gives the same events and the same read models.
 
 use std::io::Cursor;
+use std::os::unix::fs::FileTypeExt;
 use std::time::Duration;
 
 use event_store::read::Filter;
@@ -106,4 +107,28 @@ async fn an_export_of_an_empty_store_is_empty() {
     let mut output = Vec::new();
     let summary = export::export(&client::EventStore::at(&store.grpc()), &mut output).await.unwrap();
     assert_eq!((summary, output.len()), (export::Summary::default(), 0));
+}
+
+#[tokio::test]
+async fn an_export_that_fails_leaves_what_was_there_and_takes_the_place_of_files_alone() {
+    let fleet = Fleet::new().await;
+    let store = fleet.event_store().await;
+    let dir = tempfile::tempdir().unwrap();
+    let (file, pipe, link) = (dir.path().join("all.ndjson"), dir.path().join("pipe"), dir.path().join("link"));
+    std::fs::write(&file, "of yesterday").unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mut reader = std::process::Command::new("cat").arg(&pipe).spawn().unwrap();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let export = async |to: &std::path::Path, grpc: &str| {
+        let builder = fleet.process("export").await.env("FLEET_GRPC", grpc).env("FLEET_WAIT", "1");
+        builder.arg(to.to_str().unwrap()).output().await.0.success()
+    };
+    assert!(!export(&file, "127.0.0.1:1").await);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "of yesterday");
+    assert!(!dir.path().join("all.ndjson.part").exists());
+    assert!(export(&pipe, &store.grpc()).await);
+    assert!(std::fs::metadata(&pipe).unwrap().file_type().is_fifo(), "it is still what it was");
+    assert!(reader.wait().unwrap().success());
+    assert!(export(&link, &store.grpc()).await);
+    assert!(link.is_symlink() && std::fs::read_to_string(&file).unwrap().is_empty(), "the store has nothing");
 }

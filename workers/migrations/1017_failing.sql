@@ -7,4 +7,4 @@ alter table keepers
     add column failed_at timestamptz;
 
 comment on column keepers.failure is 'the error of the last try to apply events that failed';
-comment on column keepers.failing_since is 'the first of the tries that failed since one went through, or for a minute';
+comment on column keepers.failing_since is 'the first of the tries that failed with less than a minute between each and the next';

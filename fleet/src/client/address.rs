@@ -42,7 +42,7 @@ pub async fn instead_of_http(at: &str) -> &'static str {
         Ok(Err(status)) => status.code(),
         Err(_) => Code::Unknown,
     };
-    if matches!(code, Code::Ok | Code::Unauthenticated | Code::PermissionDenied | Code::Unimplemented) {
+    if matches!(code, Code::Ok | Code::Unauthenticated | Code::PermissionDenied) {
         "; what answers there is gRPC: FLEET_HTTP is the address of the HTTP port"
     } else {
         ""
@@ -52,5 +52,10 @@ pub async fn instead_of_http(at: &str) -> &'static str {
 /// What is to be said of an address at which nobody answered in gRPC.
 pub async fn instead_of_grpc(at: &str) -> &'static str {
     let asking = Client::new().get(format!("{}/healthz", base(at))).timeout(LIMIT).send();
-    if asking.await.is_ok() { "; what answers there is HTTP: FLEET_GRPC is the address of the gRPC port" } else { "" }
+    // Whoever stands before a fleet that is gone answers in HTTP, too.
+    if asking.await.is_ok_and(|answer| answer.status().is_success()) {
+        "; what answers there is HTTP: FLEET_GRPC is the address of the gRPC port"
+    } else {
+        ""
+    }
 }

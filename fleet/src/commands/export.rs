@@ -37,28 +37,11 @@ pub struct Summary {
 
 /// Fails, with a whole file, if events had to be left out.
 pub async fn run(options: Options) -> Result<ExitCode> {
-    let compressed = options.file.extension().is_some_and(|extension| extension == "gz");
-    // What was there is there until the new file is whole.
-    let mut part = options.file.clone().into_os_string();
-    part.push(".part");
-    let part = PathBuf::from(part);
-    let create = || File::create(&part).with_context(|| format!("creating {}", part.display()));
-    let summary;
-    match options.file.to_str() {
-        Some("-") => {
-            summary = export(&options.store, &mut BufWriter::new(io::stdout())).await?;
-        }
-        _ if compressed => {
-            let mut output = GzEncoder::new(BufWriter::new(create()?), Compression::default());
-            summary = export(&options.store, &mut output).await?;
-            out::said(output.finish().and_then(|mut file| file.flush()))?;
-            put(&part, &options.file)?;
-        }
-        _ => {
-            summary = export(&options.store, &mut BufWriter::new(create()?)).await?;
-            put(&part, &options.file)?;
-        }
-    }
+    let summary = if options.file == Path::new("-") {
+        export(&options.store, &mut BufWriter::new(io::stdout())).await?
+    } else {
+        to_file(&options).await?
+    };
     if summary.unreadable > 0 {
         let Summary { events, unreadable } = summary;
         out::complain(format!("{events} events exported, {unreadable} left out because they cannot be read"));
@@ -67,10 +50,42 @@ pub async fn run(options: Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Puts what was written where it is to be.
-fn put(part: &Path, file: &Path) -> Result<()> {
-    let synced = File::open(part).and_then(|written| written.sync_all());
-    synced.and_then(|()| fs::rename(part, file)).with_context(|| format!("putting {} in place", file.display()))
+/// What was in the file stays there until the new one is whole.
+async fn to_file(options: &Options) -> Result<Summary> {
+    let file = fs::canonicalize(&options.file).unwrap_or_else(|_| options.file.clone());
+    let part = part_of(&file);
+    let exported = written(options, &part).await;
+    if part == file {
+        return exported;
+    }
+    if exported.is_err() {
+        let _ = fs::remove_file(&part);
+        return exported;
+    }
+    let synced = File::open(&part).and_then(|written| written.sync_all());
+    synced.and_then(|()| fs::rename(&part, &file)).with_context(|| format!("putting {} in place", file.display()))?;
+    exported
+}
+
+/// Beside it; a pipe or a device, which nothing may take the place of, is written to as it is.
+fn part_of(file: &Path) -> PathBuf {
+    if fs::metadata(file).is_ok_and(|there| !there.is_file()) {
+        return file.to_owned();
+    }
+    let mut part = file.to_owned().into_os_string();
+    part.push(".part");
+    part.into()
+}
+
+async fn written(options: &Options, part: &Path) -> Result<Summary> {
+    let mut output = BufWriter::new(File::create(part).with_context(|| format!("creating {}", part.display()))?);
+    if options.file.extension().is_none_or(|extension| extension != "gz") {
+        return export(&options.store, &mut output).await;
+    }
+    let mut output = GzEncoder::new(output, Compression::default());
+    let summary = export(&options.store, &mut output).await?;
+    out::said(output.finish().and_then(|mut file| file.flush()))?;
+    Ok(summary)
 }
 
 /// Writes everything that can be read. What cannot is said on standard error: a file with its place but without its data

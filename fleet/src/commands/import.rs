@@ -42,6 +42,9 @@ const SAID: usize = 5;
 /// Refusals of one kind that are said, each with its line; of the rest how many.
 const REFUSALS: u64 = 20;
 
+/// The first lines of a file, of which each key is looked at: one that is misspelt is so from the beginning.
+const LOOKED_AT: u64 = 1000;
+
 /// Types that are remembered at most: a file may have as many as it has lines.
 const TYPES: usize = 1000;
 
@@ -335,8 +338,8 @@ fn read(input: impl Read + Send + 'static, lines: &mpsc::Sender<Line>) -> Result
             1 => "line 1 is not an append request, and nothing is imported".to_owned(),
             _ => format!("line {number} is not an append request; the lines before it are imported"),
         })?;
-        if unknown.len() < SAID {
-            unknown.extend(unknown_keys(&text));
+        if number <= LOOKED_AT && unknown.len() < SAID {
+            unknown.extend(unknown_keys(&text).take(SAID).map(|key| key.chars().take(100).collect::<String>()));
         }
         let bytes = bytes.load(std::sync::atomic::Ordering::Relaxed);
         if lines.blocking_send(Line { number, bytes, request: request(line) }).is_err() {
