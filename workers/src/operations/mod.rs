@@ -342,14 +342,19 @@ pub(crate) async fn advance(db: &mut PgConnection, id: Uuid, seen: i64, tally: T
 }
 
 /// Ends the operations on dead letters that have nothing left to do: what was decided about a generation that nobody keeps any
-/// more, nobody can do. Idempotent: any process may
-/// mark an operation that has finished.
+/// more, nobody can do. Idempotent: any process may mark an operation that has finished.
+///
+/// What is parked again has no decision from then on, and is counted a moment later: until then it is not over.
 pub(crate) async fn finish(pool: &PgPool) -> sqlx::Result<()> {
     sqlx::query!(
         "update operations
          set state = 'succeeded', finished_at = clock_timestamp()
          where kind in ('retry', 'discard')
          and state in ('pending', 'running')
+         and (
+             seen >= selected
+             or coalesce(advanced_at, created_at) not between clock_timestamp() - interval '5 s' and clock_timestamp()
+         )
          and not exists (
              select
              from parked_events as parked
