@@ -139,8 +139,8 @@ pub fn apply(projection: &str) -> Cow<'static, str> {
 }
 
 /// What is said of a message: `operation` is `send` or `receive`.
-pub fn of_message(operation: &'static str, topic: &'static str) -> Vec<KeyValue> {
-    vec![
+pub fn of_message(operation: &'static str, topic: &'static str) -> [KeyValue; 4] {
+    [
         KeyValue::new("messaging.system", "gcp_pubsub"),
         KeyValue::new("messaging.operation.name", operation),
         KeyValue::new("messaging.operation.type", operation),
@@ -149,8 +149,8 @@ pub fn of_message(operation: &'static str, topic: &'static str) -> Vec<KeyValue>
 }
 
 /// What is said of an event: never what it says.
-pub fn of_event(event: &Recorded<Payload>) -> Vec<KeyValue> {
-    vec![
+pub fn of_event(event: &Recorded<Payload>) -> [KeyValue; 6] {
+    [
         KeyValue::new(EVENT_ID, event.event_id.to_string()),
         KeyValue::new(EVENT_TYPE, event.data.event_type.clone()),
         KeyValue::new(EVENT_VERSION, i64::from(event.version.0)),

@@ -12,7 +12,7 @@ use crate::{TRACER, names, remote};
 
 /// A span that has begun, or none: what is said of that is lost. It ends when it is dropped.
 #[derive(Debug, Default)]
-pub struct Span(Option<Box<BoxedSpan>>);
+pub struct Span(Option<BoxedSpan>);
 
 impl Span {
     /// What goes along with the work, so that others go on with the trace. `None` if it is not kept.
@@ -90,6 +90,6 @@ impl Begin {
     /// Begins it.
     pub fn begin(self) -> Span {
         let begun = |(builder, context)| TRACER.get().map(|tracer| tracer.build_with_context(builder, &context));
-        Span(self.0.and_then(begun).map(Box::new))
+        Span(self.0.and_then(begun))
     }
 }

@@ -39,7 +39,7 @@ pub(crate) fn spans(deliveries: &[Delivery], topic: &'static Topic) -> Vec<Span>
     }
     let span = |delivery: &Delivery| {
         let said = || {
-            let mut said = names::of_message("receive", topic.name);
+            let mut said = Vec::from(names::of_message("receive", topic.name));
             said.push(KeyValue::new(names::MESSAGE_ID, delivery.message_id.clone()));
             said.extend(delivery.attempt.map(|attempt| KeyValue::new(names::DELIVERY_ATTEMPT, i64::from(attempt))));
             said

@@ -33,7 +33,8 @@ impl Outgoing {
         let span = if traces::are_on() {
             let trace = event.data.metadata.trace();
             let span = traces::within(trace, || names::send(topic.name), SpanKind::Producer);
-            span.with(|| [names::of_message("send", topic.name), names::of_event(&event)].concat()).begin()
+            let said = || names::of_message("send", topic.name).into_iter().chain(names::of_event(&event)).collect();
+            span.with(said).begin()
         } else {
             Span::default()
         };

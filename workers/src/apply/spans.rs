@@ -25,7 +25,7 @@ pub(super) struct Spans {
 #[derive(Debug)]
 struct Told {
     trace: TraceContext,
-    said: Vec<KeyValue>,
+    said: [KeyValue; 6],
     became: Became,
 }
 
@@ -66,16 +66,15 @@ impl Spans {
         let Some(events) = self.events.filter(|events| !events.is_empty()) else { return };
         let projection = applier.projection.name();
         let here = || {
-            vec![
+            [
                 KeyValue::new(names::PROJECTION, projection),
                 KeyValue::new(names::GENERATION, i64::from(fence.generation)),
                 KeyValue::new(names::MODE, self.mode.as_str()),
             ]
         };
         let of_batch = || {
-            let mut said = here();
-            said.push(KeyValue::new(names::BATCH_EVENTS, events.len() as i64));
-            said
+            let events = KeyValue::new(names::BATCH_EVENTS, events.len() as i64);
+            here().into_iter().chain([events]).collect()
         };
         let batch = traces::span(names::APPLY_BATCH, SpanKind::Client).at(self.began);
         let batch = batch
@@ -87,8 +86,8 @@ impl Spans {
             let name = || names::apply(projection);
             let span = traces::within(Some(trace), name, SpanKind::Internal).at(self.began);
             let span = span.linked(link.into_iter().chain(self.because_of));
-            let mut span = span.with(|| [said, here()].concat()).begin();
-            span.say([KeyValue::new(names::RESULT, became.name())]);
+            let result = KeyValue::new(names::RESULT, became.name());
+            let mut span = span.with(|| said.into_iter().chain(here()).chain([result]).collect()).begin();
             if let Became::Parked(reason) = became {
                 span.fail(reason.as_str(), Cow::Borrowed("parked"));
             }
