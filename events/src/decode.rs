@@ -2,6 +2,7 @@
 
 use serde::de::DeserializeOwned;
 
+use crate::field::misfit;
 use crate::{Object, Payload, Topic, Upcast};
 
 /// What a read model listens to: events of one topic or of several, in their newest shape.
@@ -28,7 +29,7 @@ pub struct DecodeError {
     pub event_type: String,
     /// The schema that its data says it has.
     pub schema_version: u32,
-    /// What did not fit, without the values: serde names the field or the type, and the place.
+    /// What did not fit, without the values: the field, if the code names it, and what was expected, as serde says it.
     pub reason: String,
 }
 
@@ -46,7 +47,7 @@ pub fn payload<T: DeserializeOwned>(payload: &Payload) -> Result<T, DecodeError>
 /// Those of [`payload`].
 pub fn payload_of<T: DeserializeOwned>(payload: &Payload, newest: u32) -> Result<T, DecodeError> {
     not_newer(payload, newest)?;
-    serde_json::from_str(payload.event_data.get()).map_err(|error| wrong(payload, &error))
+    read(payload, payload.event_data.get())
 }
 
 /// As [`payload`], for an event of an older schema: its JSON goes through the steps of `upcast` first.
@@ -58,7 +59,17 @@ pub fn upcasted<T: DeserializeOwned>(payload: &Payload, upcast: &Upcast) -> Resu
     let data: Object = serde_json::from_str(payload.event_data.get()).map_err(|error| wrong(payload, &error))?;
     let data = upcast.apply(data, payload.metadata.schema_version());
     let data = serde_json::to_string(&data).expect("JSON that was read as JSON");
-    serde_json::from_str(&data).map_err(|error| wrong(payload, &error))
+    read(payload, &data)
+}
+
+fn read<T: DeserializeOwned>(payload: &Payload, data: &str) -> Result<T, DecodeError> {
+    serde_json::from_str(data).map_err(|error| {
+        let mut wrong = wrong(payload, &error);
+        if let Some(field) = misfit::<T>(data) {
+            wrong.reason.insert_str(0, &format!("{field}: "));
+        }
+        wrong
+    })
 }
 
 /// A new schema is there because the meaning has changed. To read it as what it was would be wrong without a word.

@@ -9,6 +9,7 @@
 #![deny(missing_docs)]
 
 mod decode;
+mod field;
 mod id;
 mod json;
 mod metadata;
