@@ -29,6 +29,11 @@ fn every_alert_has_a_runbook_and_two_cases_one_of_which_it_does_not_fire_in() {
     let names: Vec<&str> = alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
     assert!(names.len() >= 20, "{names:?}");
     let cases = read("deploy/prometheus/alerts_test.yaml") + &read("deploy/prometheus/alerts_slow_test.yaml");
+    let ranked = read("docs/telemetry.md");
+    let severities: Vec<&str> = alerts.lines().filter_map(|line| line.trim().strip_prefix("severity: ")).collect();
+    for (name, severity) in names.iter().zip(&severities) {
+        assert!(ranked.contains(&format!("| [{name}](runbooks/{name}.md) | {severity} | ")), "{name}, {severity}");
+    }
     for name in names {
         let runbook = read(&format!("docs/runbooks/{name}.md"));
         assert!(runbook.starts_with(&format!("# {name}\n")), "{name}");
