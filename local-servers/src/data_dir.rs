@@ -26,12 +26,17 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Creates the folder if it is missing and locks it.
+    /// Creates the folder if it is missing, as one that git ignores, and locks it.
     ///
     /// # Errors
     /// [`Error::InUse`] names the process that holds it.
     pub fn lock(path: &Path) -> Result<Self, Error> {
-        fs::create_dir_all(path).map_err(Error::file("create", path))?;
+        if !path.exists() {
+            fs::create_dir_all(path).map_err(Error::file("create", path))?;
+            // Whoever has the folder in a repository does not want a database committed.
+            let ignore = path.join(".gitignore");
+            fs::write(&ignore, "*\n").map_err(Error::file("write", &ignore))?;
+        }
         let path = path.canonicalize().map_err(Error::file("find the full path of", path))?;
         let lock_path = path.join("lock");
         // Not truncated when opened: until the lock is ours, what it says is the holder's.
