@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use read_model::Catalogue;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
-use workers::lag::{self, Status};
+use workers::lag::{self, State, Status};
 
 use crate::commands::out;
 use crate::commands::words::duration;
@@ -69,6 +69,9 @@ fn line(head: i64, status: &Status, several: bool, rate: f64) -> String {
     if status.paused.is_some() {
         line.push_str("PAUSED  ");
     }
+    if status.state == State::Failing {
+        line.push_str("FAILING  ");
+    }
     if status.parked > 0 {
         line.push_str(&format!("{} PARKED  ", status.parked));
     }
@@ -100,6 +103,8 @@ mod tests {
         assert_eq!(line(121, &status, false, 3.0), "customer_returns   settled 121 of 121, up to date");
         (status.lag_events, status.lag_seconds, status.settled_position, status.parked) =
             (10_000, 700.0, 12_345_678, 2);
+        let failing = Status { state: State::Failing, ..status.clone() };
+        assert!(line(121, &failing, false, 3.0).starts_with("customer_returns   FAILING  2 PARKED  "));
         let line = line(99_999_999, &status, false, 12_000.0);
         assert_eq!(line, "customer_returns   2 PARKED  settled 12345678 of 99999999, 10000 behind by 12 min, 12000/s");
     }
