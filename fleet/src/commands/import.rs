@@ -15,18 +15,23 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use event_store::proto::append_event_stream_response::Outcome;
-use event_store::proto::{AppendEventsRequest, NewEvent};
+use event_store::proto::event_store_client::EventStoreClient;
+use event_store::proto::{
+    AppendEventsRequest, AppendEventsResponse, AppendedEvent, NewEvent, ReadAggregateRequest, RecordedEvent,
+};
 use event_store::service::timestamp;
 use events::AppendLine;
 use flate2::read::MultiGzDecoder;
+use identity::Channel;
 use indicatif::{ProgressBar, ProgressStyle};
 use read_model::Catalogue;
 use serde::Serialize;
 use serde::de::IgnoredAny;
+use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Code;
+use tonic::{Code, Status};
 
 use super::out;
 use super::words::many;
@@ -47,6 +52,11 @@ const LOOKED_AT: u64 = 1000;
 
 /// Types that are remembered at most: a file may have as many as it has lines.
 const TYPES: usize = 1000;
+
+/// How long the store may take to show the events of one request.
+const LOOKED_UP: Duration = Duration::from_secs(2);
+
+type Client = EventStoreClient<Channel>;
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -214,7 +224,8 @@ async fn append_all(
                         let line = unanswered.pop_front().ok_or_else(|| anyhow!("more answers than requests"))?;
                         patience.renew();
                         progress.set_position(line.bytes);
-                        outcomes.count(line, answer.outcome);
+                        let outcome = there(&client, &line.request, answer.outcome).await;
+                        outcomes.count(line, outcome);
                         progress.set_message(outcomes.summary.events.to_string());
                     }
                     Ok(None) if ended && unanswered.is_empty() => break,
@@ -232,6 +243,50 @@ async fn append_all(
     }
     outcomes.unknown = reading.await.context("reading the file")??;
     Ok(outcomes)
+}
+
+/// A request that is refused because the store has its event ids is one that was appended, if what the store has is what the request
+/// says: as when an export is imported where it came from. It is looked up at the version that the request names.
+async fn there(client: &Client, request: &AppendEventsRequest, outcome: Option<Outcome>) -> Option<Outcome> {
+    if let Some(Outcome::Refused(refusal)) = &outcome
+        && Code::from_i32(refusal.code) == Code::AlreadyExists
+        && request.events.iter().all(|event| event.event_id.is_some())
+        && let Ok(Ok(Some(events))) = tokio::time::timeout(LOOKED_UP, stored(client.clone(), request)).await
+    {
+        return Some(Outcome::Appended(AppendEventsResponse { events, known: true }));
+    }
+    outcome
+}
+
+/// The events of a request, if all of them are in the store as the request says them.
+async fn stored(mut client: Client, request: &AppendEventsRequest) -> Result<Option<Vec<AppendedEvent>>, Status> {
+    let Some(expected) = request.expected_version else { return Ok(None) };
+    let last = expected.saturating_add(i32::try_from(request.events.len()).unwrap_or(i32::MAX));
+    let (aggregate_id, from_version) = (request.aggregate_id.clone(), expected.saturating_add(1));
+    let range = ReadAggregateRequest { aggregate_id, from_version, to_version: Some(last) };
+    let mut stored = client.read_aggregate(range).await?.into_inner();
+    let mut events = Vec::new();
+    for sent in &request.events {
+        match stored.message().await? {
+            Some(event) if event.aggregate_type == request.aggregate_type && same(sent, &event) => {
+                let RecordedEvent { event_id, event_version, position, .. } = event;
+                events.push(AppendedEvent { event_id, event_version, position });
+            }
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(events))
+}
+
+fn same(sent: &NewEvent, stored: &RecordedEvent) -> bool {
+    let json = |text: &str| serde_json::from_str::<Value>(if text.is_empty() { "{}" } else { text }).ok();
+    sent.event_id.as_ref() == Some(&stored.event_id)
+        && sent.event_type == stored.event_type
+        && stored.unreadable.is_none()
+        && json(&sent.event_data) == json(&stored.event_data)
+        && json(&sent.metadata) == json(&stored.metadata)
+        && sent.occurred_at.map(|at| (at.seconds, at.nanos / 1000))
+            == stored.occurred_at.map(|at| (at.seconds, at.nanos / 1000))
 }
 
 impl Display for Summary {
