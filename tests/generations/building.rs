@@ -143,7 +143,7 @@ async fn of_fifty_starts_at_once_one_is_a_rebuild_and_the_others_are_told_which(
     let all = futures::future::join_all((0..50).map(|_| ask(None))).await;
     let started: Vec<_> = all.iter().filter_map(|asked| asked.as_ref().ok()).collect();
     assert_eq!(started.len(), 1);
-    let told = |asked: &Result<Uuid, Refused>| matches!(asked, Err(Refused::UnderWay(id)) if id == started[0]);
+    let told = |asked: &Result<Uuid, Refused>| matches!(asked, Err(Refused::UnderWay { operation, .. }) if operation == started[0]);
     assert_eq!(all.iter().filter(|asked| told(asked)).count(), 49);
     assert_eq!(parts.database.count("select count(*) from audit_log where action = 'rebuild.start'").await, 1);
 

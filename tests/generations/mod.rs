@@ -2,6 +2,7 @@
 
 mod building;
 mod by_command;
+mod calling_off;
 mod exchanging;
 mod past;
 // Kill points are in debug builds only.
@@ -92,7 +93,7 @@ pub async fn ask_to_exchange(pool: &PgPool, projection: &str, way: Way) -> Resul
 pub fn unless_refused(asked: Result<Uuid, Refused>) -> Option<Uuid> {
     match asked {
         Ok(operation) => Some(operation),
-        Err(Refused::UnderWay(_) | Refused::Impossible(_) | Refused::StalePlan) => None,
+        Err(Refused::UnderWay { .. } | Refused::Impossible(_) | Refused::StalePlan) => None,
         Err(refused) => panic!("{refused}"),
     }
 }

@@ -48,7 +48,7 @@ async fn a_read_model_as_of_a_past_position_is_what_the_store_folded_to_there_an
     let operation = as_of::ask(pool, projection, &new).await.unwrap();
     assert_eq!(as_of::ask(pool, projection, &new).await.unwrap(), operation, "one key, one of them");
     let again = NewAsOf { idempotency_key: None, ..new.clone() };
-    assert!(matches!(as_of::ask(pool, projection, &again).await, Err(Refused::AsOfUnderWay(_))));
+    assert!(matches!(as_of::ask(pool, projection, &again).await, Err(Refused::UnderWay { kind: "as_of", .. })));
     // Nobody waits for it: a rebuild goes on beside it.
     let rebuild = start(&parts, PROGRESS, 1).await;
     let keeping = Keeping::of(&parts);

@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 use workers::apply::Applier;
 use workers::generations::promote::Way;
 use workers::generations::{Generations, Raised, Standing, rebuild};
+use workers::operations::State;
 
 use crate::faults::fences::Next;
 use crate::harness::parts::{LIMIT, Parts};
@@ -14,7 +15,7 @@ use crate::histories::History;
 use crate::oracle::Held;
 use crate::sample::seeded;
 
-use super::{Keeping, PROGRESS, all, by, exchanged};
+use super::{Keeping, PROGRESS, all, by, exchanged, is, start};
 
 /// While a projection is developed, a raised version is all that anybody has to say. Two versions of the code side by side: each
 /// keeps what it has built, and the way back is the old one's.
@@ -57,6 +58,32 @@ async fn a_raised_version_is_built_and_promoted_by_itself_and_the_old_code_keeps
     old.stop().await;
     assert_eq!(all(&parts, PROGRESS).await[1].standing, Standing::Live);
     parts.converge(&Held::default()).await;
+}
+
+/// Whoever develops and raises the version twice does not wait for what he has left behind.
+#[tokio::test]
+async fn while_a_projection_is_developed_the_rebuild_of_another_version_makes_room() {
+    let (parts, _) = Parts::with_history(seeded().random(), 300).await;
+    parts.sweep().await;
+    let old = Keeping::of(&parts);
+    let left = start(&parts, PROGRESS, 1).await;
+    is(&parts, left, State::Waiting).await;
+    old.stop().await;
+    let next: &'static dyn AnyProjection = Box::leak(Box::new(Next(catalogue().projection(PROGRESS).unwrap())));
+    let applier = Applier { projection: next, ..parts.applier(PROGRESS).clone() };
+    let reading = parts.database.pool.clone();
+    let raised = Raised::Promoted;
+    let keeper = Generations { appliers: vec![applier], head: Default::default(), reading, raised, throttled: true };
+    let stop = CancellationToken::new();
+    let new = Keeping { running: tokio::spawn(keeper.run(stop.clone())), stop };
+    eventually("the next version is live", LIMIT, async || {
+        let newest = all(&parts, PROGRESS).await.swap_remove(0);
+        let is = (newest.version, newest.standing);
+        if is == (2, Standing::Live) { Ok(()) } else { Err(format!("{is:?}")) }
+    })
+    .await;
+    is(&parts, left, State::Cancelled).await;
+    new.stop().await;
 }
 
 /// In production nobody promotes but a person; and what he has cancelled is not begun again.

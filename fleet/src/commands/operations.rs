@@ -59,7 +59,8 @@ enum Command {
     Pause(Steered),
     /// Lets it go on.
     Resume(Steered),
-    /// Ends a rebuild or a verification, and drops what it has built.
+    /// Ends a rebuild or a verification, and drops what it has built; ends a repair, which keeps what it has applied; calls off a promote, a
+    /// rollback or a retirement that no worker has done yet.
     Cancel(Steered),
     /// Sets how many events a second a repair, a rebuild or a verification may go through, for a time.
     Rate {

@@ -458,7 +458,10 @@ pub(super) async fn resume(
     steer(admin, &asker, id, &body, async |admin, id, by| rebuild::resume(&admin.pool, id, &by).await).await
 }
 
-/// Ends a rebuild or a verification, and drops what it has built.
+/// Ends an operation before it is through.
+///
+/// What a rebuild or a verification has built is dropped; what a repair has applied stays; a promote, a rollback or a retirement that no
+/// worker has done yet is not done.
 #[utoipa::path(
     post,
     path = "/operations/{id}/cancel",
@@ -507,7 +510,7 @@ impl From<Refused> for Problem {
             Refused::Operation(refused) => refused.into(),
             Refused::Missing(_) | Refused::Unknown(..) | Refused::NoOperation(_) => Self::not_found(detail),
             Refused::StalePlan => Self::of(Kind::StalePlan, detail),
-            Refused::UnderWay(_) | Refused::AsOfUnderWay(_) | Refused::Impossible(_) => Self::refused(detail),
+            Refused::UnderWay { .. } | Refused::Impossible(_) => Self::refused(detail),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{Diagnosis, Lateness, ProjectionLateness};
@@ -36,7 +37,9 @@ pub(super) fn of(diagnosis: &Diagnosis) -> Vec<Symptom> {
     let projections = || diagnosis.lateness.iter().flat_map(|lateness| &lateness.projections);
     let mut symptoms: Vec<_> = projections().filter_map(late).collect();
     // A projection of two topics was built by one version.
-    symptoms.extend(projections().filter_map(outdated).collect::<BTreeMap<_, _>>().into_values());
+    let operations = || diagnosis.changes.iter().flat_map(|changes| &changes.operations);
+    let outdated = projections().filter_map(|projection| outdated(projection, operations()));
+    symptoms.extend(outdated.collect::<BTreeMap<_, _>>().into_values());
     symptoms.sort_by_key(|symptom| symptom.runbook != "ProjectionStalled");
     for behind in diagnosis.relays.iter().flat_map(|relays| &relays.topics).filter(|it| it.seconds > UNPUBLISHED) {
         let topic = &behind.topic;
@@ -60,8 +63,7 @@ pub(super) fn of(diagnosis: &Diagnosis) -> Vec<Symptom> {
             ));
         }
     }
-    let operations = diagnosis.changes.iter().flat_map(|changes| &changes.operations);
-    symptoms.extend(operations.filter_map(stalled));
+    symptoms.extend(operations().filter_map(stalled));
     let diverging = diagnosis.changes.iter().flat_map(|changes| &changes.diverging);
     symptoms.extend(diverging.map(|name| {
         Symptom::new("RebuildDoesNotConverge", format!("the rebuild of {name} is slower than the store grows"))
@@ -112,14 +114,28 @@ fn late(projection: &ProjectionLateness) -> Option<Symptom> {
 }
 
 /// Whatever its lag is: the code that built it may go on, and must not be forgotten.
-fn outdated(projection: &ProjectionLateness) -> Option<(&str, Symptom)> {
+fn outdated<'a>(
+    projection: &'a ProjectionLateness,
+    mut operations: impl Iterator<Item = &'a Operation>,
+) -> Option<(&'a str, Symptom)> {
     let Status { name, state, version, code_version, .. } = &projection.status;
     if *state != State::Outdated {
         return None;
     }
     let built = format!("{name} was built by version {version} of its code, and this is version {code_version}");
+    let in_its_way = |it: &&Operation| {
+        let of = it.selection.get("version").and_then(Value::as_i64);
+        let open = it.finished_at.is_none() && it.kind == "rebuild" && it.projection.as_ref() == Some(name);
+        open && of.is_some_and(|of| of != i64::from(*code_version))
+    };
     let symptom = if version < code_version {
-        Symptom::new("ProjectionOutdated", format!("{built}: it waits to be built anew and promoted"))
+        let waits = match operations.find(in_its_way) {
+            Some(other) => {
+                format!("a rebuild of another version is in its way, operation {}: promote or cancel it", other.id)
+            }
+            None => "it waits to be built anew and promoted".to_owned(),
+        };
+        Symptom::new("ProjectionOutdated", format!("{built}: {waits}"))
     } else {
         Symptom::new("ProjectionStalled", format!("{built}, which does not write to it"))
     };
@@ -215,6 +231,22 @@ mod tests {
         assert_eq!(outdated(false, 0), ["ProjectionOutdated"]);
         assert_eq!(outdated(true, 0), ["ProjectionStalled", "ProjectionStalled", "ProjectionOutdated"]);
         assert_eq!(outdated(false, 2), ["ProjectionStalled"]);
+        let mut behind = projection(None, false, Same, 0);
+        (behind.status.state, behind.status.version) = (State::Outdated, 0);
+        let rebuild = |version: i64| -> Operation {
+            serde_json::from_value(serde_json::json!({
+                "id": "0195b2c0-0000-7000-8000-000000000001", "kind": "rebuild", "projection": behind.status.name, "state": "waiting",
+                "selection": {"version": version}, "reason": "", "actor": "", "selected": 0, "seen": 0, "applied": 0, "parked": 0,
+                "error": null, "created_at": "2026-01-01T00:00:00Z", "started_at": null, "heartbeat_at": null, "finished_at": null,
+            }))
+            .expect("an operation")
+        };
+        let says = |version| {
+            super::outdated(&behind, [rebuild(version)].iter()).map(|(_, symptom)| symptom.what).unwrap_or_default()
+        };
+        let ours = i64::from(behind.status.code_version);
+        assert!(says(ours).ends_with("it waits to be built anew and promoted"));
+        assert!(says(ours - 1).ends_with("000001: promote or cancel it"), "somebody has to decide about that first");
         assert_eq!(runbooks(vec![projection(Some(Stage::Apply), true, Better, 0)], 0.0, true), ["FreshnessBurnFast"]);
         assert_eq!(runbooks(vec![projection(Some(Stage::Apply), true, Same, 0)], 0.0, true), ["ProjectionStalled"]);
         let all = vec![projection(Some(Stage::Relay), true, Same, 9), projection(Some(Stage::Worker), true, Same, 1)];

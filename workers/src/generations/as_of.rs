@@ -99,7 +99,7 @@ async fn plan_on(db: &mut PgConnection, projection: &dyn AnyProjection, as_of: A
         version,
         position,
         recorded_at,
-        conflicts: under_way.map(|id| Refused::AsOfUnderWay(id).to_string()).into_iter().collect(),
+        conflicts: under_way.into_iter().map(|operation| rebuild::conflict("as_of", operation)).collect(),
         plan_token: format!("{name}.{version}.as_of.{position}"),
     })
 }
@@ -146,9 +146,7 @@ async fn ask_on(db: &mut PgConnection, projection: &dyn AnyProjection, new: &New
     if let Some(before) = operations::before(&mut tx, &asked).await? {
         return Ok(before);
     }
-    if let Some(under_way) = rebuild::under_way(&mut tx, "as_of", name).await? {
-        return Err(Refused::AsOfUnderWay(under_way));
-    }
+    rebuild::free(&mut tx, "as_of", name).await?;
     if plan.plan_token != new.plan_token {
         return Err(Refused::StalePlan);
     }

@@ -2,6 +2,8 @@
 //! asked; what readers see is changed by a person, but where a projection is being developed.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use read_model::AnyProjection;
 use sqlx::PgPool;
@@ -44,18 +46,46 @@ impl Raised {
     }
 }
 
+/// What stands in the way is said when it has for so long, and again as often.
+const SAID_AFTER: Duration = Duration::from_secs(30);
+
+/// What stands in the way of a raised version, by projection: since when it was not said.
+#[derive(Debug, Default)]
+pub(super) struct Hindrances(Mutex<BTreeMap<&'static str, Instant>>);
+
+impl Hindrances {
+    fn say(&self, projection: &'static str, what: Option<&str>) {
+        let mut unsaid = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(what) = what else {
+            unsaid.remove(projection);
+            return;
+        };
+        let since = unsaid.entry(projection).or_insert_with(Instant::now);
+        if since.elapsed() >= SAID_AFTER {
+            *since = Instant::now();
+            tracing::warn!(projection, what, "this version of its code waits for something else");
+        }
+    }
+}
+
 /// Says which projections were built by an older version than this code, in their metric, and does what is to be done about it.
-pub(super) async fn look(pool: &PgPool, appliers: &[Applier], raised: Raised) -> sqlx::Result<()> {
+pub(super) async fn look(
+    pool: &PgPool,
+    appliers: &[Applier],
+    raised: Raised,
+    hindrances: &Hindrances,
+) -> sqlx::Result<()> {
     let begun = older(pool, appliers).await?;
     for applier in appliers {
         let projection = applier.projection;
         let older = begun.get(projection.name());
         applier.metrics.observe_outdated(applier.topic, projection.name(), older.is_some());
-        match (raised, older) {
-            (Raised::Promoted, _) => refused(projection, renew(pool, projection).await)?,
-            (Raised::Built, Some(false)) => refused(projection, build(pool, projection).await)?,
-            (Raised::Built | Raised::Ignored, _) => {}
-        }
+        let hindrance = match (raised, older) {
+            (Raised::Promoted, _) => refused(renew(pool, projection).await)?,
+            (Raised::Built, Some(false)) => refused(build(pool, projection).await)?,
+            (Raised::Built | Raised::Ignored, _) => None,
+        };
+        hindrances.say(projection.name(), hindrance.as_deref());
     }
     Ok(())
 }
@@ -68,14 +98,14 @@ async fn older(pool: &PgPool, appliers: &[Applier]) -> sqlx::Result<BTreeMap<Str
     Ok(rows.into_iter().map(|row| (row.projection, row.begun)).collect())
 }
 
-fn refused(projection: &dyn AnyProjection, done: Result<(), Refused>) -> sqlx::Result<()> {
+/// What stands in the way, if something does.
+type Hindrance = Option<String>;
+
+fn refused(done: Result<Hindrance, Refused>) -> sqlx::Result<Hindrance> {
     match done {
         Err(Refused::Database(error)) => Err(error),
-        Err(refused) => {
-            tracing::debug!(projection = projection.name(), %refused, "not renewed now");
-            Ok(())
-        }
-        Ok(()) => Ok(()),
+        Err(refused) => Ok(Some(refused.to_string())),
+        Ok(hindrance) => Ok(hindrance),
     }
 }
 
@@ -87,10 +117,16 @@ fn by(plan: &rebuild::Plan) -> Attribution {
 }
 
 /// Has it built, once.
-async fn build(pool: &PgPool, projection: &dyn AnyProjection) -> Result<(), Refused> {
+async fn build(pool: &PgPool, projection: &dyn AnyProjection) -> Result<Hindrance, Refused> {
     let plan = rebuild::plan(pool, projection).await?;
-    if plan.live_version >= plan.version || !plan.conflicts.is_empty() {
-        return Ok(());
+    if plan.live_version >= plan.version {
+        return Ok(None);
+    }
+    if let Some((operation, version)) = plan.under_way {
+        // Somebody may still want what was built. Only people know.
+        return Ok((version != plan.version).then(|| {
+            format!("operation {operation}, a rebuild of version {version}, is in its way: promote that, or cancel it")
+        }));
     }
     let name = projection.name();
     // However many workers look, and also if it was cancelled before it was begun.
@@ -106,14 +142,14 @@ async fn build(pool: &PgPool, projection: &dyn AnyProjection) -> Result<(), Refu
         "its version was raised: it is built anew beside what is read, and waits to be promoted; until then the code that built \
          what is read has to go on"
     );
-    Ok(())
+    Ok(None)
 }
 
 /// The next thing that is to be done about it.
-async fn renew(pool: &PgPool, projection: &dyn AnyProjection) -> Result<(), Refused> {
+async fn renew(pool: &PgPool, projection: &dyn AnyProjection) -> Result<Hindrance, Refused> {
     let plan = rebuild::plan(pool, projection).await?;
     if plan.live_version == plan.version {
-        return Ok(());
+        return Ok(None);
     }
     let by = by(&plan);
     let name = projection.name();
@@ -125,23 +161,31 @@ async fn renew(pool: &PgPool, projection: &dyn AnyProjection) -> Result<(), Refu
                 let idempotency_key = Some(format!("renewed.{}", gate.plan_token));
                 let new = NewPromote { way: Way::Promote, generation, plan_token, by, idempotency_key };
                 promote::ask(pool, projection, &new).await?;
+                return Ok(None);
             }
-            return Ok(());
+            return Ok(Some(gate.refusals.join("; ")));
         }
         Ok(_) | Err(Refused::Impossible(_)) => {}
         Err(refused) => return Err(refused),
     }
-    if plan.conflicts.is_empty() {
-        let (from, to) = (plan.live_version, plan.version);
-        tracing::info!(
-            projection = name,
-            from,
-            to,
-            "its version was raised: it is built anew, and put in place when it is through"
-        );
-        let idempotency_key = Some(format!("renew.{}", plan.plan_token));
-        let new = NewRebuild { parts: 1, rate: None, plan_token: plan.plan_token, by, idempotency_key };
-        rebuild::ask(pool, projection, &new).await?;
+    if let Some((operation, version)) = plan.under_way {
+        if version != plan.version {
+            // Where one program runs, nobody has its code any more.
+            rebuild::cancel(pool, operation, &by).await?;
+            tracing::info!(projection = name, version, %operation, "the rebuild of another version is cancelled");
+        }
+        return Ok(None);
     }
-    Ok(())
+    let (from, to) = (plan.live_version, plan.version);
+    let changed = if to > from { "raised" } else { "lowered" };
+    tracing::info!(
+        projection = name,
+        from,
+        to,
+        "its version was {changed}: it is built anew, and put in place when it is through"
+    );
+    let idempotency_key = Some(format!("renew.{}", plan.plan_token));
+    let new = NewRebuild { parts: 1, rate: None, plan_token: plan.plan_token, by, idempotency_key };
+    rebuild::ask(pool, projection, &new).await?;
+    Ok(None)
 }

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use traces::{KeyValue, SpanKind, names};
 
-use super::automatic::{self, Raised};
+use super::automatic::{self, Hindrances, Raised};
 use super::size::Size;
 use super::source::Source;
 use super::throttle::{Gauge, Resting, Throttle};
@@ -64,11 +64,12 @@ impl Generations {
         let mut kept = BTreeSet::new();
         let mut building: JoinSet<(usize, Part)> = JoinSet::new();
         let mut seen: Option<Instant> = None;
+        let hindrances = Hindrances::default();
         let mut redriving = JoinSet::new();
         for applier in self.appliers.iter().cloned() {
             redriving.spawn(kill_points::carried(Beside { applier }.run(stop.clone())));
         }
-        while let Some(due) = retry::until_all_done("looking at generations", &stop, || self.look()).await {
+        while let Some(due) = retry::until_all_done("looking at generations", &stop, || self.look(&hindrances)).await {
             for (index, part) in due {
                 if kept.insert((index, part.clone())) {
                     let applier = self.appliers[index].clone();
@@ -105,9 +106,10 @@ impl Generations {
     }
 
     /// Does what operations ask for, and finds what is to be kept.
-    async fn look(&self) -> Result<Vec<(usize, Part)>, apply::Error> {
+    async fn look(&self, hindrances: &Hindrances) -> Result<Vec<(usize, Part)>, apply::Error> {
         use database::with_deadline;
-        with_deadline("looking at versions", automatic::look(&self.reading, &self.appliers, self.raised)).await?;
+        let versions = automatic::look(&self.reading, &self.appliers, self.raised, hindrances);
+        with_deadline("looking at versions", versions).await?;
         for applier in &self.appliers {
             with_deadline("beginning", rebuild::begin(applier, &["rebuild", "verify", "as_of"])).await?;
             with_deadline("exchanging", promote::carry_out(applier, &self.head)).await?;

@@ -7,13 +7,8 @@ select
     live.schema_name,
     (select max(generation) + 1 from generations where projection = live.name) as "next!",
     (select coalesce(max(position), 0) from events) as "head!",
-    (
-        select operation.id
-        from operations as operation
-        where operation.projection = live.name
-        and operation.kind = 'rebuild'
-        and operation.state in ('pending', 'running', 'paused', 'waiting')
-    ) as under_way,
+    open.id as "under_way?",
+    (open.selection ->> 'version')::integer as "under_way_version?",
     (
         select operation.upto / greatest(extract(epoch from built.built_at - built.created_at), 0.001)
         from generations as built
@@ -25,4 +20,8 @@ select
         limit 1
     )::float8 as rate
 from projections as live
+left join operations as open
+    on open.projection = live.name
+    and open.kind = 'rebuild'
+    and open.state in ('pending', 'running', 'paused', 'waiting')
 where live.name = $1

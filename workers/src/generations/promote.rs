@@ -136,7 +136,9 @@ async fn gate_on(
     }
     let (version, mut warnings) = (row.version, Vec::new());
     if !row.kept {
-        warnings.push(format!("no worker of version {version} of {name} runs: it is done when one does"));
+        warnings.push(format!(
+            "no worker of version {version} of {name} runs: it is done when one does, unless it is cancelled before"
+        ));
     }
     Ok(Gate {
         projection: name.to_owned(),
@@ -369,6 +371,7 @@ async fn promote(db: &mut PgConnection, applier: &Applier, wanted: &Wanted) -> R
     }
     exchange(&mut tx, applier.projection, (live.generation, &live.schema_name), (generation, &new.schema_name), head)
         .await?;
+    end_verifications(&mut tx, name, new.version).await?;
     kill_point!("promote.exchanged");
     let result = json!({"held_up_ms": began.elapsed().as_millis() as u64});
     sqlx::query!(
@@ -457,6 +460,22 @@ async fn catch_up(
     }
     sqlx::raw_sql("set local search_path = public").execute(db).await?;
     Ok(())
+}
+
+/// A verification by the code of another version than the live one's would never be through: nobody compares with what that has built.
+async fn end_verifications(db: &mut PgConnection, name: &str, version: i32) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update operations
+         set state = 'failed', error = 'a generation of version ' || $2 || ' is live by now: verify that',
+             finished_at = clock_timestamp()
+         where kind = 'verify' and projection = $1 and state in ('pending', 'running', 'paused', 'waiting')
+         and (selection ->> 'version')::integer <> $2",
+        name,
+        version
+    )
+    .execute(db)
+    .await
+    .map(drop)
 }
 
 /// From here on the one is live, settled up to `head`, and the other follows the store.

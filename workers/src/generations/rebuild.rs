@@ -35,6 +35,10 @@ pub struct Plan {
     pub estimated_seconds: Option<f64>,
     /// Why it would be refused now.
     pub conflicts: Vec<String>,
+    /// The rebuild that is under way, and the version of the code that it is of.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub under_way: Option<(Uuid, i32)>,
     /// To be sent with the request that starts it.
     pub plan_token: String,
 }
@@ -73,14 +77,24 @@ pub enum Refused {
     Unknown(String, i32),
     #[error("it is not what was planned any more: plan again")]
     StalePlan,
-    #[error("a rebuild of it is under way: operation {0}")]
-    UnderWay(Uuid),
-    #[error("one as of a past position is being built: operation {0}")]
-    AsOfUnderWay(Uuid),
+    #[error("{} of it is under way: operation {operation}", one_of(.kind))]
+    UnderWay { kind: &'static str, operation: Uuid },
     #[error("{0}")]
     Impossible(String),
     #[error("there is no operation {0}")]
     NoOperation(Uuid),
+}
+
+pub(super) fn conflict(kind: &'static str, operation: Uuid) -> String {
+    Refused::UnderWay { kind, operation }.to_string()
+}
+
+fn one_of(kind: &str) -> &'static str {
+    match kind {
+        "verify" => "a verification",
+        "as_of" => "a generation as of a past position",
+        _ => "a rebuild",
+    }
 }
 
 /// What a rebuild would do now.
@@ -105,7 +119,6 @@ async fn plan_on(db: &mut PgConnection, projection: &dyn AnyProjection) -> Resul
     )
     .fetch_all(db)
     .await?;
-    let conflicts = stands.under_way.map(|id| Refused::UnderWay(id).to_string());
     Ok(Plan {
         projection: name.to_owned(),
         generation: stands.next,
@@ -115,7 +128,8 @@ async fn plan_on(db: &mut PgConnection, projection: &dyn AnyProjection) -> Resul
         positions: stands.head,
         tables,
         estimated_seconds: stands.rate.filter(|rate| *rate > 0.0).map(|rate| stands.head as f64 / rate),
-        conflicts: conflicts.into_iter().collect(),
+        conflicts: stands.under_way.into_iter().map(|operation| conflict("rebuild", operation)).collect(),
+        under_way: stands.under_way.zip(stands.under_way_version),
         plan_token: format!("{name}.{}.{}.{}", stands.generation, stands.next, projection.version()),
     })
 }
@@ -153,9 +167,7 @@ async fn ask_on(db: &mut PgConnection, projection: &dyn AnyProjection, new: &New
     if let Some(before) = operations::before(&mut tx, &asked).await? {
         return Ok(before);
     }
-    if let Some(under_way) = under_way(&mut tx, "rebuild", name).await? {
-        return Err(Refused::UnderWay(under_way));
-    }
+    free(&mut tx, "rebuild", name).await?;
     if plan_on(&mut tx, projection).await?.plan_token != new.plan_token {
         return Err(Refused::StalePlan);
     }
@@ -163,6 +175,14 @@ async fn ask_on(db: &mut PgConnection, projection: &dyn AnyProjection, new: &New
     audit::record(&mut tx, &new.by, "rebuild.start", id, &json!({"projection": name, "selection": selection})).await?;
     tx.commit().await?;
     Ok(id)
+}
+
+/// Refuses a second one of a kind of which a projection has one at a time.
+pub(super) async fn free(db: &mut PgConnection, kind: &'static str, projection: &str) -> Result<(), Refused> {
+    match under_way(db, kind, projection).await? {
+        Some(operation) => Err(Refused::UnderWay { kind, operation }),
+        None => Ok(()),
+    }
 }
 
 pub(super) async fn under_way(db: &mut PgConnection, kind: &str, projection: &str) -> sqlx::Result<Option<Uuid>> {
@@ -176,12 +196,16 @@ pub(super) async fn under_way(db: &mut PgConnection, kind: &str, projection: &st
     open.fetch_optional(db).await
 }
 
+/// Kinds that can be paused and go on; and with those that can be ended before they are through.
+const PAUSED: &[&str] = &["rebuild", "verify", "as_of"];
+const CANCELLED: &[&str] = &["rebuild", "verify", "as_of", "repair", "promote", "rollback", "retire"];
+
 /// Stops a rebuild until it is resumed. It holds what it has.
 ///
 /// # Errors
 /// There is no such operation, or it is none that can be paused now.
 pub async fn pause(pool: &PgPool, id: Uuid, by: &Attribution) -> Result<(), Refused> {
-    change(pool, id, by, "operation.pause", &["pending", "running", "waiting"], State::Paused).await
+    change(pool, id, by, "operation.pause", (PAUSED, &["pending", "running", "waiting"], State::Paused)).await
 }
 
 /// Lets it go on.
@@ -189,27 +213,25 @@ pub async fn pause(pool: &PgPool, id: Uuid, by: &Attribution) -> Result<(), Refu
 /// # Errors
 /// There is no such operation, or it is not paused.
 pub async fn resume(pool: &PgPool, id: Uuid, by: &Attribution) -> Result<(), Refused> {
-    change(pool, id, by, "operation.resume", &["paused"], State::Running).await
+    change(pool, id, by, "operation.resume", (PAUSED, &["paused"], State::Running)).await
 }
 
-/// Ends a rebuild; what it has built is dropped.
+/// Ends an operation that is not through: what a rebuild or a verification has built is dropped, what a repair has applied stays, and
+/// what is done in one transaction, as a promote is, is not done.
 ///
 /// # Errors
 /// There is no such operation, or it has ended.
 pub async fn cancel(pool: &PgPool, id: Uuid, by: &Attribution) -> Result<(), Refused> {
-    change(pool, id, by, "operation.cancel", &["pending", "running", "paused", "waiting"], State::Cancelled).await
+    let open = &["pending", "running", "paused", "waiting"];
+    change(pool, id, by, "operation.cancel", (CANCELLED, open, State::Cancelled)).await
 }
 
-async fn change(
-    pool: &PgPool,
-    id: Uuid,
-    by: &Attribution,
-    action: &str,
-    from: &[&str],
-    to: State,
-) -> Result<(), Refused> {
+/// Of which kinds, from which states, to which.
+type Change = (&'static [&'static str], &'static [&'static str], State);
+
+async fn change(pool: &PgPool, id: Uuid, by: &Attribution, action: &str, change: Change) -> Result<(), Refused> {
     let mut db = Lent::by(pool).await?;
-    let changed = change_on(&mut db, id, by, action, (from, to)).await;
+    let changed = change_on(&mut db, id, by, action, change).await;
     db.give_back();
     changed
 }
@@ -219,7 +241,7 @@ async fn change_on(
     id: Uuid,
     by: &Attribution,
     action: &str,
-    (from, to): (&[&str], State),
+    (kinds, from, to): Change,
 ) -> Result<(), Refused> {
     let mut tx = db.begin().await?;
     let now = sqlx::query!(
@@ -227,11 +249,9 @@ async fn change_on(
         id
     );
     let now = now.fetch_optional(&mut *tx).await?.ok_or(Refused::NoOperation(id))?;
-    if !matches!(&*now.kind, "rebuild" | "verify" | "as_of") {
-        let kind = now.kind;
-        return Err(Refused::Impossible(format!(
-            "this is a {kind}: what can be paused, resumed or cancelled is a rebuild or a verification"
-        )));
+    if !kinds.contains(&&*now.kind) {
+        let (kind, can_be) = (now.kind, if to == State::Cancelled { "cancelled" } else { "paused and resumed" });
+        return Err(Refused::Impossible(format!("this is a {kind}: what can be {can_be} is {}", kinds.join(", "))));
     }
     if now.state == to {
         return Ok(());
@@ -244,7 +264,7 @@ async fn change_on(
     sqlx::query!(
         "update operations
          set state = $2, finished_at = case when $2 = 'cancelled' then clock_timestamp() end,
-             advanced_at = clock_timestamp()
+             runner = case when $2 <> 'cancelled' then runner end, advanced_at = clock_timestamp()
          where id = $1",
         id,
         to.as_str()

@@ -151,6 +151,16 @@ pub(super) async fn carry_out(applier: &Applier) -> sqlx::Result<()> {
 async fn retire(db: &mut PgConnection, name: &str, generation: i32, operation: Option<Uuid>) -> sqlx::Result<()> {
     let mut tx = db.begin().await?;
     sqlx::raw_sql("set local lock_timeout = '2s'").execute(&mut *tx).await?;
+    if let Some(operation) = operation {
+        let ours = sqlx::query_scalar!(
+            "select id from operations where id = $1 and state = 'pending' for no key update skip locked",
+            operation
+        );
+        if ours.fetch_optional(&mut *tx).await?.is_none() {
+            // It was cancelled, or another worker is at it.
+            return Ok(());
+        }
+    }
     let schema = sqlx::query_scalar!(
         "select schema_name from generations
          where projection = $1 and generation = $2 and live_since is null and retired_at is null

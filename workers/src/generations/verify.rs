@@ -110,9 +110,7 @@ async fn ask_on(
     if let Some(before) = operations::before(&mut tx, &asked).await? {
         return Ok(before);
     }
-    if let Some(under_way) = rebuild::under_way(&mut tx, "verify", name).await? {
-        return Err(Refused::UnderWay(under_way));
-    }
+    rebuild::free(&mut tx, "verify", name).await?;
     if live != projection.version() as i32 {
         let ours = projection.version();
         return Err(Refused::Impossible(format!(
