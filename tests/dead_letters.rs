@@ -232,7 +232,7 @@ async fn a_parked_message_is_resolved_again_or_discarded_alone() {
     let run =
         json!({"filter": {"topic": "vocabulary-events"}, "dry_run": false, "plan_token": operation["plan_token"]});
     let (_, operation) = admin.post("/dead-letter-batches", &run).await;
-    let done = admin.succeeded(&operation).await;
+    let done = admin.failed(&operation).await;
     assert_eq!((&done["seen"], &done["parked"]), (&json!(2), &json!(1)), "{done}");
     let left = letters(&fleet, &admin, 1).await.remove(0);
     assert_eq!((&left["id"], &left["attempts"]), (&garbage["id"], &json!(2)));

@@ -149,3 +149,37 @@ async fn a_part_that_fails_is_named_and_ends_the_others_and_not_the_program() {
     assert!(EventStoreClient::connect(format!("http://{address}")).await.is_err(), "the event store has ended too");
     assert!(!stop.is_cancelled(), "what that means for the program, it decides");
 }
+
+/// A read model one of whose tables is everybody's.
+struct Trespasser;
+
+impl Projection for Trespasser {
+    const NAME: &'static str = "trespasser";
+    const VERSION: u32 = 1;
+    const TABLES: &'static str =
+        "create table own (id int primary key); create table public.shared (id int primary key)";
+    type Event = VocabularyEvent;
+    type Changes = ();
+
+    fn fold(_: &mut (), _: &Recorded<VocabularyEvent>) {}
+
+    async fn write(_: (), _: &mut PgConnection) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn tables_outside_of_the_schema_of_their_generation_are_refused_and_named() {
+    let database = Database::empty().await;
+    let program = fleet::Fleet::builder().topic(&VOCABULARY).projection::<Trespasser>().build().unwrap();
+    let parts = Parts::builder(program.catalogue(), &database.pool).start().await.unwrap();
+    let refused = format!("{:#}", anyhow::Error::from(parts.migrate().await.unwrap_err()));
+    assert!(refused.contains("trespasser") && refused.contains("public.shared"), "{refused}");
+    assert!(!refused.contains("trespasser.own"), "{refused}");
+    let mut db = database.pool.acquire().await.unwrap();
+    let by_the_kit = read_model::testing::Generation::<Trespasser>::create(&mut db).await.err().unwrap().to_string();
+    assert!(by_the_kit.contains("public.shared"), "{by_the_kit}");
+    let left: Option<String> =
+        sqlx::query_scalar("select to_regclass('public.shared')::text").fetch_one(&mut *db).await.unwrap();
+    assert_eq!(left, None);
+}

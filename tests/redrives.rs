@@ -70,8 +70,9 @@ async fn a_later_event_that_fails_in_a_redrive_is_the_next_dead_letter() {
     let path = format!("/dead-letters/{}/retry", first["id"].as_str().unwrap());
     let (status, operation) = admin.post(&path, &json!({})).await;
     assert_eq!(status, StatusCode::ACCEPTED, "{operation}");
-    let done = admin.succeeded(&operation).await;
+    let done = admin.failed(&operation).await;
     assert_eq!((&done["applied"], &done["parked"], &done["seen"]), (&json!(4), &json!(1), &json!(1)));
+    assert_eq!(done["error"], "4 applied, 1 parked: the dead letters say why");
     let next = letters(&fleet, &admin, 1).await.remove(0);
     assert_ne!(next["id"], first["id"]);
     assert_eq!(

@@ -86,6 +86,8 @@ pub fn describe(error: &sqlx::Error) -> String {
             Some(reason) => reason,
             None => "all of the pool's connections are in use, or the database gives no more".to_owned(),
         },
+        // What it is about, it says itself.
+        sqlx::Error::Configuration(error) => error.to_string(),
         // The system's own errors without their numbers.
         sqlx::Error::Io(error) if error.get_ref().is_none() => error.kind().to_string(),
         sqlx::Error::Io(error) => error.to_string(),

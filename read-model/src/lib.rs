@@ -103,6 +103,7 @@
 mod catalogue;
 mod column;
 mod erased;
+mod foreign;
 mod projection;
 pub mod testing;
 
@@ -112,4 +113,5 @@ mod orders;
 pub use catalogue::{Catalogue, Mistake, erased};
 pub use column::column;
 pub use erased::{AnyProjection, Folded, Pending};
+pub use foreign::{Foreign, foreign};
 pub use projection::{Error, Projection};

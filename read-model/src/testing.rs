@@ -13,7 +13,7 @@ use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use uuid::Uuid;
 
-use crate::{Error, Projection};
+use crate::{Error, Foreign, Projection, foreign};
 
 /// An event as the store would have recorded it, at `occurred_at` (RFC 3339).
 ///
@@ -64,7 +64,7 @@ impl<P: Projection> Generation<P> {
     /// Makes the schema and the tables.
     ///
     /// # Errors
-    /// `P::TABLES` is not SQL, or the connection may not create schemas.
+    /// `P::TABLES` is not SQL or names a schema, or the connection may not create schemas.
     pub async fn create(db: &mut PgConnection) -> Result<Self, Error> {
         let schema = format!("{}_{}", P::NAME, Uuid::now_v7().simple());
         let generation = Self { schema, projection: PhantomData };
@@ -72,6 +72,11 @@ impl<P: Projection> Generation<P> {
         sqlx::raw_sql(AssertSqlSafe(format!("create schema {}", generation.schema))).execute(&mut *db).await?;
         generation.enter(&mut db).await?;
         sqlx::raw_sql(P::TABLES).execute(&mut *db).await?;
+        let tables = foreign(&mut db, &generation.schema).await?;
+        if !tables.is_empty() {
+            let foreign = Foreign { projection: P::NAME.to_owned(), tables };
+            return Err(sqlx::Error::Configuration(foreign.into()).into());
+        }
         db.commit().await?;
         Ok(generation)
     }

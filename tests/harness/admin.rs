@@ -70,10 +70,18 @@ impl Admin {
     }
 
     pub async fn succeeded(&self, operation: &Value) -> Value {
+        self.ended(operation, "succeeded").await
+    }
+
+    pub async fn failed(&self, operation: &Value) -> Value {
+        self.ended(operation, "failed").await
+    }
+
+    async fn ended(&self, operation: &Value, state: &str) -> Value {
         let path = format!("/operations/{}", operation["id"].as_str().unwrap_or_else(|| panic!("{operation}")));
-        eventually("the operation succeeds", Duration::from_secs(120), async || {
+        eventually("the operation ends as it should", Duration::from_secs(120), async || {
             let operation = self.get(&path).await;
-            if operation["state"] == "succeeded" { Ok(operation) } else { Err(operation.to_string()) }
+            if operation["state"] == state { Ok(operation) } else { Err(operation.to_string()) }
         })
         .await
     }

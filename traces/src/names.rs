@@ -3,10 +3,32 @@
 //!
 //! Source: <https://opentelemetry.io/docs/specs/semconv/>, version 1.45.
 
-use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
 
-use events::{Payload, Recorded};
+use events::{AggregateId, EventId, Payload, Position, Recorded, Version};
 use opentelemetry::KeyValue;
+
+/// What a span is called. It is written out by whoever exports it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Name {
+    /// As it stands.
+    Plain(&'static str),
+    /// What is done, and with what.
+    Of(&'static str, &'static str),
+    /// A method and the route of a request.
+    Request(String, String),
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plain(name) => out.write_str(name),
+            Self::Of(what, of) => write!(out, "{what} {of}"),
+            Self::Request(method, route) => write!(out, "{method} {route}"),
+        }
+    }
+}
 
 /// Who makes the spans.
 pub const SCOPE: &str = "fleet";
@@ -62,7 +84,7 @@ pub const MODE: &str = "fleet.apply.mode";
 /// What became of an event, as in the metrics.
 pub const RESULT: &str = "fleet.apply.result";
 
-/// Whether a request asks for a change. Its trace is always kept: there are few, and each is asked about.
+/// Whether a request asks for a change.
 pub const CHANGES: &str = "fleet.request.changes";
 
 /// The status of an answer of HTTP.
@@ -72,36 +94,33 @@ pub const HTTP_STATUS: &str = "http.response.status_code";
 pub const PART: &str = "fleet.projection.part";
 
 /// Several appends in one commit.
-pub const APPEND_BATCH: &str = "append batch";
-
-/// An append's part of that.
-pub const WRITE: &str = "write";
+pub const APPEND_BATCH: Name = Name::Plain("append batch");
 
 /// Several events in one transaction.
-pub const APPLY_BATCH: &str = "apply batch";
+pub const APPLY_BATCH: Name = Name::Plain("apply batch");
 
 /// A request to the admin API, by its route and not by its path.
-pub fn request(method: &str, route: &str) -> Cow<'static, str> {
-    format!("{method} {route}").into()
+pub fn request(method: &str, route: &str) -> Name {
+    Name::Request(method.to_owned(), route.to_owned())
 }
 
 /// What is said of a request.
-pub fn of_request(method: &str, route: &str, changes: bool) -> Vec<KeyValue> {
+pub fn of_request(method: String, route: String, changes: bool) -> Vec<KeyValue> {
     vec![
-        KeyValue::new("http.request.method", method.to_owned()),
-        KeyValue::new("http.route", route.to_owned()),
+        KeyValue::new("http.request.method", method),
+        KeyValue::new("http.route", route),
         KeyValue::new(CHANGES, changes),
     ]
 }
 
 /// One transaction of a builder.
-pub fn build(projection: &str) -> Cow<'static, str> {
-    format!("build {projection}").into()
+pub fn build(projection: &'static str) -> Name {
+    Name::Of("build", projection)
 }
 
 /// A generation takes the place of another.
-pub fn exchange(kind: &str, projection: &str) -> Cow<'static, str> {
-    format!("{kind} {projection}").into()
+pub fn exchange(kind: &'static str, projection: &'static str) -> Name {
+    Name::Of(kind, projection)
 }
 
 /// What is said of work on a generation.
@@ -109,33 +128,47 @@ pub fn of_generation(projection: &'static str, generation: i32) -> Vec<KeyValue>
     vec![KeyValue::new(PROJECTION, projection), KeyValue::new(GENERATION, i64::from(generation))]
 }
 
+/// An append that is a call.
+pub const APPEND: Call = Call { method: "AppendEvents", name: "fleet.eventstore.v1.EventStore/AppendEvents" };
+
+/// One of a stream.
+pub const APPEND_IN_A_STREAM: Call =
+    Call { method: "AppendEventStream", name: "fleet.eventstore.v1.EventStore/AppendEventStream" };
+
 /// A call of the event store.
-pub fn call(method: &str) -> String {
-    format!("fleet.eventstore.v1.EventStore/{method}")
+#[derive(Debug, Clone, Copy)]
+pub struct Call {
+    method: &'static str,
+    name: &'static str,
+}
+
+/// What its span is called.
+pub fn call(call: Call) -> Name {
+    Name::Plain(call.name)
 }
 
 /// What is said of a call.
-pub fn of_call(method: &'static str) -> Vec<KeyValue> {
+pub fn of_call(call: Call) -> Vec<KeyValue> {
     vec![
         KeyValue::new("rpc.system", "grpc"),
         KeyValue::new("rpc.service", "fleet.eventstore.v1.EventStore"),
-        KeyValue::new("rpc.method", method),
+        KeyValue::new("rpc.method", call.method),
     ]
 }
 
 /// A message that is given to the bus.
-pub fn send(topic: &str) -> Cow<'static, str> {
-    format!("send {topic}").into()
+pub fn send(topic: &'static str) -> Name {
+    Name::Of("send", topic)
 }
 
 /// A message that came from it.
-pub fn receive(topic: &str) -> Cow<'static, str> {
-    format!("receive {topic}").into()
+pub fn receive(topic: &'static str) -> Name {
+    Name::Of("receive", topic)
 }
 
 /// An event that a read model takes in.
-pub fn apply(projection: &str) -> Cow<'static, str> {
-    format!("apply {projection}").into()
+pub fn apply(projection: &'static str) -> Name {
+    Name::Of("apply", projection)
 }
 
 /// What is said of a message: `operation` is `send` or `receive`.
@@ -148,14 +181,48 @@ pub fn of_message(operation: &'static str, topic: &'static str) -> [KeyValue; 4]
     ]
 }
 
-/// What is said of an event: never what it says.
-pub fn of_event(event: &Recorded<Payload>) -> [KeyValue; 6] {
-    [
-        KeyValue::new(EVENT_ID, event.event_id.to_string()),
-        KeyValue::new(EVENT_TYPE, event.data.event_type.clone()),
-        KeyValue::new(EVENT_VERSION, i64::from(event.version.0)),
-        KeyValue::new(POSITION, event.position.0),
-        KeyValue::new(AGGREGATE_ID, event.aggregate_id.to_string()),
-        KeyValue::new(AGGREGATE_TYPE, event.data.aggregate_type.clone()),
-    ]
+/// Which event it is, and never what it says.
+#[derive(Debug, Clone)]
+pub struct Event {
+    event_id: EventId,
+    event_type: Arc<str>,
+    version: Version,
+    position: Position,
+}
+
+impl Event {
+    /// This one.
+    pub fn of(event: &Recorded<Payload>) -> Self {
+        let event_type = Arc::from(&*event.data.event_type);
+        Self { event_id: event.event_id, event_type, version: event.version, position: event.position }
+    }
+
+    /// What is said of it wherever it is.
+    pub fn said(self) -> [KeyValue; 4] {
+        [
+            KeyValue::new(EVENT_ID, self.event_id.to_string()),
+            KeyValue::new(EVENT_TYPE, self.event_type),
+            KeyValue::new(EVENT_VERSION, i64::from(self.version.0)),
+            KeyValue::new(POSITION, self.position.0),
+        ]
+    }
+}
+
+/// What is said once in the trace of an event: to whom it happened.
+#[derive(Debug, Clone)]
+pub struct Aggregate {
+    aggregate_id: AggregateId,
+    aggregate_type: Arc<str>,
+}
+
+impl Aggregate {
+    /// The event's.
+    pub fn of(event: &Recorded<Payload>) -> Self {
+        Self { aggregate_id: event.aggregate_id, aggregate_type: Arc::from(&*event.data.aggregate_type) }
+    }
+
+    /// What is said of it.
+    pub fn said(self) -> [KeyValue; 2] {
+        [KeyValue::new(AGGREGATE_ID, self.aggregate_id.to_string()), KeyValue::new(AGGREGATE_TYPE, self.aggregate_type)]
+    }
 }

@@ -1,40 +1,99 @@
 //! A span that may be none.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::time::SystemTime;
 
 use events::TraceContext;
-use opentelemetry::global::BoxedSpan;
-use opentelemetry::trace::{Link, Span as _, SpanBuilder, SpanKind, Status, TraceContextExt, Tracer};
-use opentelemetry::{Context, KeyValue};
+use opentelemetry::KeyValue;
+use opentelemetry::trace::SpanKind;
 
-use crate::{TRACER, names, remote};
+use crate::Tracer;
+use crate::names::Name;
 
 /// A span that has begun, or none: what is said of that is lost. It ends when it is dropped.
 #[derive(Debug, Default)]
-pub struct Span(Option<BoxedSpan>);
+pub struct Span(Option<Box<Told>>);
+
+/// What there is to tell of a span that has ended.
+#[derive(Debug)]
+pub struct Told {
+    /// The trace that it is in.
+    pub trace_id: u128,
+    /// Its own id.
+    pub span_id: u64,
+    /// The span that it is within, which may be another process's.
+    pub parent: Option<u64>,
+    /// What it is called.
+    pub name: Name,
+    /// Whose part of the work it is.
+    pub kind: SpanKind,
+    /// From when.
+    pub begun: SystemTime,
+    /// Until when.
+    pub ended: SystemTime,
+    /// Spans of other traces that it has to do with.
+    pub links: Vec<TraceContext>,
+    /// Of which kind the failure was, and what it was; `None`: there was none.
+    pub failed: Option<(&'static str, Cow<'static, str>)>,
+    said: Vec<Said>,
+}
+
+/// It is put into words by whoever exports it: words cost more than the rest of a span, and the work does not wait for them.
+struct Said(Box<dyn FnOnce() -> Vec<KeyValue> + Send + Sync>);
+
+impl fmt::Debug for Said {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Said")
+    }
+}
+
+impl Told {
+    /// All that was said of it, in this order.
+    pub fn said(&mut self) -> impl Iterator<Item = KeyValue> + use<> {
+        std::mem::take(&mut self.said).into_iter().flat_map(|Said(words)| words())
+    }
+}
 
 impl Span {
     /// What goes along with the work, so that others go on with the trace. `None` if it is not kept.
     pub fn context(&self) -> Option<TraceContext> {
-        let context = self.0.as_ref()?.span_context();
-        let trace_id = u128::from_be_bytes(context.trace_id().to_bytes());
-        let span_id = u64::from_be_bytes(context.span_id().to_bytes());
-        TraceContext::sampled(trace_id, span_id).filter(|_| context.is_sampled())
+        let told = self.0.as_ref()?;
+        TraceContext::sampled(told.trace_id, told.span_id)
     }
 
-    /// Says more of it.
-    pub fn say(&mut self, attributes: impl IntoIterator<Item = KeyValue>) {
-        if let Some(span) = &mut self.0 {
-            span.set_attributes(attributes);
+    /// Whether there is one, so that it is worth finding out what could be said of it.
+    pub fn is_kept(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Says more of it, in words that are found later, elsewhere, and only if somebody wants them.
+    pub fn say(&mut self, words: impl FnOnce() -> Vec<KeyValue> + Send + Sync + 'static) {
+        if let Some(told) = &mut self.0 {
+            told.said.push(Said(Box::new(words)));
+        }
+    }
+
+    /// A span of another trace that it has to do with, as it turns out.
+    pub fn link(&mut self, other: Option<TraceContext>) {
+        if let Some(told) = &mut self.0 {
+            told.links.extend(other);
         }
     }
 
     /// It did not succeed. `kind` is one of few; `what` has no data of anybody in it.
     pub fn fail(&mut self, kind: &'static str, what: impl Into<Cow<'static, str>>) {
-        if let Some(span) = &mut self.0 {
-            span.set_attribute(KeyValue::new(names::ERROR_TYPE, kind));
-            span.set_status(Status::error(what));
+        if let Some(told) = &mut self.0 {
+            told.failed = Some((kind, what.into()));
+        }
+    }
+}
+
+impl Drop for Span {
+    fn drop(&mut self) {
+        if let (Some(mut told), Some(tracer)) = (self.0.take(), Tracer::get()) {
+            told.ended = SystemTime::now();
+            tracer.keeper.keep(told);
         }
     }
 }
@@ -42,15 +101,37 @@ impl Span {
 /// A span that is about to begin, or none.
 #[derive(Debug)]
 #[must_use = "it has not begun"]
-pub struct Begin(Option<(SpanBuilder, Context)>);
+pub struct Begin(Option<Beginning>);
 
-/// A span without a parent. Whether it is kept, the sampler says: one of the traces that it links to is kept, or chance has it.
-pub fn span(name: impl Into<Cow<'static, str>>, kind: SpanKind) -> Begin {
-    Begin(crate::are_on().then(|| (SpanBuilder::from_name(name).with_kind(kind), Context::new())))
+#[derive(Debug)]
+struct Beginning {
+    tracer: &'static Tracer,
+    name: Name,
+    kind: SpanKind,
+    parent: Option<TraceContext>,
+    always: bool,
+    at: Option<SystemTime>,
+    links: Vec<TraceContext>,
+    said: Vec<Said>,
+}
+
+/// A span without a parent. It is kept if one of the traces that it links to is, or if chance has it.
+pub fn span(name: Name, kind: SpanKind) -> Begin {
+    let begin = |tracer| Beginning {
+        tracer,
+        name,
+        kind,
+        parent: None,
+        always: false,
+        at: None,
+        links: Vec::new(),
+        said: Vec::new(),
+    };
+    Begin(Tracer::get().map(begin))
 }
 
 /// A span within a trace that is kept; none if it is not, or if there is no trace.
-pub fn within(trace: Option<TraceContext>, name: impl FnOnce() -> Cow<'static, str>, kind: SpanKind) -> Begin {
+pub fn within(trace: Option<TraceContext>, name: impl FnOnce() -> Name, kind: SpanKind) -> Begin {
     match trace.filter(|trace| trace.is_sampled() && crate::are_on()) {
         Some(trace) => span(name(), kind).child_of(Some(trace)),
         None => Begin(None),
@@ -58,38 +139,63 @@ pub fn within(trace: Option<TraceContext>, name: impl FnOnce() -> Cow<'static, s
 }
 
 impl Begin {
-    /// Its parent, if there is one.
-    pub fn child_of(mut self, parent: Option<TraceContext>) -> Self {
-        if let (Some((_, context)), Some(parent)) = (&mut self.0, parent) {
-            *context = Context::new().with_remote_span_context(remote(parent));
-        }
+    fn and(mut self, change: impl FnOnce(&mut Beginning)) -> Self {
+        self.0.as_mut().map(change);
         self
+    }
+
+    /// Its parent, if there is one, which has decided whether it is kept.
+    pub fn child_of(self, parent: Option<TraceContext>) -> Self {
+        self.and(|it| it.parent = parent)
+    }
+
+    /// It is kept, unless its parent has decided otherwise.
+    pub fn always(self, always: bool) -> Self {
+        self.and(|it| it.always = always)
     }
 
     /// Spans of other traces that it has to do with.
-    pub fn linked(mut self, others: impl IntoIterator<Item = TraceContext>) -> Self {
-        self.0 = self.0.map(|(builder, context)| {
-            let links = others.into_iter().map(|other| Link::with_context(remote(other))).collect();
-            (builder.with_links(links), context)
-        });
-        self
+    pub fn linked(self, others: impl IntoIterator<Item = TraceContext>) -> Self {
+        self.and(|it| it.links.extend(others))
     }
 
     /// When it began, if not now.
-    pub fn at(mut self, time: SystemTime) -> Self {
-        self.0 = self.0.map(|(builder, context)| (builder.with_start_time(time), context));
-        self
+    pub fn at(self, time: SystemTime) -> Self {
+        self.and(|it| it.at = Some(time))
     }
 
-    /// What it is about.
-    pub fn with(mut self, attributes: impl FnOnce() -> Vec<KeyValue>) -> Self {
-        self.0 = self.0.map(|(builder, context)| (builder.with_attributes(attributes()), context));
-        self
+    /// What it is about, as [`Span::say`].
+    pub fn with(self, words: impl FnOnce() -> Vec<KeyValue> + Send + Sync + 'static) -> Self {
+        self.and(|it| it.said.push(Said(Box::new(words))))
     }
 
     /// Begins it.
     pub fn begin(self) -> Span {
-        let begun = |(builder, context)| TRACER.get().map(|tracer| tracer.build_with_context(builder, &context));
-        Span(self.0.and_then(begun))
+        Span(self.0.and_then(Beginning::begin))
+    }
+}
+
+impl Beginning {
+    fn begin(self) -> Option<Box<Told>> {
+        let trace_id = self.parent.map_or_else(rand::random, TraceContext::trace_id);
+        let kept = match self.parent {
+            Some(parent) => parent.is_sampled(),
+            None => self.always || self.links.iter().any(|link| link.is_sampled()) || self.tracer.chance_has(trace_id),
+        };
+        let begun = self.at.unwrap_or_else(SystemTime::now);
+        kept.then(|| {
+            Box::new(Told {
+                trace_id,
+                span_id: rand::random_range(1..=u64::MAX),
+                parent: self.parent.map(TraceContext::span_id),
+                name: self.name,
+                kind: self.kind,
+                begun,
+                ended: begun,
+                links: self.links,
+                failed: None,
+                said: self.said,
+            })
+        })
     }
 }

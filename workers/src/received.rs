@@ -38,14 +38,18 @@ pub(crate) fn spans(deliveries: &[Delivery], topic: &'static Topic) -> Vec<Span>
         return deliveries.iter().map(|_| Span::default()).collect();
     }
     let span = |delivery: &Delivery| {
-        let said = || {
-            let mut said = Vec::from(names::of_message("receive", topic.name));
-            said.push(KeyValue::new(names::MESSAGE_ID, delivery.message_id.clone()));
-            said.extend(delivery.attempt.map(|attempt| KeyValue::new(names::DELIVERY_ATTEMPT, i64::from(attempt))));
-            said
-        };
         let sent = Received::from(delivery).trace;
-        traces::within(sent, || names::receive(topic.name), SpanKind::Consumer).with(said).begin()
+        let mut span = traces::within(sent, || names::receive(topic.name), SpanKind::Consumer).begin();
+        if span.is_kept() {
+            let (message_id, attempt) = (delivery.message_id.clone(), delivery.attempt);
+            span.say(move || {
+                let mut said = Vec::from(names::of_message("receive", topic.name));
+                said.push(KeyValue::new(names::MESSAGE_ID, message_id));
+                said.extend(attempt.map(|attempt| KeyValue::new(names::DELIVERY_ATTEMPT, i64::from(attempt))));
+                said
+            });
+        }
+        span
     };
     deliveries.iter().map(span).collect()
 }

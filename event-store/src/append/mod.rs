@@ -20,6 +20,7 @@ use events::{AggregateId, EventId, NewEvent, Position, TraceContext, Version};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
+pub use spans::WrittenIn;
 pub use writer::Config;
 
 use crate::Metrics;
@@ -37,6 +38,8 @@ pub struct Append {
     made_ids: bool,
     /// The trace of the call, put into the metadata of events that bring none.
     pub trace: Option<TraceContext>,
+    /// For the span of the call.
+    pub written_in: WrittenIn,
     /// What the caller sent, for comparison under the same idempotency key.
     digest: [u8; 32],
 }
@@ -170,6 +173,7 @@ impl Append {
             expected_version,
             idempotency_key: None,
             trace: None,
+            written_in: WrittenIn::default(),
         }
     }
 

@@ -1,31 +1,50 @@
-//! Appends in one commit: a span of each in its own trace, and one of them all, linked with each other.
+//! Appends in one commit: a span of them all, in a trace of its own. It links to their calls, and they to it.
+
+use std::sync::{Arc, OnceLock};
 
 use events::TraceContext;
 use traces::{KeyValue, Span, SpanKind, names};
 
-/// They end when they are dropped.
-#[derive(Debug, Default)]
-pub(super) struct Spans {
-    _batch: Span,
-    _writes: Vec<Span>,
+use super::Append;
+
+/// The span of the batch in which a request was written. The call asks for it before, and has it after; whoever does not ask
+/// pays nothing.
+#[derive(Debug, Clone, Default)]
+pub struct WrittenIn(Option<Arc<OnceLock<TraceContext>>>);
+
+impl WrittenIn {
+    pub fn asked() -> Self {
+        Self(Some(Arc::default()))
+    }
+
+    /// `None` if it was not written, or if nobody asked.
+    pub fn get(&self) -> Option<TraceContext> {
+        self.0.as_ref()?.get().copied()
+    }
+
+    /// What was written before, and is only answered again, stays with the batch that was first.
+    fn set(&self, batch: TraceContext) {
+        if let Some(asked) = &self.0 {
+            asked.get_or_init(|| batch);
+        }
+    }
 }
 
-impl Spans {
-    /// Of the calls with these traces, as far as they are kept. What is not waits as long, and nobody sees it.
-    pub fn of(calls: impl Iterator<Item = TraceContext>) -> Self {
-        if !traces::are_on() {
-            return Self::default();
-        }
-        let calls: Vec<_> = calls.filter(|call| call.is_sampled()).collect();
-        if calls.is_empty() {
-            return Self::default();
-        }
-        let requests = || vec![KeyValue::new(names::BATCH_REQUESTS, calls.len() as i64)];
-        let batch = traces::span(names::APPEND_BATCH, SpanKind::Client).linked(calls.iter().copied());
-        let batch = batch.with(requests).begin();
-        let link = batch.context();
-        let write = |&call| traces::within(Some(call), || names::WRITE.into(), SpanKind::Internal).linked(link).begin();
-        let writes = calls.iter().map(write).collect();
-        Self { _batch: batch, _writes: writes }
+/// Of the requests whose calls are traced, as far as those are kept. It ends when it is dropped.
+pub(super) fn batch<'a>(appends: impl Iterator<Item = &'a Append>) -> Span {
+    if !traces::are_on() {
+        return Span::default();
     }
+    let kept = |append: &'a Append| Some((append.trace.filter(|trace| trace.is_sampled())?, append));
+    let (calls, appends): (Vec<_>, Vec<_>) = appends.filter_map(kept).unzip();
+    if calls.is_empty() {
+        return Span::default();
+    }
+    let requests = calls.len() as i64;
+    let batch = traces::span(names::APPEND_BATCH, SpanKind::Client).linked(calls);
+    let batch = batch.with(move || vec![KeyValue::new(names::BATCH_REQUESTS, requests)]).begin();
+    if let Some(context) = batch.context() {
+        appends.iter().for_each(|append| append.written_in.set(context));
+    }
+    batch
 }

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use super::decide::{Decision, Known, decide};
 use super::heads::{AggregateHead, Heads};
 use super::parts::{Parts, TooMuch};
-use super::spans::Spans;
+use super::spans;
 use super::statements::{self, HeadRow, Rows, Taken};
 use super::{Append, Appended, Error, Queued};
 use crate::Metrics;
@@ -134,7 +134,7 @@ impl Writer {
         for queued in &batch {
             self.metrics.append_wait_seconds.observe(started.duration_since(queued.came).as_secs_f64());
         }
-        let spans = Spans::of(batch.iter().filter_map(|queued| queued.append.trace));
+        let span = spans::batch(batch.iter().map(|queued| &queued.append));
         let mut parts = Parts::of(batch);
         while let Some(mut part) = parts.next(self.most) {
             let tried = part.len();
@@ -158,7 +158,7 @@ impl Writer {
             }
         }
         self.metrics.append_duration_seconds.observe(started.elapsed().as_secs_f64());
-        drop(spans);
+        drop(span);
     }
 
     /// The database is away, or the part was too much for it. Whether it was committed all the same is not known.

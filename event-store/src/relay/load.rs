@@ -32,9 +32,13 @@ impl Outgoing {
     fn new(event: Recorded<Payload>, topic: &'static Topic) -> Self {
         let span = if traces::are_on() {
             let trace = event.data.metadata.trace();
-            let span = traces::within(trace, || names::send(topic.name), SpanKind::Producer);
-            let said = || names::of_message("send", topic.name).into_iter().chain(names::of_event(&event)).collect();
-            span.with(said).begin()
+            let mut span = traces::within(trace, || names::send(topic.name), SpanKind::Producer).begin();
+            if span.is_kept() {
+                let (this, whose) = (names::Event::of(&event), names::Aggregate::of(&event));
+                let of_message = || names::of_message("send", topic.name).into_iter();
+                span.say(move || of_message().chain(this.said()).chain(whose.said()).collect());
+            }
+            span
         } else {
             Span::default()
         };

@@ -5,8 +5,9 @@ use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 use traces::{KeyValue, Span, SpanKind, names};
 
-use super::request;
-use crate::append::Appended;
+use super::{invalid, request};
+use crate::append::{Append, Appended, WrittenIn};
+use crate::proto::AppendEventsRequest;
 
 /// A call that has begun.
 #[derive(Debug)]
@@ -14,17 +15,18 @@ pub(super) struct Call {
     span: Span,
     /// What the caller says.
     caller: Option<TraceContext>,
+    written_in: WrittenIn,
 }
 
 /// In which trace calls are: one request is one call, and so is each of a stream.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Calls {
-    method: &'static str,
+    method: names::Call,
     caller: Option<TraceContext>,
 }
 
 impl Calls {
-    pub fn of(method: &'static str, metadata: &MetadataMap) -> Self {
+    pub fn of(method: names::Call, metadata: &MetadataMap) -> Self {
         Self { method, caller: request::trace(metadata) }
     }
 
@@ -32,18 +34,23 @@ impl Calls {
         let Self { method, caller } = self;
         let span = if traces::are_on() {
             let span = traces::span(names::call(method), SpanKind::Server);
-            span.child_of(caller).with(|| names::of_call(method)).begin()
+            span.child_of(caller).with(move || names::of_call(method)).begin()
         } else {
             Span::default()
         };
-        Call { span, caller }
+        let written_in = if span.is_kept() { WrittenIn::asked() } else { WrittenIn::default() };
+        Call { span, caller, written_in }
     }
 }
 
 impl Call {
-    /// The trace that goes into the metadata of its events: this call, if it is kept, or else what the caller says.
-    pub fn trace(&self) -> Option<TraceContext> {
-        self.span.context().or(self.caller)
+    /// What it asks for. The trace that goes into the metadata of its events is this call, if it is kept, or else what the
+    /// caller says.
+    pub fn append(&self, request: AppendEventsRequest) -> Result<Append, Status> {
+        let append = request::append(request, self.span.context().or(self.caller));
+        let mut append = append.map_err(|violations| invalid(&violations))?;
+        append.written_in = self.written_in.clone();
+        Ok(append)
     }
 
     pub fn end(mut self, answer: &Result<Vec<Appended>, Status>) {
@@ -51,17 +58,22 @@ impl Call {
             Ok(appended) => (Code::Ok, appended.len()),
             Err(status) => (status.code(), 0),
         };
-        self.span.say([
-            KeyValue::new(names::RPC_STATUS, i64::from(code as i32)),
-            KeyValue::new(names::BATCH_EVENTS, i64::try_from(events).unwrap_or(i64::MAX)),
-        ]);
-        if let Some(first) = answer.iter().flatten().next() {
-            self.span.say([
-                KeyValue::new(names::EVENT_ID, first.event_id.to_string()),
-                KeyValue::new(names::EVENT_VERSION, i64::from(first.version.0)),
-                KeyValue::new(names::POSITION, first.position.0),
-            ]);
-        }
+        self.span.link(self.written_in.get());
+        let first = answer.iter().flatten().next().copied();
+        self.span.say(move || {
+            let mut said = vec![
+                KeyValue::new(names::RPC_STATUS, i64::from(code as i32)),
+                KeyValue::new(names::BATCH_EVENTS, i64::try_from(events).unwrap_or(i64::MAX)),
+            ];
+            if let Some(first) = first {
+                said.extend([
+                    KeyValue::new(names::EVENT_ID, first.event_id.to_string()),
+                    KeyValue::new(names::EVENT_VERSION, i64::from(first.version.0)),
+                    KeyValue::new(names::POSITION, first.position.0),
+                ]);
+            }
+            said
+        });
         // What the caller did wrong is the caller's error, not ours.
         if matches!(
             code,

@@ -16,6 +16,7 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt};
+use traces::names;
 
 use crate::append::{self, Appended, Appender};
 use crate::proto::event_store_server::{EventStore, EventStoreServer};
@@ -76,9 +77,8 @@ impl EventStore for Service {
         &self,
         request: Request<AppendEventsRequest>,
     ) -> Result<Response<AppendEventsResponse>, Status> {
-        let call = Calls::of("AppendEvents", request.metadata()).begin();
-        let append = request::append(request.into_inner(), call.trace()).map_err(|violations| invalid(&violations));
-        let appended = match append {
+        let call = Calls::of(names::APPEND, request.metadata()).begin();
+        let appended = match call.append(request.into_inner()) {
             Ok(append) => self.appender.append(append).await.map_err(Status::from),
             Err(status) => Err(status),
         };
@@ -92,7 +92,7 @@ impl EventStore for Service {
         &self,
         request: Request<Streaming<AppendEventsRequest>>,
     ) -> Result<Response<Self::AppendEventStreamStream>, Status> {
-        let calls = Calls::of("AppendEventStream", request.metadata());
+        let calls = Calls::of(names::APPEND_IN_A_STREAM, request.metadata());
         let appender = self.appender.clone();
         // `then` queues one request after the other; only the waiting for their answers overlaps.
         // A stopping store takes no further requests and answers those it has.
@@ -101,8 +101,7 @@ impl EventStore for Service {
             let appender = appender.clone();
             async move {
                 let (message, call) = (message?, calls.begin());
-                let append = request::append(message, call.trace()).map_err(|violations| invalid(&violations));
-                let queued = match append {
+                let queued = match call.append(message) {
                     Ok(append) => Ok(appender.enqueue(append).await?),
                     Err(status) => Err(status),
                 };

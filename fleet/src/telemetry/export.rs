@@ -1,29 +1,36 @@
 //! Spans by OTLP, to a collector beside the process. Whatever becomes of them, work goes on: they wait in a queue that is bounded,
 //! and go out from a runtime of their own, so that a receiver which hangs takes no thread from anybody.
 
-use std::sync::{LazyLock, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, SystemTime};
 
+use ::traces::{Keeper, KeyValue, SpanKind, Told, names};
 use anyhow::{Context, Result};
 use clap::Args;
-use opentelemetry::trace::{Link, SpanKind, TraceContextExt, TraceId, TraceState};
-use opentelemetry::{Context as Parent, KeyValue, global};
-use opentelemetry_otlp::WithExportConfig;
-use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
-use opentelemetry_sdk::trace::{
-    BatchConfigBuilder, BatchSpanProcessor, Sampler, SamplingDecision, SamplingResult, SdkTracerProvider, ShouldSample,
-    Span, SpanData, SpanExporter, SpanProcessor,
-};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
+use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::span::{self, Link};
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, SpanFlags, Status};
+use opentelemetry_proto::transform::common::tonic::{Attributes, ResourceAttributesWithSchema};
 use prometheus::{IntCounter, IntCounterVec, Opts};
 use tokio::runtime::Runtime;
-use traces::names::CHANGES;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
 
-/// Spans that wait at most, unless `OTEL_BSP_MAX_QUEUE_SIZE` says otherwise. What comes then is lost. One has about 1 kB.
+/// Spans that wait at most, unless `OTEL_BSP_MAX_QUEUE_SIZE` says otherwise. What comes then is lost. One has about half a kB.
 const QUEUE: usize = 32_768;
 
 /// Spans of one request at most.
 const AT_A_TIME: usize = 1024;
+
+/// Links of one at most, as OpenTelemetry has it. How many there were besides is said.
+const LINKS: usize = 128;
 
 /// How long spans wait for others to go with.
 const GATHER: Duration = Duration::from_secs(1);
@@ -93,8 +100,10 @@ fn parse_share(text: &str) -> Result<f64, String> {
 /// Spans go out for as long as it is there.
 #[derive(Debug)]
 pub(super) struct Export {
-    provider: SdkTracerProvider,
-    /// Of the exporter alone. `None` when it has ended.
+    end: CancellationToken,
+    /// Is closed when what was left has gone out.
+    gone: std::sync::mpsc::Receiver<()>,
+    /// Of the export alone. `None` when it has ended.
     runtime: Option<Runtime>,
 }
 
@@ -108,38 +117,49 @@ impl Export {
             .enable_all()
             .build()
             .context("starting the runtime of the export of spans")?;
-        let exporter = {
+        let receiver = {
             let _within = runtime.enter();
-            let exporter = opentelemetry_otlp::SpanExporter::builder().with_tonic().with_endpoint(endpoint);
-            exporter.with_timeout(REQUEST).build().context("OTEL_EXPORTER_OTLP_ENDPOINT")?
+            let receiver = Channel::from_shared(endpoint.clone()).context("OTEL_EXPORTER_OTLP_ENDPOINT")?;
+            TraceServiceClient::new(receiver.connect_timeout(REQUEST).timeout(REQUEST).connect_lazy())
         };
-        let exporter = Watched { exporter, endpoint: endpoint.clone(), failing: Mutex::new(None) };
-        let mut config =
-            BatchConfigBuilder::default().with_scheduled_delay(GATHER).with_max_export_batch_size(AT_A_TIME);
-        if std::env::var_os("OTEL_BSP_MAX_QUEUE_SIZE").is_none() {
-            config = config.with_max_queue_size(QUEUE);
-        }
-        let batches = BatchSpanProcessor::builder(exporter).with_batch_config(config.build()).build();
-        let mut resource =
-            Resource::builder().with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
-        if std::env::var_os("OTEL_SERVICE_NAME").is_none() {
-            resource = resource.with_service_name(format!("fleet-{role}"));
-        }
-        let provider = SdkTracerProvider::builder()
-            .with_span_processor(Counted(batches))
-            .with_sampler(Sampling(Sampler::TraceIdRatioBased(traces.trace_share)))
-            .with_resource(resource.build())
-            .build();
-        global::set_tracer_provider(provider.clone());
-        ::traces::turn_on();
-        Ok(Some(Self { provider, runtime: Some(runtime) }))
+        let (spans, ended) = mpsc::channel(queue()?);
+        let (enough, end) = (Arc::new(Notify::new()), CancellationToken::new());
+        let (going, gone) = sync_channel(0);
+        let mut out = Out { receiver, endpoint: endpoint.clone(), resource: resource(role), failing: None };
+        let (enough_there, ending) = (enough.clone(), end.clone());
+        runtime.spawn(async move {
+            out.run(ended, &enough_there, &ending).await;
+            drop(going);
+        });
+        ::traces::turn_on(traces.trace_share, Queue { spans, enough });
+        Ok(Some(Self { end, gone, runtime: Some(runtime) }))
     }
+}
+
+/// How many spans wait at most.
+fn queue() -> Result<usize> {
+    const NAME: &str = "OTEL_BSP_MAX_QUEUE_SIZE";
+    let Some(size) = std::env::var_os(NAME).filter(|size| !size.is_empty()) else { return Ok(QUEUE) };
+    let size = size.to_str().and_then(|size| size.parse().ok()).filter(|size| (1..=1 << 24).contains(size));
+    size.with_context(|| format!("{NAME} must be a number of spans, from 1 to 16777216"))
+}
+
+/// Who sends them, as far as the environment does not say it: `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`.
+fn resource(role: &str) -> Resource {
+    let resource = opentelemetry_sdk::Resource::builder();
+    let mut resource = resource.with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
+    if std::env::var_os("OTEL_SERVICE_NAME").is_none() {
+        resource = resource.with_service_name(format!("fleet-{role}"));
+    }
+    let attributes = ResourceAttributesWithSchema::from(&resource.build()).attributes.0;
+    Resource { attributes, ..Resource::default() }
 }
 
 impl Drop for Export {
     fn drop(&mut self) {
-        if let Err(error) = self.provider.shutdown_with_timeout(END) {
-            tracing::debug!(%error, "the last spans did not go out");
+        self.end.cancel();
+        if self.gone.recv_timeout(END) == Err(RecvTimeoutError::Timeout) {
+            tracing::debug!("the last spans did not go out");
         }
         // To wait for it is not allowed here, and nothing is left to be waited for.
         if let Some(runtime) = self.runtime.take() {
@@ -148,69 +168,33 @@ impl Drop for Export {
     }
 }
 
-/// A span within a trace is kept if that is. One without is kept if it is of a request for a change, if it links to one that is kept,
-/// or by chance.
-#[derive(Debug, Clone)]
-struct Sampling(Sampler);
-
-impl ShouldSample for Sampling {
-    fn should_sample(
-        &self,
-        parent: Option<&Parent>,
-        trace_id: TraceId,
-        name: &str,
-        kind: &SpanKind,
-        attributes: &[KeyValue],
-        links: &[Link],
-    ) -> SamplingResult {
-        let parent_kept = parent.filter(|parent| parent.has_active_span()).and_then(|parent| {
-            let parent = parent.span().span_context().clone();
-            parent.is_valid().then(|| parent.is_sampled())
-        });
-        let kept = match parent_kept {
-            Some(kept) => kept,
-            None if links.iter().any(|link| link.span_context.is_sampled()) => true,
-            None if attributes.iter().any(|said| said.key.as_str() == CHANGES && said.value == true.into()) => true,
-            None => return self.0.should_sample(None, trace_id, name, kind, attributes, links),
-        };
-        let decision = if kept { SamplingDecision::RecordAndSample } else { SamplingDecision::Drop };
-        SamplingResult { decision, attributes: Vec::new(), trace_state: TraceState::NONE }
-    }
+/// Spans that have ended, on their way to the thread that exports them.
+#[derive(Debug)]
+struct Queue {
+    spans: mpsc::Sender<Box<Told>>,
+    /// As many as go out at a time.
+    enough: Arc<Notify>,
 }
 
-/// Counts the spans that end.
-#[derive(Debug)]
-struct Counted<P>(P);
-
-impl<P: SpanProcessor> SpanProcessor for Counted<P> {
-    fn on_start(&self, span: &mut Span, parent: &Parent) {
-        self.0.on_start(span, parent);
-    }
-
-    fn on_end(&self, span: SpanData) {
+impl Keeper for Queue {
+    fn keep(&self, told: Box<Told>) {
         ENDED.inc();
-        self.0.on_end(span);
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        self.0.force_flush()
-    }
-
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.0.shutdown_with_timeout(timeout)
-    }
-
-    fn set_resource(&mut self, resource: &Resource) {
-        self.0.set_resource(resource);
+        // If too many wait, it is lost.
+        let _ = self.spans.try_send(told);
+        if self.spans.max_capacity() - self.spans.capacity() >= AT_A_TIME {
+            self.enough.notify_one();
+        }
     }
 }
 
-/// Counts what became of spans, and says once that they are not taken, and once that they are again.
+/// Puts spans into words, sends them, counts what became of them, and says once that they are not taken, and once that they
+/// are again.
 #[derive(Debug)]
-struct Watched<E> {
-    exporter: E,
+struct Out {
+    receiver: TraceServiceClient<Channel>,
     endpoint: String,
-    failing: Mutex<Option<Failing>>,
+    resource: Resource,
+    failing: Option<Failing>,
 }
 
 /// It does not take spans.
@@ -229,82 +213,122 @@ impl Failing {
     }
 }
 
-impl<E> Watched<E> {
-    fn failing(&self) -> std::sync::MutexGuard<'_, Option<Failing>> {
-        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
+impl Out {
+    /// Until `end`, and then what is left.
+    async fn run(&mut self, mut ended: mpsc::Receiver<Box<Told>>, enough: &Notify, end: &CancellationToken) {
+        let mut all_at = Instant::now() + GATHER;
+        loop {
+            let all = tokio::select! {
+                biased;
+                () = end.cancelled() => true,
+                () = sleep_until(all_at) => true,
+                () = enough.notified() => false,
+            };
+            let waiting = ended.len();
+            // What is less than goes out at a time waits for others.
+            let mut left = if all { waiting } else { waiting - waiting % AT_A_TIME };
+            while left > 0 {
+                let batch: Vec<_> = std::iter::from_fn(|| ended.try_recv().ok()).take(left.min(AT_A_TIME)).collect();
+                left = if batch.is_empty() { 0 } else { left - batch.len() };
+                self.send(batch).await;
+            }
+            if end.is_cancelled() {
+                return;
+            }
+            if all {
+                all_at = Instant::now() + GATHER;
+            }
+        }
     }
-}
 
-impl<E: SpanExporter> SpanExporter for Watched<E> {
-    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+    async fn send(&mut self, batch: Vec<Box<Told>>) {
         let spans = batch.len() as u64;
-        let endpoint = &*self.endpoint;
-        let before = *self.failing();
+        let before = self.failing;
         if before.is_some_and(|failing| Instant::now() < failing.until) {
             SPANS.with_label_values(&["failed"]).inc_by(spans);
-            return Err(OTelSdkError::InternalFailure(format!("{endpoint} has not taken the spans before")));
+            return;
         }
-        let exported = self.exporter.export(batch).await;
+        let spans_of_scope = ScopeSpans {
+            scope: Some(InstrumentationScope { name: names::SCOPE.to_owned(), ..InstrumentationScope::default() }),
+            spans: batch.into_iter().map(|told| in_words(*told)).collect(),
+            ..ScopeSpans::default()
+        };
+        let spans_of_resource = ResourceSpans {
+            resource: Some(self.resource.clone()),
+            scope_spans: vec![spans_of_scope],
+            ..ResourceSpans::default()
+        };
+        let request = ExportTraceServiceRequest { resource_spans: vec![spans_of_resource] };
+        let exported = self.receiver.export(request).await;
         let result = if exported.is_ok() { "exported" } else { "failed" };
         SPANS.with_label_values(&[result]).inc_by(spans);
-        *self.failing() = exported.is_err().then(|| Failing::again(before));
+        self.failing = exported.is_err().then(|| Failing::again(before));
+        let endpoint = &*self.endpoint;
         match (&exported, before) {
-            (Ok(()), Some(_)) => tracing::info!(endpoint, "spans go out again"),
-            (Err(error), None) => {
-                tracing::warn!(endpoint, %error, "spans do not go out; until they do they are lost, and all else goes on");
+            (Ok(_), Some(_)) => tracing::info!(endpoint, "spans go out again"),
+            (Err(status), None) => {
+                let (code, error) = (status.code(), status.message());
+                tracing::warn!(
+                    endpoint,
+                    ?code,
+                    error,
+                    "spans do not go out; until they do they are lost, and all else goes on"
+                );
             }
             _ => {}
         }
-        exported
     }
+}
 
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.exporter.shutdown_with_timeout(timeout)
+/// As it is sent.
+fn in_words(mut told: Told) -> Span {
+    let failed = told.failed.take();
+    let error = failed.as_ref().map(|(kind, _)| KeyValue::new(names::ERROR_TYPE, *kind));
+    let flags = |sampled, remote| {
+        let remote = if remote { SpanFlags::ContextIsRemoteMask as u32 } else { 0 };
+        SpanFlags::ContextHasIsRemoteMask as u32 | remote | u32::from(sampled)
+    };
+    let link = |other: events::TraceContext| Link {
+        trace_id: other.trace_id().to_be_bytes().to_vec(),
+        span_id: other.span_id().to_be_bytes().to_vec(),
+        flags: flags(other.is_sampled(), true),
+        ..Link::default()
+    };
+    Span {
+        trace_id: told.trace_id.to_be_bytes().to_vec(),
+        span_id: told.span_id.to_be_bytes().to_vec(),
+        parent_span_id: told.parent.map(|parent| parent.to_be_bytes().to_vec()).unwrap_or_default(),
+        flags: flags(true, told.parent.is_some()),
+        name: told.name.to_string(),
+        kind: kind(&told.kind).into(),
+        start_time_unix_nano: nanoseconds(told.begun),
+        end_time_unix_nano: nanoseconds(told.ended),
+        attributes: Attributes::from(told.said().chain(error)).0,
+        dropped_links_count: told.links.len().saturating_sub(LINKS) as u32,
+        links: told.links.into_iter().take(LINKS).map(link).collect(),
+        status: failed.map(|(_, what)| Status { message: what.into_owned(), code: StatusCode::Error.into() }),
+        ..Span::default()
     }
+}
 
-    fn force_flush(&self) -> OTelSdkResult {
-        self.exporter.force_flush()
+fn kind(kind: &SpanKind) -> span::SpanKind {
+    match kind {
+        SpanKind::Client => span::SpanKind::Client,
+        SpanKind::Server => span::SpanKind::Server,
+        SpanKind::Producer => span::SpanKind::Producer,
+        SpanKind::Consumer => span::SpanKind::Consumer,
+        SpanKind::Internal => span::SpanKind::Internal,
     }
+}
 
-    fn set_resource(&mut self, resource: &Resource) {
-        self.exporter.set_resource(resource);
-    }
+/// Since 1970.
+fn nanoseconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use opentelemetry::trace::{SpanContext, SpanId, TraceFlags};
-
-    fn of_span(sampled: bool) -> SpanContext {
-        let flags = if sampled { TraceFlags::SAMPLED } else { TraceFlags::NOT_SAMPLED };
-        SpanContext::new(TraceId::from(7), SpanId::from(7), flags, true, TraceState::NONE)
-    }
-
-    fn kept(share: f64, parent: Option<bool>, link: Option<bool>) -> bool {
-        let parent = parent.map(|sampled| Parent::new().with_remote_span_context(of_span(sampled)));
-        let links: Vec<_> = link.map(|sampled| Link::with_context(of_span(sampled))).into_iter().collect();
-        let sampling = Sampling(Sampler::TraceIdRatioBased(share));
-        let id = TraceId::from(u128::MAX);
-        let result = sampling.should_sample(parent.as_ref(), id, "", &SpanKind::Internal, &[], &links);
-        result.decision == SamplingDecision::RecordAndSample
-    }
-
-    #[test]
-    fn whoever_brings_a_trace_has_decided_and_else_it_is_a_link_or_chance() {
-        for (share, parent, link, expected) in [
-            (0.0, Some(true), None, true),
-            (1.0, Some(false), None, false),
-            (1.0, Some(false), Some(true), false),
-            (0.0, None, Some(true), true),
-            (0.0, None, Some(false), false),
-            (0.0, None, None, false),
-            (1.0, None, None, true),
-        ] {
-            assert_eq!(kept(share, parent, link), expected, "{share} {parent:?} {link:?}");
-        }
-    }
-
     #[test]
     fn an_endpoint_has_a_scheme_and_none_is_none() {
         assert!(parse_endpoint("").is_ok_and(|endpoint| endpoint.0.is_none()));

@@ -34,6 +34,18 @@ pub enum Format {
     Json,
 }
 
+/// A panic is a line like others, however often it happens, and says where. What it says may have somebody's data in it: that
+/// stands in the dead letter, or in why a part has ended. Whoever asks for backtraces gets all of it.
+fn log_panics() {
+    if std::env::var_os("RUST_BACKTRACE").is_some() {
+        return;
+    }
+    std::panic::set_hook(Box::new(|panic| {
+        let at = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(at, "code panicked: what it was at says what became of it; RUST_BACKTRACE=1 shows all of it");
+    }));
+}
+
 /// Begins to log, in the name of a role.
 pub fn init(role: &str, log: &Log) -> Result<()> {
     // The pool says of each of its connections what the watch of the database says once, unless somebody asks for it.
@@ -58,6 +70,7 @@ pub fn init(role: &str, log: &Log) -> Result<()> {
         }
     }
     Storms::tell_again_and_again(&storms);
+    log_panics();
     Ok(())
 }
 

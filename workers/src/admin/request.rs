@@ -65,9 +65,10 @@ pub(super) async fn traced(route: MatchedPath, request: Request, next: Next) -> 
         Some(trace) => traces::within(Some(trace), || name, SpanKind::Server),
         None => traces::span(name, SpanKind::Server),
     };
-    let mut span = span.with(|| names::of_request(&method, &route, changes)).begin();
+    let mut span = span.always(changes).with(move || names::of_request(method, route, changes)).begin();
     let answer = traces::scope(span.context().or(brought), next.run(request)).await;
-    span.say([KeyValue::new(names::HTTP_STATUS, i64::from(answer.status().as_u16()))]);
+    let status = i64::from(answer.status().as_u16());
+    span.say(move || vec![KeyValue::new(names::HTTP_STATUS, status)]);
     if answer.status().is_server_error() {
         span.fail("server_error", "the answer says why");
     }

@@ -25,7 +25,7 @@ pub(super) struct Spans {
 #[derive(Debug)]
 struct Told {
     trace: TraceContext,
-    said: [KeyValue; 6],
+    event: names::Event,
     became: Became,
 }
 
@@ -57,7 +57,7 @@ impl Spans {
         if let Some(events) = &mut self.events
             && let Some(trace) = event.trace().filter(|trace| trace.is_sampled())
         {
-            events.push(Told { trace, said: names::of_event(event), became });
+            events.push(Told { trace, event: names::Event::of(event), became });
         }
     }
 
@@ -65,15 +65,17 @@ impl Spans {
     pub fn tell(self, applier: &Applier, fence: Fence) {
         let Some(events) = self.events.filter(|events| !events.is_empty()) else { return };
         let projection = applier.projection.name();
-        let here = || {
+        let (generation, mode) = (i64::from(fence.generation), self.mode.as_str());
+        let here = move || {
             [
                 KeyValue::new(names::PROJECTION, projection),
-                KeyValue::new(names::GENERATION, i64::from(fence.generation)),
-                KeyValue::new(names::MODE, self.mode.as_str()),
+                KeyValue::new(names::GENERATION, generation),
+                KeyValue::new(names::MODE, mode),
             ]
         };
-        let of_batch = || {
-            let events = KeyValue::new(names::BATCH_EVENTS, events.len() as i64);
+        let count = events.len() as i64;
+        let of_batch = move || {
+            let events = KeyValue::new(names::BATCH_EVENTS, count);
             here().into_iter().chain([events]).collect()
         };
         let batch = traces::span(names::APPLY_BATCH, SpanKind::Client).at(self.began);
@@ -82,12 +84,13 @@ impl Spans {
             .with(of_batch)
             .begin();
         let link = batch.context();
-        for Told { trace, said, became } in events {
+        for Told { trace, event, became } in events {
             let name = || names::apply(projection);
             let span = traces::within(Some(trace), name, SpanKind::Internal).at(self.began);
             let span = span.linked(link.into_iter().chain(self.because_of));
-            let result = KeyValue::new(names::RESULT, became.name());
-            let mut span = span.with(|| said.into_iter().chain(here()).chain([result]).collect()).begin();
+            let result = move || KeyValue::new(names::RESULT, became.name());
+            let said = move || event.said().into_iter().chain(here()).chain([result()]).collect();
+            let mut span = span.with(said).begin();
             if let Became::Parked(reason) = became {
                 span.fail(reason.as_str(), Cow::Borrowed("parked"));
             }

@@ -12,6 +12,7 @@ use super::promote::{self, NewPromote, Way};
 use super::rebuild::{self, NewRebuild, Refused};
 use crate::apply::Applier;
 use crate::audit::Attribution;
+use crate::operations;
 
 /// What happens by itself where this code has a higher version than the live generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -134,6 +135,10 @@ async fn build(pool: &PgPool, projection: &dyn AnyProjection) -> Result<Hindranc
     let (from, to, by) = (plan.live_version, plan.version, by(&plan));
     let new = NewRebuild { parts: 1, rate: None, plan_token: plan.plan_token, by, idempotency_key };
     let operation = rebuild::ask(pool, projection, &new).await?;
+    // Before a worker had begun it, so that no generation says that it was.
+    if operations::get(pool, operation).await?.is_some_and(|asked| asked.finished_at.is_some()) {
+        return Ok(Some(format!("operation {operation}, its rebuild, is over: whoever wants it, asks for a rebuild")));
+    }
     tracing::warn!(
         projection = name,
         from,

@@ -347,11 +347,15 @@ impl Builder {
             .map_or(usize::MAX, |rate| ((rate / f64::from(self.part.parts)) as usize).max(1));
         let (name, generation) = (self.applier.projection.name(), self.part.generation);
         let span = traces::within(wanted.trace.filter(|_| !wanted.built), || names::build(name), SpanKind::Internal);
-        let mut span = span.with(|| names::of_generation(name, generation)).begin();
-        span.say([KeyValue::new(names::PART, i64::from(self.part.part))]);
+        let part = i64::from(self.part.part);
+        let mut span = span.with(move || names::of_generation(name, generation)).begin();
+        span.say(move || vec![KeyValue::new(names::PART, part)]);
         let applied = self.apply(chunk, head, (most, wanted.rate)).await;
         match &applied {
-            Ok(events) => span.say([KeyValue::new(names::BATCH_EVENTS, events.unwrap_or_default() as i64)]),
+            Ok(events) => {
+                let events = events.unwrap_or_default() as i64;
+                span.say(move || vec![KeyValue::new(names::BATCH_EVENTS, events)]);
+            }
             // What it is, its log says: an error may have data of somebody in it.
             Err(_) => span.fail("failed", "it is tried again"),
         }

@@ -21,7 +21,7 @@ mod throttle;
 pub mod verify;
 
 use chrono::{DateTime, Utc};
-use read_model::AnyProjection;
+use read_model::{AnyProjection, Foreign};
 use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 use utoipa::ToSchema;
@@ -195,8 +195,15 @@ async fn busy(pool: &PgPool, projection: &str, generation: i32, with: &str) -> s
 
 /// A schema, and in it what the statements make. They come from the catalogue, which is code, never from outside.
 async fn create(db: &mut PgConnection, projection: &str, schema: &str, statements: &str) -> sqlx::Result<()> {
+    let before = read_model::foreign(db, schema).await?;
     let create = format!("create schema {schema}; set local search_path to {schema}, public; {statements}");
-    as_owner(db, projection, &create).await
+    as_owner(db, projection, &create).await?;
+    let mut tables = read_model::foreign(db, schema).await?;
+    tables.retain(|table| !before.contains(table));
+    if tables.is_empty() {
+        return Ok(());
+    }
+    Err(sqlx::Error::Configuration(Foreign { projection: projection.to_owned(), tables }.into()))
 }
 
 /// Does what only the owner of a projection's schemas may. Where that is a role that this user is a member of, it is done as the

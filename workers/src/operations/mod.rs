@@ -344,11 +344,18 @@ pub(crate) async fn advance(db: &mut PgConnection, id: Uuid, seen: i64, tally: T
 /// Ends the operations on dead letters that have nothing left to do: what was decided about a generation that nobody keeps any
 /// more, nobody can do. Idempotent: any process may mark an operation that has finished.
 ///
-/// What is parked again has no decision from then on, and is counted a moment later: until then it is not over.
+/// What is parked again has no decision from then on, and is counted a moment later: until then it is not over. A retry
+/// after which something is parked has failed, be it that or what waited behind it; a discard has not.
 pub(crate) async fn finish(pool: &PgPool) -> sqlx::Result<()> {
     sqlx::query!(
         "update operations
-         set state = 'succeeded', finished_at = clock_timestamp()
+         set
+             state = case when kind = 'retry' and parked > 0 then 'failed' else 'succeeded' end,
+             error = case
+                 when kind = 'retry' and parked > 0
+                 then format('%s applied, %s parked: the dead letters say why', applied, parked)
+             end,
+             finished_at = clock_timestamp()
          where kind in ('retry', 'discard')
          and state in ('pending', 'running')
          and (
