@@ -144,7 +144,7 @@ pub async fn measure(server: &Server, options: Options) -> Result<Vec<Gate>> {
     for round in 0..options.rounds {
         // Each is first as often as any other: a server that was idle is not the one that was busy.
         for turn in 0..DESIGNS.len() {
-            let which = (round as usize + turn) % DESIGNS.len();
+            let which = (round + turn) % DESIGNS.len();
             let (design, cells) = (&DESIGNS[which], &mut cells[which]);
             eprintln!("traces: round {} of {}, {}", round + 1, options.rounds, design.what());
             cells.push(cell(server, *design, options.window * 5).await.with_context(|| design.what())?);

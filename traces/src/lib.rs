@@ -73,11 +73,11 @@ mod tests {
     use super::*;
 
     #[derive(Debug, Clone, Default)]
-    struct Kept(Arc<Mutex<Vec<Box<Told>>>>);
+    struct Kept(Arc<Mutex<Vec<Told>>>);
 
     impl Keeper for Kept {
         fn keep(&self, told: Box<Told>) {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(told);
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(*told);
         }
     }
 

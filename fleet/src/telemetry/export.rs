@@ -228,7 +228,8 @@ impl Out {
             // What is less than goes out at a time waits for others.
             let mut left = if all { waiting } else { waiting - waiting % AT_A_TIME };
             while left > 0 {
-                let batch: Vec<_> = std::iter::from_fn(|| ended.try_recv().ok()).take(left.min(AT_A_TIME)).collect();
+                let batch: Vec<_> =
+                    std::iter::from_fn(|| ended.try_recv().ok()).take(left.min(AT_A_TIME)).map(|told| *told).collect();
                 left = if batch.is_empty() { 0 } else { left - batch.len() };
                 self.send(batch).await;
             }
@@ -241,7 +242,7 @@ impl Out {
         }
     }
 
-    async fn send(&mut self, batch: Vec<Box<Told>>) {
+    async fn send(&mut self, batch: Vec<Told>) {
         let spans = batch.len() as u64;
         let before = self.failing;
         if before.is_some_and(|failing| Instant::now() < failing.until) {
@@ -250,7 +251,7 @@ impl Out {
         }
         let spans_of_scope = ScopeSpans {
             scope: Some(InstrumentationScope { name: names::SCOPE.to_owned(), ..InstrumentationScope::default() }),
-            spans: batch.into_iter().map(|told| in_words(*told)).collect(),
+            spans: batch.into_iter().map(in_words).collect(),
             ..ScopeSpans::default()
         };
         let spans_of_resource = ResourceSpans {
