@@ -134,6 +134,7 @@ pub fn command(catalogue: &Catalogue) -> clap::Command {
     let command =
         command.mut_subcommand("worker", |worker| worker.mut_arg("topic", |topic| topic.value_parser(topics)));
     let program = program();
+    let command = command.bin_name(&program);
     let topic = catalogue.topics().first().map_or("order-events", |topic| topic.name);
     let projection = catalogue.projections().first().map_or("orders", |projection| projection.name());
     examples::on(command, examples::Named { program: &program, topic, projection })

@@ -226,11 +226,22 @@ pub async fn any_cut<P: Projection>(
         assert_eq!(&parked, first_parked, "{}: parked in batches of {sizes:?}, and one by one", P::NAME);
         for (table, rows) in &rows {
             let different = rows.iter().zip(&first_rows[table]).find(|(row, first)| row != first);
-            assert!(different.is_none(), "{}.{table} in batches of {sizes:?}, and one by one: {different:?}", P::NAME);
+            if let Some((row, first)) = different {
+                let differs = difference(row, first);
+                panic!("{}.{table}: in batches of {sizes:?} a row differs from that of one by one: {differs}", P::NAME);
+            }
             assert_eq!(rows.len(), first_rows[table].len(), "{}.{table} in batches of {sizes:?}", P::NAME);
         }
     }
     Ok(())
+}
+
+/// The columns in which two rows differ, and all of the second, by which it can be found.
+fn difference(row: &Value, first: &Value) -> String {
+    let names = first.as_object().into_iter().flat_map(|columns| columns.keys());
+    let differing = names.filter(|name| row[*name] != first[*name]);
+    let said = differing.map(|name| format!("{name} is {}, and was {}", row[name], first[name])).collect::<Vec<_>>();
+    format!("{} (of {first})", said.join("; "))
 }
 
 /// `SplitMix64`.

@@ -2,6 +2,7 @@
 
 use rand::Rng;
 use read_model::AnyProjection;
+use sqlx::AssertSqlSafe;
 use tokio_util::sync::CancellationToken;
 use workers::apply::Applier;
 use workers::generations::promote::Way;
@@ -84,6 +85,47 @@ async fn while_a_projection_is_developed_the_rebuild_of_another_version_makes_ro
     .await;
     is(&parts, left, State::Cancelled).await;
     new.stop().await;
+}
+
+/// Whoever develops mends what was wrong, and starts again.
+#[tokio::test]
+async fn while_a_projection_is_developed_a_rebuild_that_failed_is_tried_again_by_the_next_start() {
+    let (parts, _) = Parts::with_history(seeded().random(), 300).await;
+    parts.sweep().await;
+    let next: &'static dyn AnyProjection = Box::leak(Box::new(Next(catalogue().projection(PROGRESS).unwrap())));
+    let start = || {
+        let applier = Applier { projection: next, ..parts.applier(PROGRESS).clone() };
+        let reading = parts.database.pool.clone();
+        let raised = Raised::Promoted;
+        let keeper =
+            Generations { appliers: vec![applier], head: Default::default(), reading, raised, throttled: true };
+        let stop = CancellationToken::new();
+        Keeping { running: tokio::spawn(keeper.run(stop.clone())), stop }
+    };
+    // Its tables cannot be made.
+    let there = format!("{PROGRESS}__g2");
+    sqlx::raw_sql(AssertSqlSafe(format!("create schema {there}"))).execute(&parts.database.pool).await.unwrap();
+    let rebuilds = "select count(*) from operations where kind = 'rebuild'";
+    for _ in 0..2 {
+        let (before, process) = (parts.database.count(rebuilds).await, start());
+        let failed = "select count(*) from operations where kind = 'rebuild' and state = 'failed'";
+        eventually("it has failed", LIMIT, async || match parts.database.count(failed).await {
+            now if now > before => Ok(()),
+            now => Err(format!("{now} have")),
+        })
+        .await;
+        process.stop().await;
+        assert_eq!(parts.database.count(rebuilds).await, before + 1, "once in a process");
+    }
+    sqlx::raw_sql(AssertSqlSafe(format!("drop schema {there}"))).execute(&parts.database.pool).await.unwrap();
+    let process = start();
+    eventually("the next version is live", LIMIT, async || {
+        let newest = all(&parts, PROGRESS).await.swap_remove(0);
+        let is = (newest.version, newest.standing);
+        if is == (2, Standing::Live) { Ok(()) } else { Err(format!("{is:?}")) }
+    })
+    .await;
+    process.stop().await;
 }
 
 /// In production nobody promotes but a person; and what he has cancelled is not begun again.

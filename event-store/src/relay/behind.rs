@@ -22,6 +22,9 @@ pub struct Behind {
     pub position: i64,
     /// A relay has the lease; otherwise none has, or the one that had it has not renewed it for 10 s.
     pub led: bool,
+    /// The one that had it has neither renewed it nor given it back: it is dead, or hangs.
+    #[serde(default)]
+    pub lapsed: bool,
     /// The age of the first event of the topic that is not published; 0 if there is none.
     pub seconds: f64,
     /// Events of the topic that are not published, as far as was looked. 10,000: or more.
@@ -36,14 +39,18 @@ pub struct Behind {
 /// The store cannot be asked.
 pub async fn behind(pool: &PgPool, topic: &Topic, head: Position) -> sqlx::Result<Behind> {
     let cursor = sqlx::query!(
-        r#"select position, coalesce(leased_until > clock_timestamp(), false) as "led!" from relay_cursors where topic = $1"#,
+        r#"select position, coalesce(leased_until > clock_timestamp(), false) as "led!",
+               coalesce(leased_until <= clock_timestamp(), false) as "lapsed!"
+           from relay_cursors
+           where topic = $1"#,
         topic.name
     )
     .fetch_optional(pool)
     .await?;
     // A topic that was never relayed has no row.
-    let (position, led) = cursor.map_or((0, false), |cursor| (cursor.position, cursor.led));
-    let mut behind = Behind { topic: topic.name.to_owned(), position, led, seconds: 0.0, events: 0, unknown: false };
+    let (position, led, lapsed) = cursor.map_or((0, false, false), |it| (it.position, it.led, it.lapsed));
+    let topic_name = topic.name.to_owned();
+    let mut behind = Behind { topic: topic_name, position, led, lapsed, seconds: 0.0, events: 0, unknown: false };
     let mut after = position;
     while after < head.0 {
         if after >= position + WINDOWS * WINDOW || behind.events >= COUNTED {

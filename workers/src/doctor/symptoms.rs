@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use event_store::relay::behind::Behind;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -41,13 +42,24 @@ pub(super) fn of(diagnosis: &Diagnosis) -> Vec<Symptom> {
     let outdated = projections().filter_map(|projection| outdated(projection, operations()));
     symptoms.extend(outdated.collect::<BTreeMap<_, _>>().into_values());
     symptoms.sort_by_key(|symptom| symptom.runbook != "ProjectionStalled");
-    for behind in diagnosis.relays.iter().flat_map(|relays| &relays.topics).filter(|it| it.seconds > UNPUBLISHED) {
-        let topic = &behind.topic;
-        symptoms.push(if behind.led {
-            Symptom::new("RelayFailing", format!("the relay of {topic} leads and does not publish"))
-        } else {
-            Symptom::new("RelayLeadership", format!("no relay publishes {topic}"))
-        });
+    let relays = || diagnosis.relays.iter().flat_map(|relays| &relays.topics);
+    for behind in relays().filter(|it| it.seconds > UNPUBLISHED && it.led) {
+        let what = format!("the relay of {} leads and does not publish", behind.topic);
+        symptoms.push(Symptom::new("RelayFailing", what));
+    }
+    let unled = |which: &dyn Fn(&&Behind) -> bool| {
+        let topics: Vec<_> = relays().filter(|it| !it.led).filter(which).map(|it| &*it.topic).collect();
+        (!topics.is_empty()).then(|| topics.join(", "))
+    };
+    // Of a store that is dead nothing waits to be published, because nothing can be appended.
+    if let Some(topics) = unled(&|it| it.lapsed) {
+        let what = format!(
+            "the relay of {topics} is dead or hangs: if no other takes over within 10 s, perhaps no event store runs, and every \
+             append fails"
+        );
+        symptoms.push(Symptom::new("RelayLeadership", what));
+    } else if let Some(topics) = unled(&|it| it.seconds > UNPUBLISHED) {
+        symptoms.push(Symptom::new("RelayLeadership", format!("no relay publishes {topics}")));
     }
     symptoms.extend(projections().filter_map(parked));
     if let Some(set_aside) = &diagnosis.set_aside {
@@ -182,7 +194,6 @@ mod tests {
     use super::super::{Lateness, Relays};
     use super::*;
     use crate::lag::Unit;
-    use event_store::relay::behind::Behind;
 
     fn projection(stage: Option<Stage>, late: bool, direction: Direction, parked: i64) -> ProjectionLateness {
         let trend = Trend { seconds: 1.0, counted: Unit::Events, before: 1, now: 1, direction, done_in_seconds: None };
@@ -206,7 +217,15 @@ mod tests {
             lateness: Some(Lateness { observed_at, head_position: 9, operations_stopped: None, projections }),
             relays: Some(Relays {
                 observed_at,
-                topics: vec![Behind { topic, position: 1, led, seconds: unpublished, events: 1, unknown: false }],
+                topics: vec![Behind {
+                    topic,
+                    position: 1,
+                    led,
+                    lapsed: !led && unpublished == 0.0,
+                    seconds: unpublished,
+                    events: 1,
+                    unknown: false,
+                }],
             }),
             changes: None,
             set_aside: None,
@@ -223,6 +242,7 @@ mod tests {
         let none = Vec::<String>::new();
         assert_eq!(runbooks(vec![projection(None, false, Same, 0)], 0.0, true), none);
         assert_eq!(runbooks(vec![projection(Some(Stage::Bus), false, Same, 0)], 0.0, true), none);
+        assert_eq!(runbooks(Vec::new(), 0.0, false), ["RelayLeadership"], "a dead store has nothing to publish");
         let outdated = |late, version| {
             let mut projection = projection(Some(Stage::Version), late, Same, 0);
             (projection.status.state, projection.status.version) = (State::Outdated, version);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use read_model::AnyProjection;
 use sqlx::PgPool;
+use uuid::Uuid;
 
 use super::promote::{self, NewPromote, Way};
 use super::rebuild::{self, NewRebuild, Refused};
@@ -37,6 +38,11 @@ impl Raised {
         }
     }
 
+    /// What stands in the way is said when it has for so long, and again as often. While something is developed, somebody looks.
+    fn said_after(self) -> Duration {
+        Duration::from_secs(if self == Self::Promoted { 5 } else { 30 })
+    }
+
     /// What is done, as the log has it.
     pub fn says(self) -> &'static str {
         match self {
@@ -47,22 +53,30 @@ impl Raised {
     }
 }
 
-/// What stands in the way is said when it has for so long, and again as often.
-const SAID_AFTER: Duration = Duration::from_secs(30);
+/// What stands in the way of raised versions, as far as this process has seen.
+#[derive(Debug)]
+pub(super) struct Hindrances {
+    /// This process. What has failed in it, is tried again by the next one.
+    run: Uuid,
+    /// By projection: since when it was not said.
+    unsaid: Mutex<BTreeMap<&'static str, Instant>>,
+}
 
-/// What stands in the way of a raised version, by projection: since when it was not said.
-#[derive(Debug, Default)]
-pub(super) struct Hindrances(Mutex<BTreeMap<&'static str, Instant>>);
+impl Default for Hindrances {
+    fn default() -> Self {
+        Self { run: Uuid::now_v7(), unsaid: Mutex::default() }
+    }
+}
 
 impl Hindrances {
-    fn say(&self, projection: &'static str, what: Option<&str>) {
-        let mut unsaid = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn say(&self, projection: &'static str, what: Option<&str>, after: Duration) {
+        let mut unsaid = self.unsaid.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(what) = what else {
             unsaid.remove(projection);
             return;
         };
         let since = unsaid.entry(projection).or_insert_with(Instant::now);
-        if since.elapsed() >= SAID_AFTER {
+        if since.elapsed() >= after {
             *since = Instant::now();
             tracing::warn!(projection, what, "this version of its code waits for something else");
         }
@@ -82,11 +96,11 @@ pub(super) async fn look(
         let older = begun.get(projection.name());
         applier.metrics.observe_outdated(applier.topic, projection.name(), older.is_some());
         let hindrance = match (raised, older) {
-            (Raised::Promoted, _) => refused(renew(pool, projection).await)?,
+            (Raised::Promoted, _) => refused(renew(pool, projection, hindrances.run).await)?,
             (Raised::Built, Some(false)) => refused(build(pool, projection).await)?,
             (Raised::Built | Raised::Ignored, _) => None,
         };
-        hindrances.say(projection.name(), hindrance.as_deref());
+        hindrances.say(projection.name(), hindrance.as_deref(), raised.said_after());
     }
     Ok(())
 }
@@ -136,8 +150,8 @@ async fn build(pool: &PgPool, projection: &dyn AnyProjection) -> Result<Hindranc
     let new = NewRebuild { parts: 1, rate: None, plan_token: plan.plan_token, by, idempotency_key };
     let operation = rebuild::ask(pool, projection, &new).await?;
     // Before a worker had begun it, so that no generation says that it was.
-    if operations::get(pool, operation).await?.is_some_and(|asked| asked.finished_at.is_some()) {
-        return Ok(Some(format!("operation {operation}, its rebuild, is over: whoever wants it, asks for a rebuild")));
+    if let Some(over) = over(pool, operation).await? {
+        return Ok(Some(format!("{over}; it is not begun again by itself: ask for a rebuild")));
     }
     tracing::warn!(
         projection = name,
@@ -150,8 +164,17 @@ async fn build(pool: &PgPool, projection: &dyn AnyProjection) -> Result<Hindranc
     Ok(None)
 }
 
+/// How a rebuild has ended, if it has.
+async fn over(pool: &PgPool, operation: Uuid) -> sqlx::Result<Option<String>> {
+    let asked = operations::get(pool, operation).await?.filter(|asked| asked.finished_at.is_some());
+    Ok(asked.map(|asked| {
+        let why = asked.error.map_or(String::new(), |error| format!(": {error}"));
+        format!("operation {operation}, its rebuild, has {}{why}", asked.state.as_str())
+    }))
+}
+
 /// The next thing that is to be done about it.
-async fn renew(pool: &PgPool, projection: &dyn AnyProjection) -> Result<Hindrance, Refused> {
+async fn renew(pool: &PgPool, projection: &dyn AnyProjection, run: Uuid) -> Result<Hindrance, Refused> {
     let plan = rebuild::plan(pool, projection).await?;
     if plan.live_version == plan.version {
         return Ok(None);
@@ -182,6 +205,12 @@ async fn renew(pool: &PgPool, projection: &dyn AnyProjection) -> Result<Hindranc
         return Ok(None);
     }
     let (from, to) = (plan.live_version, plan.version);
+    let idempotency_key = Some(format!("renew.{run}.{}", plan.plan_token));
+    let new = NewRebuild { parts: 1, rate: None, plan_token: plan.plan_token, by, idempotency_key };
+    let operation = rebuild::ask(pool, projection, &new).await?;
+    if let Some(over) = over(pool, operation).await? {
+        return Ok(Some(format!("{over}; mend it, and start again")));
+    }
     let changed = if to > from { "raised" } else { "lowered" };
     tracing::info!(
         projection = name,
@@ -189,8 +218,5 @@ async fn renew(pool: &PgPool, projection: &dyn AnyProjection) -> Result<Hindranc
         to,
         "its version was {changed}: it is built anew, and put in place when it is through"
     );
-    let idempotency_key = Some(format!("renew.{}", plan.plan_token));
-    let new = NewRebuild { parts: 1, rate: None, plan_token: plan.plan_token, by, idempotency_key };
-    rebuild::ask(pool, projection, &new).await?;
     Ok(None)
 }

@@ -132,7 +132,11 @@ async fn gate_on(
     }
     if row.lost > 0 {
         let more = if row.lost >= 10_000 { " or more" } else { "" };
-        refusals.push(format!("{}{more} events are parked in it that the live generation has applied", row.lost));
+        refusals.push(format!(
+            "{}{more} events are parked in it that the live generation has applied: mend the code and retry them, or raise its \
+             VERSION if its tables were not right",
+            row.lost
+        ));
     }
     let (version, mut warnings) = (row.version, Vec::new());
     if !row.kept {
