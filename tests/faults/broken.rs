@@ -154,9 +154,9 @@ async fn a_redrive_that_meets_a_broken_event_parks_it_where_it_is() {
     let operation = dead_letters::retry_one(pool, parked[0].id, 1000.0, None, &by, None).await.unwrap();
     let stop = CancellationToken::new();
     let redriving = tokio::spawn(Redrive { applier: applier.clone() }.run(stop.clone()));
-    eventually("the redrive is done", LIMIT, async || {
+    eventually("the redrive is done, and says that it parked something", LIMIT, async || {
         let operation = operations::get(pool, operation).await.unwrap().unwrap();
-        if operation.state == operations::State::Succeeded { Ok(()) } else { Err(format!("{operation:?}")) }
+        if operation.state == operations::State::Failed { Ok(()) } else { Err(format!("{operation:?}")) }
     })
     .await;
     users.are_applied().await;

@@ -207,7 +207,8 @@ async fn a_slow_retry_lets_later_decisions_pass() {
             .fetch_one(pool)
             .await
             .unwrap();
-        if state == "succeeded" { Ok(()) } else { Err(state) }
+        // Nothing is mended, so that it is parked again.
+        if state == "failed" { Ok(()) } else { Err(state) }
     })
     .await;
     stop.cancel();

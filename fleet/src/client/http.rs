@@ -104,10 +104,13 @@ impl AdminApi {
         let url = format!("{}{path}", base(&at));
         let client = Client::builder().timeout(LONGEST_TIME).build().context("building the HTTP client")?;
         let mut patience = self.wait.start();
+        // Of a fleet that is ready and cannot answer: from the first request of which it said so.
+        let mut refused = None;
         let credentials = self.shown.credentials();
         // Of a try that may have arrived, whatever becomes of the next.
         let mut tried = "";
         loop {
+            let began = self.wait.start();
             let mut shown = HeaderMap::new();
             credentials.show(&mut shown).await.map_err(|error| Exit::Refused.because(error))?;
             let asked = async {
@@ -127,7 +130,7 @@ impl AdminApi {
                     if let Ok(problem) = serde_json::from_slice::<Problem>(&body) {
                         // A fleet is there, and says what it lacks.
                         let why = format!("the fleet at {at} cannot answer now: {}", problem.detail());
-                        if patience.wait(&why).await {
+                        if refused.get_or_insert(began).wait(&why).await {
                             continue;
                         }
                         return Err(Exit::Unhealthy.because(format!("{why}{tried}")));
