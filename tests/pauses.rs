@@ -136,7 +136,7 @@ async fn nothing_is_applied_to_a_paused_projection_by_anybody_and_its_siblings_g
     assert_eq!(resumed.get("paused"), None);
     assert_eq!(fleet.database.count(USERS).await, 21);
     admin.succeeded(&replay).await;
-    let redriven = admin.succeeded(&redrive).await;
+    let redriven = admin.failed(&redrive).await;
     assert_eq!((&redriven["parked"], redriven.get("waits")), (&json!(1), None), "{redriven}");
     drop(worker);
 
