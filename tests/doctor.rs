@@ -237,3 +237,16 @@ async fn events_of_the_store_are_applied_parked_or_waiting_and_their_sum_is_all_
     }
     assert!(waiting > 0 && compared > 3000, "{waiting} of {compared}");
 }
+
+/// Somebody holds the table of the events: the admin is well, and cannot measure.
+#[tokio::test]
+async fn a_fleet_that_is_ready_and_cannot_answer_is_not_asked_for_ever() {
+    let fleet = Fleet::new().await;
+    let admin = fleet.process("admin").await.start().await;
+    let mut holder = fleet.database.pool.begin().await.unwrap();
+    sqlx::raw_sql("lock table events").execute(&mut *holder).await.unwrap();
+    let status = Process::builder("status").env("FLEET_HTTP", &admin.http()).env("FLEET_WAIT", "1").output();
+    let (code, out, error) = tokio::time::timeout(LIMIT, status).await.expect("it gives up");
+    assert!(code.code() == Some(3) && error.contains("cannot answer now"), "{code}: {out}{error}");
+    holder.rollback().await.unwrap();
+}
