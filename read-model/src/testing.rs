@@ -71,8 +71,10 @@ impl<P: Projection> Generation<P> {
         let mut db = db.begin().await?;
         sqlx::raw_sql(AssertSqlSafe(format!("create schema {}", generation.schema))).execute(&mut *db).await?;
         generation.enter(&mut db).await?;
+        let before = foreign(&mut db, &generation.schema).await?;
         sqlx::raw_sql(P::TABLES).execute(&mut *db).await?;
-        let tables = foreign(&mut db, &generation.schema).await?;
+        let mut tables = foreign(&mut db, &generation.schema).await?;
+        tables.retain(|table| !before.contains(table));
         if !tables.is_empty() {
             let foreign = Foreign { projection: P::NAME.to_owned(), tables };
             return Err(sqlx::Error::Configuration(foreign.into()).into());

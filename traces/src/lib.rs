@@ -44,7 +44,7 @@ impl Tracer {
     }
 
     fn new(share: f64, keeper: Box<dyn Keeper>) -> Self {
-        // To one, and no further, goes all that there is.
+        // A share of 1 is the largest number there is, and stands for all.
         Self { below: (share * u64::MAX as f64) as u64, keeper }
     }
 

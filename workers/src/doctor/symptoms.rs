@@ -58,7 +58,8 @@ pub(super) fn of(diagnosis: &Diagnosis) -> Vec<Symptom> {
              append fails"
         );
         symptoms.push(Symptom::new("RelayLeadership", what));
-    } else if let Some(topics) = unled(&|it| it.seconds > UNPUBLISHED) {
+    }
+    if let Some(topics) = unled(&|it| !it.lapsed && it.seconds > UNPUBLISHED) {
         symptoms.push(Symptom::new("RelayLeadership", format!("no relay publishes {topics}")));
     }
     symptoms.extend(projections().filter_map(parked));

@@ -56,7 +56,7 @@ impl Raised {
 /// What stands in the way of raised versions, as far as this process has seen.
 #[derive(Debug)]
 pub(super) struct Hindrances {
-    /// This process. What has failed in it, is tried again by the next one.
+    /// This process. What has failed in it is tried again by the next one.
     run: Uuid,
     /// By projection: since when it was not said.
     unsaid: Mutex<BTreeMap<&'static str, Instant>>,
@@ -169,7 +169,7 @@ async fn over(pool: &PgPool, operation: Uuid) -> sqlx::Result<Option<String>> {
     let asked = operations::get(pool, operation).await?.filter(|asked| asked.finished_at.is_some());
     Ok(asked.map(|asked| {
         let why = asked.error.map_or(String::new(), |error| format!(": {error}"));
-        format!("operation {operation}, its rebuild, has {}{why}", asked.state.as_str())
+        format!("operation {operation}, its rebuild, ended as {}{why}", asked.state.as_str())
     }))
 }
 
