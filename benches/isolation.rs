@@ -213,9 +213,10 @@ pub async fn settled(pool: &PgPool) -> Result<i64> {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let (head, settled): (i64, i64) = sqlx::query_as(
-            "select head.position, progress.settled_position
+            "select head.position, min(progress.settled_position)
              from event_store_head as head, projection_progress as progress
-             where progress.projection = 'user_directory'",
+             where progress.topic = 'integration-events'
+             group by head.position",
         )
         .fetch_one(pool)
         .await?;

@@ -104,7 +104,7 @@ async fn of_a_dead_worker_it_says_which_stage_is_late_since_when_and_that_it_wai
         "worker: no worker of the topic is at work",
         "the same: from 1 to 1 events",
         "it waits for a worker",
-        "Unhealthy. Open docs/runbooks/ProjectionStalled.md",
+        "Unhealthy. What to do: fleet runbook ProjectionStalled",
     ] {
         assert!(out.contains(line), "{line}: {out}");
     }
@@ -172,7 +172,7 @@ async fn what_is_lost_is_found_and_named_whichever_way_the_ledger_was_spoilt() {
         assert_eq!(users["examples"][0]["aggregate_id"], json!(user), "{users}");
         let (_, out) = doctor(&worker.http(), &[]).await;
         assert!(out.contains(shown) && out.contains(&user.to_string()), "{sql}: {out}");
-        assert!(out.contains("Unhealthy. Open docs/runbooks/EventsLost.md"), "{out}");
+        assert!(out.contains("Unhealthy. What to do: fleet runbook EventsLost"), "{out}");
     }
 }
 
@@ -238,13 +238,35 @@ async fn events_of_the_store_are_applied_parked_or_waiting_and_their_sum_is_all_
     assert!(waiting > 0 && compared > 3000, "{waiting} of {compared}");
 }
 
-/// Somebody holds the table of the events: the admin is well, and cannot measure.
+/// Somebody holds the table of the events: what is late nobody can say, and who is in the way everybody.
+#[tokio::test]
+async fn who_keeps_the_lag_from_being_measured_is_named_at_once() {
+    let fleet = Fleet::new().await;
+    let admin = fleet.process("admin").await.start().await;
+    let mut holder = fleet.database.pool.begin().await.unwrap();
+    sqlx::raw_sql("lock table events").execute(&mut *holder).await.unwrap();
+    let pid: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut *holder).await.unwrap();
+    let held = format!("the fleet waits for the table events, held by pid {pid} (");
+    let began = Instant::now();
+    let status = Process::builder("status").env("FLEET_HTTP", &admin.http()).env("FLEET_WAIT", "2").output();
+    let (code, out, error) = status.await;
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    assert!(code.code() == Some(3) && error.contains(&held), "{code}: {out}{error}");
+    let (code, said) = said(&admin.http(), &[]).await;
+    assert!(code == Some(3) && runbooks(&said)[0] == "LagTelemetryStale", "{said}");
+    assert!(said["symptoms"][0]["what"].as_str().unwrap().contains(&held), "{said}");
+    let (_, out) = doctor(&admin.http(), &[]).await;
+    assert!(out.contains("Is data late?      not known") && out.contains("runbook LagTelemetryStale"), "{out}");
+    holder.rollback().await.unwrap();
+}
+
+/// Somebody holds a table that is asked for all else: the admin is well, and cannot measure.
 #[tokio::test]
 async fn a_fleet_that_is_ready_and_cannot_answer_is_not_asked_for_ever() {
     let fleet = Fleet::new().await;
     let admin = fleet.process("admin").await.start().await;
     let mut holder = fleet.database.pool.begin().await.unwrap();
-    sqlx::raw_sql("lock table events").execute(&mut *holder).await.unwrap();
+    sqlx::raw_sql("lock table operations_stop").execute(&mut *holder).await.unwrap();
     let status = Process::builder("status").env("FLEET_HTTP", &admin.http()).env("FLEET_WAIT", "1").output();
     let (code, out, error) = tokio::time::timeout(LIMIT, status).await.expect("it gives up");
     assert!(code.code() == Some(3) && error.contains("cannot answer now"), "{code}: {out}{error}");

@@ -398,7 +398,7 @@ async fn the_api_and_the_commands_steer_and_what_is_refused_changes_nothing() {
     };
     assert_eq!(metrics().await.as_deref(), Some("fleet_operations_stopped 1"));
     let (_, out) = said(&fleet, &process, &["doctor"]).await;
-    assert!(out.contains("all operations are stopped by ada") && out.contains("OperationsStopped.md"), "{out}");
+    assert!(out.contains("all operations are stopped by ada") && out.contains("runbook OperationsStopped"), "{out}");
     let (code, out) = said(&fleet, &process, &["operations", "go-on", "--reason", "a test"]).await;
     assert!(code == Some(0) && out == "all operations go on\n", "{out}");
     assert_eq!(metrics().await.as_deref(), Some("fleet_operations_stopped 0"));

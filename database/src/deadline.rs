@@ -37,5 +37,14 @@ pub async fn within<T, E: From<sqlx::Error>>(
 
 /// The transient error of what took too long.
 pub fn timed_out(doing: &str) -> sqlx::Error {
-    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, format!("{doing} took too long")))
+    too_long(format!("{doing} took too long"))
+}
+
+/// The same, where it is known why.
+pub fn timed_out_because(doing: &str, why: &str) -> sqlx::Error {
+    too_long(format!("{doing} took too long: {why}"))
+}
+
+fn too_long(said: String) -> sqlx::Error {
+    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, said))
 }

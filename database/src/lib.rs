@@ -14,7 +14,7 @@ pub mod session;
 pub mod sqlstate;
 pub mod watch;
 
-pub use deadline::{SILENCE, timed_out, with_deadline, within};
+pub use deadline::{SILENCE, timed_out, timed_out_because, with_deadline, within};
 pub use lent::Lent;
 pub use migrations::Migrations;
 pub use options::{beside, options};

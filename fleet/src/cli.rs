@@ -82,6 +82,8 @@ enum Command {
     Refused(commands::refused::Options),
     /// What was asked for, and how far it is.
     Operations(commands::operations::Options),
+    /// What to do about an alert, or what `doctor` has found.
+    Runbook(commands::runbook::Options),
     /// Who waits for whom in the database.
     Locks(commands::locks::Options),
     /// Who has taken what on: relays their topics, workers their read models.
@@ -190,6 +192,7 @@ impl Cli {
             Command::Unreadable(options) => commands::unreadable::run(options).await,
             Command::Refused(options) => commands::refused::run(options).await,
             Command::Operations(options) => commands::operations::run(options).await,
+            Command::Runbook(options) => commands::runbook::run(options),
             Command::Locks(options) => commands::locks::run(options).await,
             Command::Leases(options) => commands::leases::run(options).await,
             Command::Audit(options) => commands::audit::run(options).await,

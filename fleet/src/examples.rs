@@ -95,6 +95,10 @@ const EXAMPLES: &[Examples] = &[
     ("operations stop", &[("operations stop --for 1h --reason TICKET-1", "all of them, for an hour")]),
     ("operations go-on", &[("operations go-on --reason TICKET-1", "all of them")]),
     ("operations follow", &[("operations follow ORDER", "waits until it has ended")]),
+    ("runbook", &[
+        ("runbook", "all of them, with what is seen"),
+        ("runbook ProjectionStalled", "what to do about that alert"),
+    ]),
     ("locks", &[("locks", "who waits for whom")]),
     ("leases", &[("leases", "which relay has which topic, and which versions of the code are at work")]),
     ("audit", &[("audit --limit 20", "the newest twenty")]),

@@ -16,7 +16,7 @@ use crate::host;
 const LIMIT: Duration = Duration::from_millis(400);
 
 /// What is to be done where nobody answers; the variable comes after it.
-pub const START: &str = "start one with `fleet dev`, or say where it is, in";
+pub const START: &str = "start it (for development: `fleet dev`), or say where it is, in";
 
 /// A port alone would be taken for the name of a host.
 pub fn refuse_port(address: &str) -> Result<()> {

@@ -147,8 +147,10 @@ impl Said {
 
     /// The fleet is there, and its database is not.
     fn without_database(problem: &str) -> Self {
-        let symptom =
-            Symptom::new("DatabaseAway", format!("the fleet answers, and cannot work with its database: {problem}"));
+        // Of its own class in Postgres: 53300, too_many_connections.
+        let full = problem.contains("SQLSTATE 53300");
+        let runbook = if full { "DatabaseConnectionsNearLimit" } else { "DatabaseAway" };
+        let symptom = Symptom::new(runbook, format!("the fleet answers, and cannot work with its database: {problem}"));
         let nothing = Unknown { what: "everything else".to_owned(), problem: problem.to_owned() };
         Self {
             healthy: false,
@@ -158,5 +160,17 @@ impl Said {
             diagnosis: None,
             losses: Vec::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_that_is_full_is_not_called_away() {
+        let runbook = |problem| Said::without_database(problem).runbook.expect("there is one for each");
+        assert_eq!(runbook("sorry, too many clients already (SQLSTATE 53300)"), "DatabaseConnectionsNearLimit");
+        assert_eq!(runbook("connection refused"), "DatabaseAway");
     }
 }

@@ -159,6 +159,9 @@ fn remarks(generation: &Generation) -> String {
             generation.schema_name
         )),
         (Standing::Ready, _) => remarks.push("waits for you to promote it".to_owned()),
+        (Standing::Abandoned, _) => {
+            remarks.push("its operation was cancelled or has failed: a worker takes its tables away".to_owned());
+        }
         _ => {}
     }
     if let Some(until) = generation.kept_until.filter(|_| generation.standing == Standing::Previous) {

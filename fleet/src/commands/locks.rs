@@ -7,7 +7,7 @@ use clap::Args;
 use workers::admin::locks::Locks;
 
 use super::out;
-use super::words::{called, duration, in_the_way};
+use super::words::{called, duration};
 use crate::client;
 
 #[derive(Debug, Args)]
@@ -28,7 +28,7 @@ pub async fn run(options: Options) -> Result<ExitCode> {
     for wait in &locks.waits {
         let (name, waits_for, since) = (called(&wait.name), &wait.waits_for, duration(wait.seconds));
         out::line(format!("pid {} ({name}) has waited {since} for {waits_for}", wait.pid))?;
-        out::line(format!("    {}", in_the_way(wait)))?;
+        out::line(format!("    {}", wait.in_the_way()))?;
     }
     if locks.waits.is_empty() {
         out::line(format!("nobody waits for a lock  [{}]", locks.observed_at.format("%T UTC")))?;

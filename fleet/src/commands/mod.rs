@@ -22,6 +22,7 @@ pub mod prune;
 pub mod refused;
 pub mod replay;
 pub mod rows;
+pub mod runbook;
 pub mod schema;
 pub mod status;
 mod table;

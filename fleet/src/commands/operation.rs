@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use workers::operations::{Operation, State};
 
 use super::out;
-use super::words::counted;
+use super::words::{counted, percent};
 use crate::client;
 use crate::exit::Exit;
 
@@ -49,8 +49,12 @@ async fn to_its_end(api: &client::AdminApi, mut operation: Operation, as_json: b
         let counted = counted(&operation).map_or(String::new(), |_| format!(" {}", operation.selected));
         out::line(format!("operation {id}: {}{counted}", operation.kind))?;
     }
-    let (mut waits, mut stalled) = (None, None);
+    let (mut waits, mut stalled, mut tenths) = (None, None, 0);
     loop {
+        if let Some(percent) = percent(&operation).filter(|percent| percent / 10 > tenths && !as_json) {
+            out::line(format!("{percent} %"))?;
+            tenths = percent / 10;
+        }
         let still = operation.stalled.as_ref().map(|still| (still.since, still.reason.clone()));
         if stalled != still {
             if let Some((since, reason)) = still.as_ref().filter(|_| !as_json) {

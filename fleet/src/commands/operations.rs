@@ -135,7 +135,7 @@ pub async fn run(options: Options) -> Result<ExitCode> {
             let shown: Operation = api.get(&format!("/admin/v1/operations/{id}"), &()).await?;
             out::one(&shown, json)?;
             if let Some(projection) = elsewhere(&shown) {
-                out::complain(format!("how far it is: fleet generations {projection}"));
+                out::complain(how_far(&shown, projection));
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -180,6 +180,11 @@ pub async fn run(options: Options) -> Result<ExitCode> {
 /// The read model of an operation that is at work on a generation of it, where its progress is.
 fn elsewhere(operation: &Operation) -> Option<&String> {
     operation.projection.as_ref().filter(|_| counted(operation).is_none() && operation.finished_at.is_none())
+}
+
+fn how_far(operation: &Operation, projection: &str) -> String {
+    let percent = words::percent(operation).map_or(String::new(), |percent| format!("{percent} %; when it is done: "));
+    format!("how far it is: {percent}fleet generations {projection}")
 }
 
 /// How fast it may go.
@@ -237,7 +242,7 @@ async fn list(api: &client::AdminApi, limit: usize, as_json: bool) -> Result<Exi
             } else {
                 table.row(&cells(operation))?;
                 if let Some(projection) = elsewhere(operation) {
-                    out::line(format!("    how far it is: fleet generations {projection}"))?;
+                    out::line(format!("    {}", how_far(operation, projection)))?;
                 }
                 if operation.rate.is_some() && operation.finished_at.is_none() {
                     out::line(format!("    {}", paced(operation)))?;

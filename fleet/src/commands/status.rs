@@ -9,9 +9,9 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use serde::Serialize;
 use workers::admin::doctor::LATE_AFTER;
-use workers::lag::{Failure, OldSnapshot, Report, Stage, State, Status};
+use workers::lag::{Failure, OldSnapshot, Report, Stage, State, Status, Unmeasured};
 
-use super::words::{done_when, duration, in_the_way, trend};
+use super::words::{done_when, duration, trend};
 use super::{out, words};
 use crate::client;
 use crate::exit::Exit;
@@ -51,7 +51,8 @@ pub async fn run(options: Options) -> Result<ExitCode> {
     } else {
         out::text("", &format!("fleet at {}\n{}", options.api.at(), text(&report, out::columns())))?;
     }
-    Ok(ExitCode::SUCCESS)
+    let known = !report.projections.is_empty() || report.unmeasured.is_empty();
+    Ok(if known { Exit::Good.into() } else { Exit::Unhealthy.into() })
 }
 
 const PROJECTIONS: &str = "/admin/v1/projections";
@@ -151,9 +152,16 @@ fn text(report: &Report, columns: Option<usize>) -> String {
     }
     text.extend(report.projections.iter().filter_map(silent));
     text.extend(report.projections.iter().filter_map(late));
-    for unmeasured in &report.unmeasured {
-        let on = unmeasured.topic.as_ref().map_or(String::new(), |topic| format!(" on {topic}"));
-        text.push_str(&format!("{}{on} could not be measured: {}\n", unmeasured.name, unmeasured.problem));
+    let mut problems: Vec<(&str, Vec<String>)> = Vec::new();
+    for Unmeasured { name, topic, problem } in &report.unmeasured {
+        let name = topic.as_ref().map_or(name.clone(), |topic| format!("{name} on {topic}"));
+        match problems.iter_mut().find(|(of, _)| of == problem) {
+            Some((_, names)) => names.push(name),
+            None => problems.push((problem, vec![name])),
+        }
+    }
+    for (problem, names) in problems {
+        text.push_str(&format!("{} could not be measured: {problem}\n", names.join(", ")));
     }
     text
 }
@@ -219,14 +227,18 @@ fn silent(status: &Status) -> Option<String> {
     match (status.state, &status.blocked) {
         (State::Stopped, _) => Some(match status.swept_at {
             Some(at) => format!("{name} on {topic}: no worker since {}\n", at.format("%F %T UTC")),
-            None => format!("{name} on {topic}: no worker has ever looked at it\n"),
+            None => {
+                format!(
+                    "{name} on {topic}: no worker has looked at it yet; the first does so within seconds of its start\n"
+                )
+            }
         }),
         (State::Failing, _) => {
             let Failure { error, since } = status.failure.as_ref()?;
             Some(format!("{name} on {topic} has failed since {}: {error}\n", since.format("%F %T UTC")))
         }
         (State::Blocked, Some(wait)) => {
-            let (since, holders) = (duration(wait.seconds), in_the_way(wait));
+            let (since, holders) = (duration(wait.seconds), wait.in_the_way());
             Some(format!("{name} on {topic} has waited {since} for {}, {holders}\n", wait.waits_for))
         }
         _ => None,

@@ -4,9 +4,9 @@ use std::fmt::Display;
 
 use uuid::Uuid;
 use workers::lag::{Stage, State, Status, Trend, Unit};
-use workers::locks::Wait;
-use workers::operations::Operation;
+use workers::operations::{Operation, State as OperationState};
 use workers::pause::Pause;
+pub use workers::words::duration;
 
 /// Events by which nothing becomes better or worse; nor does it by a twentieth.
 const FEW: i64 = 10;
@@ -17,21 +17,19 @@ pub fn many<T: Display + From<u8> + PartialEq>(count: T, one: &str) -> String {
     format!("{count} {one}{plural}")
 }
 
-/// Seconds as people say them.
-pub fn duration(seconds: f64) -> String {
-    match seconds {
-        ..10.0 => format!("{seconds:.1} s"),
-        ..120.0 => format!("{seconds:.0} s"),
-        ..7200.0 => format!("{:.0} min", seconds / 60.0),
-        _ => format!("{:.1} h", seconds / 3600.0),
-    }
-}
-
 /// How much an operation has gone through of what it was asked for, where that is counted: what builds or compares a generation has its
 /// progress there.
 pub fn counted(operation: &Operation) -> Option<String> {
     let Operation { kind, seen, selected, .. } = operation;
     matches!(kind.as_str(), "repair" | "retry" | "discard").then(|| format!("{seen} of {selected}"))
+}
+
+/// How much of what was in the store when it began what builds or compares a generation has gone through.
+pub fn percent(operation: &Operation) -> Option<i64> {
+    let Operation { kind, state, position, last_position, .. } = operation;
+    let of_a_generation = matches!(kind.as_str(), "rebuild" | "as_of" | "verify") && *state == OperationState::Running;
+    let (position, last) = position.zip(last_position.filter(|last| *last > 0)).filter(|_| of_a_generation)?;
+    Some((position.clamp(0, last) as f64 / last as f64 * 100.0) as i64)
 }
 
 /// What it waits for, if it waits for somebody; else as its trend says.
@@ -73,18 +71,6 @@ pub fn trend(trend: &Trend) -> (String, String) {
     (direction, done)
 }
 
-/// Who holds what a session waits for.
-pub fn in_the_way(wait: &Wait) -> String {
-    if wait.held_by.is_empty() {
-        return "held by nobody's session: see pg_prepared_xacts".to_owned();
-    }
-    let holders = wait.held_by.iter().map(|holder| {
-        let (name, since) = (called(&holder.name), duration(holder.seconds));
-        format!("held by pid {} ({name}, {}, in a transaction for {since})", holder.pid, holder.state)
-    });
-    holders.collect::<Vec<_>>().join("; ")
-}
-
 /// An id, as it is typed.
 ///
 /// # Errors
@@ -102,16 +88,4 @@ pub fn stop(stop: &Pause) -> String {
 /// A session's name.
 pub fn called(name: &str) -> &str {
     if name.is_empty() { "without a name" } else { name }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_said_as_people_say_them() {
-        for (seconds, said) in [(0.0, "0.0 s"), (45.2, "45 s"), (600.0, "10 min"), (10_000.0, "2.8 h")] {
-            assert_eq!(duration(seconds), said);
-        }
-    }
 }

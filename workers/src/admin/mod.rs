@@ -27,6 +27,8 @@ pub mod wait_for;
 
 use axum::extract::DefaultBodyLimit;
 use axum::routing::any;
+use std::time::Duration;
+
 use axum::{Router, middleware};
 use chrono::{DateTime, Utc};
 use database::Primary;
@@ -51,6 +53,9 @@ use crate::wait_for::Waits;
 const PREFIX: &str = "/admin/v1";
 
 const MAX_BODY: usize = 256 << 10;
+
+/// How long one measurement of lag may take, so that a client that waits 3 s is told what could not be measured, and why.
+const MEASURING: Duration = Duration::from_millis(2400);
 
 /// What the handlers need. An admin is given the whole catalogue, a worker what listens to its topic.
 #[derive(Clone)]
@@ -143,7 +148,7 @@ async fn now(admin: &Admin) -> sqlx::Result<DateTime<Utc>> {
 impl Admin {
     /// Whoever waits for something is answered when `stop` is cancelled.
     pub fn new(pool: PgPool, catalogue: Catalogue, stop: CancellationToken) -> Self {
-        let measurer = Measurer::new(pool.clone(), catalogue.projections().to_vec());
+        let measurer = Measurer::new(pool.clone(), catalogue.projections().to_vec()).within(MEASURING);
         let waits = Waits::new(pool.clone(), stop);
         Self { pool, catalogue, measurer, waits }
     }

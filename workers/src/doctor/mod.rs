@@ -24,7 +24,7 @@ pub use symptoms::{Symptom, of_losses};
 
 use crate::audit::{self, Entry};
 use crate::lag::samples::{self, Sample};
-use crate::lag::{Measurer, Point, Report, Status, Trend};
+use crate::lag::{Measurer, Point, Report, Status, Trend, Unmeasured};
 use crate::locks::{self, Busy};
 use crate::operations::{self, Operation};
 use crate::pause::Pause;
@@ -44,6 +44,9 @@ const LISTED: i64 = 20;
 
 /// Operations that are not over, refused messages and unreadable events that are looked at.
 const COUNTED: i64 = 100;
+
+/// What is not known if nothing could be measured.
+const LATE: &str = "whether data is late";
 
 /// All answers; each with the time of its measurement.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -81,6 +84,9 @@ pub struct Lateness {
     pub operations_stopped: Option<Pause>,
     /// Each projection, with each topic that it listens to.
     pub projections: Vec<ProjectionLateness>,
+    /// Of which it is not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unmeasured: Vec<Unmeasured>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -156,7 +162,7 @@ pub async fn diagnose(pool: &PgPool, catalogue: &Catalogue, late_after: f64) -> 
             Some(Lateness::of(before.ok().as_ref(), now, relays.as_ref(), &earlier, late_after))
         }
         Err(problem) => {
-            known("whether data is late", problem);
+            known(LATE, problem);
             None
         }
     };
@@ -256,6 +262,7 @@ impl Lateness {
             head_position: head,
             operations_stopped: now.operations_stopped,
             projections: now.projections.into_iter().map(lateness_of).collect(),
+            unmeasured: now.unmeasured,
         }
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{Diagnosis, Lateness, ProjectionLateness};
+use super::{Diagnosis, LATE, Lateness, ProjectionLateness};
 use crate::lag::{Direction, Stage, State, Status, Trend};
 use crate::losses::Counted;
 use crate::operations::Operation;
@@ -42,6 +42,7 @@ pub(super) fn of(diagnosis: &Diagnosis) -> Vec<Symptom> {
     let outdated = projections().filter_map(|projection| outdated(projection, operations()));
     symptoms.extend(outdated.collect::<BTreeMap<_, _>>().into_values());
     symptoms.sort_by_key(|symptom| symptom.runbook != "ProjectionStalled");
+    symptoms.extend(unmeasured(diagnosis));
     let relays = || diagnosis.relays.iter().flat_map(|relays| &relays.topics);
     for behind in relays().filter(|it| it.seconds > UNPUBLISHED && it.led) {
         let what = format!("the relay of {} leads and does not publish", behind.topic);
@@ -91,6 +92,23 @@ pub(super) fn of(diagnosis: &Diagnosis) -> Vec<Symptom> {
         symptoms.append(&mut forgotten);
     }
     symptoms
+}
+
+/// That nothing is known to be late is no good news then.
+fn unmeasured(diagnosis: &Diagnosis) -> Option<Symptom> {
+    let what = match &diagnosis.lateness {
+        None => {
+            let why = diagnosis.unknown.iter().find(|it| it.what == LATE).map_or("", |it| &it.problem);
+            format!("how late data is could not be measured: {why}")
+        }
+        Some(lateness) => {
+            let first = lateness.unmeasured.first()?;
+            let mut names: Vec<_> = lateness.unmeasured.iter().map(|it| &*it.name).collect();
+            names.dedup();
+            format!("could not be measured: {}: {}", names.join(", "), first.problem)
+        }
+    };
+    Some(Symptom::new("LagTelemetryStale", what))
 }
 
 fn stalled(operation: &Operation) -> Option<Symptom> {
@@ -215,7 +233,13 @@ mod tests {
         let topic = "order-events".to_owned();
         let diagnosis = Diagnosis {
             late_after_seconds: 30.0,
-            lateness: Some(Lateness { observed_at, head_position: 9, operations_stopped: None, projections }),
+            lateness: Some(Lateness {
+                observed_at,
+                head_position: 9,
+                operations_stopped: None,
+                projections,
+                unmeasured: Vec::new(),
+            }),
             relays: Some(Relays {
                 observed_at,
                 topics: vec![Behind {

@@ -33,6 +33,7 @@ select
         when generation.purpose = 'as_of' and generation.built_at is not null then 'as_of'
         when generation.replaced_at is not null and generation.kept_until > clock_timestamp() then 'previous'
         when generation.replaced_at is not null then 'left'
+        when operation.state in ('failed', 'cancelled') then 'abandoned'
         when generation.built_at is not null then 'ready'
         else 'building'
     end as "standing!: Standing",

@@ -62,6 +62,8 @@ pub enum Standing {
     Previous,
     /// It was live before, and follows no more: the way back is closed.
     Left,
+    /// Its operation was cancelled or has failed: a worker takes its tables away.
+    Abandoned,
     /// Its tables are gone.
     Retired,
 }
@@ -75,6 +77,7 @@ impl Standing {
             Self::AsOf => "as_of",
             Self::Previous => "previous",
             Self::Left => "left",
+            Self::Abandoned => "abandoned",
             Self::Retired => "retired",
         }
     }

@@ -30,7 +30,7 @@ pub struct Plan {
     pub positions: i64,
     /// The tables as they are now, with their indexes: about as much will be written beside them.
     pub tables: Vec<Table>,
-    /// From the rate of the last rebuild of this projection; absent: there was none.
+    /// From the rate of the last rebuild of this projection, and the one that is asked for; absent: there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub estimated_seconds: Option<f64>,
     /// Why it would be refused now.
@@ -41,6 +41,23 @@ pub struct Plan {
     pub under_way: Option<(Uuid, i32)>,
     /// To be sent with the request that starts it.
     pub plan_token: String,
+}
+
+impl Plan {
+    /// If it may go so fast only, for as long as that holds.
+    #[must_use]
+    pub fn at(self, limit: Rate) -> Self {
+        let positions = self.positions as f64;
+        let last = self.estimated_seconds.filter(|seconds| *seconds > 0.0).map(|seconds| positions / seconds);
+        let slow = last.map_or(limit.events, |last| last.min(limit.events));
+        let limited = limit.seconds.map_or(f64::INFINITY, f64::from);
+        let estimated_seconds = if positions <= slow * limited {
+            Some(positions / slow)
+        } else {
+            last.map(|last| limited + (positions - slow * limited) / last)
+        };
+        Self { estimated_seconds, ..self }
+    }
 }
 
 /// A table of a live generation.
@@ -453,4 +470,34 @@ async fn fail(db: &mut PgConnection, operation: Uuid, error: &str) -> sqlx::Resu
     .execute(db)
     .await
     .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_makes_an_estimate_longer_for_as_long_as_it_holds() {
+        let estimated = |last: Option<f64>, events, seconds| {
+            let plan = Plan {
+                projection: "orders".to_owned(),
+                generation: 2,
+                version: 1,
+                live_generation: 1,
+                live_version: 1,
+                positions: 10_000,
+                tables: Vec::new(),
+                estimated_seconds: last,
+                conflicts: Vec::new(),
+                under_way: None,
+                plan_token: String::new(),
+            };
+            plan.at(Rate { events, seconds: Some(seconds) }).estimated_seconds
+        };
+        assert_eq!(estimated(Some(10.0), 100.0, 3600), Some(100.0));
+        assert_eq!(estimated(None, 100.0, 3600), Some(100.0), "nothing else is known, and nothing else is needed");
+        assert_eq!(estimated(Some(10.0), 100.0, 50), Some(55.0), "half at 100 a second, the rest at 1000");
+        assert_eq!(estimated(None, 100.0, 50), None, "nobody knows how fast it is without it");
+        assert_eq!(estimated(Some(1000.0), 100.0, 3600), Some(1000.0), "it is slower by itself");
+    }
 }

@@ -251,8 +251,22 @@ impl Measurer {
     }
 
     /// Measures now. What cannot be measured is named, and takes nothing else with it.
+    ///
+    /// # Errors
+    /// The store cannot be read. It says who is in the way, if somebody is.
     pub async fn report(&self) -> Result<Report, read::Error> {
-        let mut memory = self.memory.lock().await;
+        let error = match self.measured().await {
+            Err(read::Error::Database(error)) if database::is_too_much(&error) => error,
+            measured => return measured,
+        };
+        let waits = in_time(self.limit, locks::waits(&self.pool, locks::MOST)).await.unwrap_or_default();
+        let ours = waits.iter().find(|wait| wait.is_ours());
+        Err(ours.map_or(error, |wait| database::timed_out_because("measuring", &held_up(wait))).into())
+    }
+
+    async fn measured(&self) -> Result<Report, read::Error> {
+        // Another measurement may be at it.
+        let mut memory = in_time(self.limit, async { Ok(self.memory.lock().await) }).await?;
         let Memory { backlogs, horizon } = &mut *memory;
         let pool = &self.pool;
         let store = async {
@@ -285,24 +299,33 @@ impl Measurer {
                 Err(error) => failed(name, Some(topic), error),
             }
         }
-        if report.projections.iter().any(|it| it.state.is_silent()) {
-            match in_time(self.limit, locks::waits(pool, locks::MOST)).await {
-                Ok(waits) => report.blocked(&waits),
-                Err(error) => failed("locks", None, error),
-            }
-        }
         match oldest_snapshot {
             Ok(oldest) => report.store.oldest_snapshot = oldest,
             Err(error) => failed("oldest snapshot", None, error),
         }
         report.unmeasured = unmeasured;
+        if !report.unmeasured.is_empty() || report.projections.iter().any(|it| it.state.is_silent()) {
+            match in_time(self.limit, locks::waits(pool, locks::MOST)).await {
+                Ok(waits) => report.blocked(&waits),
+                Err(error) => {
+                    let problem = database::describe(&error);
+                    tracing::warn!(error = problem, "who waits for a lock could not be found out");
+                    report.unmeasured.push(Unmeasured { name: "locks".to_owned(), topic: None, problem });
+                }
+            }
+        }
         Ok(report)
     }
 }
 
 impl Report {
-    /// A worker that waits for a lock is silent, and neither gone nor at fault.
+    /// A worker that waits for a lock is silent, and neither gone nor at fault. Whoever measures may have to wait, too.
     fn blocked(&mut self, waits: &[locks::Wait]) {
+        if let Some(longest) = waits.iter().find(|wait| wait.is_ours()) {
+            for it in &mut self.unmeasured {
+                it.problem.push_str(&format!(": {}", held_up(longest)));
+            }
+        }
         for status in self.projections.iter_mut().filter(|it| it.state.is_silent()) {
             if let Some(wait) = waits.iter().find(|wait| wait.holds_up(&status.name)) {
                 (status.state, status.blocked, status.failure) = (State::Blocked, Some(wait.clone()), None);
@@ -332,6 +355,10 @@ impl Report {
     fn since(&self, pause: Option<&Pause>) -> f64 {
         pause.map_or(0.0, |pause| (self.observed_at - pause.since).as_seconds_f64().max(0.0))
     }
+}
+
+fn held_up(wait: &locks::Wait) -> String {
+    format!("the fleet waits for {}, {}", wait.waits_for, wait.in_the_way())
 }
 
 async fn in_time<T>(limit: Duration, measuring: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {

@@ -2,12 +2,16 @@
 
 mod busy;
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use sqlx::types::Json;
 use utoipa::ToSchema;
 
 pub use busy::{Busy, busy};
+
+use crate::words::duration;
 
 /// Waits that are looked at.
 pub const MOST: i64 = 100;
@@ -40,16 +44,50 @@ pub struct Holder {
     pub pid: i32,
     /// Its `application_name`.
     pub name: String,
+    /// The user of the database as whom it came; what it is doing is not said, because statements may have data in them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Of its client; absent: it came over a Unix socket, or whoever asks may not see it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
     /// As Postgres says: `active`, `idle in transaction`.
     pub state: String,
     /// For how long its transaction has been open.
     pub seconds: f64,
 }
 
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { pid, name, user, address, state, seconds } = self;
+        write!(f, "pid {pid} ({}", if name.is_empty() { "without a name" } else { name })?;
+        if let Some(user) = user {
+            write!(f, " of {user}")?;
+        }
+        if let Some(address) = address {
+            write!(f, " at {address}")?;
+        }
+        write!(f, ", {state}, in a transaction for {})", duration(*seconds))
+    }
+}
+
 impl Wait {
+    /// Who holds what it waits for.
+    pub fn in_the_way(&self) -> String {
+        if self.held_by.is_empty() {
+            return "held by nobody's session: see pg_prepared_xacts".to_owned();
+        }
+        let holders: Vec<_> = self.held_by.iter().map(|holder| format!("held by {holder}")).collect();
+        holders.join("; ")
+    }
+
+    /// A session of the fleet waits.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.name == FLEET
+    }
+
     /// A session of the fleet waits, with tables of this schema in its hands.
     pub(crate) fn holds_up(&self, schema: &str) -> bool {
-        self.name == FLEET && self.schemas.iter().any(|it| it == schema)
+        self.is_ours() && self.schemas.iter().any(|it| it == schema)
     }
 }
 

@@ -28,6 +28,8 @@ select
         select coalesce(jsonb_agg(jsonb_build_object(
             'pid', holder.pid,
             'name', coalesce(holder.application_name, ''),
+            'user', holder.usename,
+            'address', host(holder.client_addr),
             'state', coalesce(holder.state, holder.backend_type, 'not visible to this user'),
             'seconds', coalesce(extract(epoch from clock_timestamp() - holder.xact_start), 0)::float8
         ) order by holder.pid), '[]')

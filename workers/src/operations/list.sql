@@ -2,7 +2,7 @@
 -- Locks: none.
 -- One statement for one and for many, so that both show the same columns. Ids rise with time. An operation that is open waits for
 -- the projections that are paused and of which it has something left to do, and as long as all are stopped. What was held up
--- so can have taken a step since the end of that only.
+-- so can have taken a step since the end of that only. What works on a generation is as far as the last of its parts.
 select
     id,
     kind,
@@ -12,7 +12,7 @@ select
     state as "state: _",
     reason,
     actor,
-    position,
+    coalesce(case when state = 'running' then parts.reached end, position) as position,
     upto as last_position,
     selected,
     seen,
@@ -72,18 +72,13 @@ select
     ), '') end as waits,
     created_at,
     started_at,
-    heartbeat_at,
+    greatest(heartbeat_at, parts.stepped_at) as heartbeat_at,
     finished_at,
     case when state in ('pending', 'running') then greatest(
         created_at,
         started_at,
         advanced_at,
-        (
-            select max(part.advanced_at)
-            from generation_parts as part
-            where part.projection = operations.projection
-            and part.generation = operations.generation
-        ),
+        parts.stepped_at,
         (
             select max(greatest(
                 live.resumed_at, case when live.paused_until <= clock_timestamp() then live.paused_until end
@@ -101,6 +96,15 @@ select
     ) end as step_at,
     clock_timestamp() as "now!"
 from operations
+left join lateral (
+    select
+        min(part.position) as reached,
+        max(part.advanced_at) as stepped_at
+    from generation_parts as part
+    where operations.state in ('pending', 'running')
+    and part.projection = operations.projection
+    and part.generation = operations.generation
+) as parts on true
 where ($1::uuid[] is null or id = any($1))
 and ($2::uuid is null or id < $2)
 order by id desc

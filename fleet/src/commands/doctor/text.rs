@@ -10,7 +10,8 @@ use workers::losses::{Counted, Example};
 use workers::operations::{Operation, State};
 
 use super::Said;
-use crate::commands::words::{counted, done_when, duration, in_the_way, many, trend};
+use crate::cli;
+use crate::commands::words::{counted, done_when, duration, many, trend};
 
 /// Changes that are shown at most, of each kind.
 const SHOWN: usize = 5;
@@ -39,12 +40,13 @@ pub(super) fn text(said: &Said) -> String {
     }
     match &said.runbook {
         Some(runbook) => {
-            let _ = writeln!(text, "\nUnhealthy. Open docs/runbooks/{runbook}.md");
+            let program = cli::program();
+            let _ = writeln!(text, "\nUnhealthy. What to do: {program} runbook {runbook}");
             let mut more: Vec<_> = said.symptoms.iter().map(|symptom| &symptom.runbook).collect();
             more.sort_unstable();
             more.dedup();
             for runbook in more.into_iter().filter(|more| *more != runbook) {
-                let _ = writeln!(text, "           then docs/runbooks/{runbook}.md");
+                let _ = writeln!(text, "               then: {program} runbook {runbook}");
             }
         }
         None => text.push_str("Not known to be healthy: see what was not found out.\n"),
@@ -99,17 +101,29 @@ fn answers(text: &mut String, diagnosis: &Diagnosis, losses: &[Counted]) {
             let built = format!("yes, a rebuild of {name} is ready: promote it, or cancel it");
             line(text, "Waits for you?", &built);
         }
-        if parked.is_empty() && built.is_empty() {
+        if !lateness.unmeasured.is_empty() {
+            line(text, "Waits for you?", &format!("not known of {}", unmeasured(lateness)));
+        } else if parked.is_empty() && built.is_empty() {
             let nothing = "no: nothing is parked, and no rebuild waits to be promoted";
             line(text, "Waits for you?", &format!("{nothing}{}", at(lateness.observed_at)));
         }
     }
 }
 
+/// The names of what could not be measured.
+fn unmeasured(lateness: &Lateness) -> String {
+    let mut names: Vec<_> = lateness.unmeasured.iter().map(|it| &*it.name).collect();
+    names.dedup();
+    names.join(", ")
+}
+
 /// Late, which stage, since when, better or worse, done when.
 fn of_lateness(text: &mut String, lateness: &Lateness, late_after: f64) {
     let late: Vec<_> = lateness.projections.iter().filter(|it| it.late).collect();
-    if late.is_empty() {
+    if !lateness.unmeasured.is_empty() {
+        line(text, "Is data late?", &format!("not known of {}{}", unmeasured(lateness), at(lateness.observed_at)));
+    }
+    if late.is_empty() && !lateness.projections.is_empty() {
         let oldest = lateness.projections.iter().map(|it| it.status.lag_seconds).fold(0.0, f64::max);
         let (oldest, limit, at) = (duration(oldest), duration(late_after), at(lateness.observed_at));
         line(text, "Is data late?", &format!("no: the oldest unsettled event is {oldest} old, {limit} is late{at}"));
@@ -132,7 +146,7 @@ fn of_lateness(text: &mut String, lateness: &Lateness, late_after: f64) {
             line(text, "  Which stage?", &format!("{}: {}", stage.as_str(), stage.says()));
         }
         if let Some(blocked) = &status.blocked {
-            line(text, "  Who is in its way?", &in_the_way(blocked));
+            line(text, "  Who is in its way?", &blocked.in_the_way());
         }
         if let Some(Failure { error, since }) = &status.failure {
             line(text, "  What fails?", &format!("{error}, since {}", since.format("%F %T UTC")));
