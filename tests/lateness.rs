@@ -40,7 +40,10 @@ async fn a_worker_that_waits_for_a_lock_is_called_blocked_and_by_whom() {
     sqlx::raw_sql("lock table user_directory.users in access exclusive mode").execute(&mut *held).await.unwrap();
     let user = Uuid::now_v7();
     connect(&store).await.append_events(append("User", user, vec![signed_up(user)])).await.unwrap();
-    let holder = format!("held by pid {pid} (somebody's psql, idle in transaction, in a transaction for ");
+    let user_of: String = sqlx::query_scalar("select current_user::text").fetch_one(&mut *held).await.unwrap();
+    let holder = format!(
+        "held by pid {pid} (somebody's psql of {user_of} at 127.0.0.1, idle in transaction, in a transaction for "
+    );
     let status = eventually("it is called blocked", LIMIT, async || {
         let said = said("status").await;
         if said.contains("blocked") { Ok(said) } else { Err(said) }

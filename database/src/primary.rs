@@ -13,6 +13,9 @@ use tokio::sync::{Notify, watch};
 
 use crate::session::{Answer, Server};
 
+/// As an error of Postgres says it: `too_many_connections`.
+const FULL: &str = "SQLSTATE 53300";
+
 /// What the watch saw last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen {
@@ -129,6 +132,9 @@ impl Primary {
         match &self.state.borrow().seen {
             Seen::Nothing | Seen::Primary(_) => None,
             Seen::Refused(reason) => Some((*reason).to_owned()),
+            Seen::Away(reason) if reason.contains(FULL) => {
+                Some(format!("the database takes no new connections, and what is connected goes on: {reason}"))
+            }
             Seen::Away(reason) => Some(format!("the database does not answer: {reason}")),
         }
     }

@@ -186,7 +186,10 @@ async fn a_rebuild_is_paused_resumed_and_cancelled_and_leaves_nothing() {
         other => Err(format!("{other:?}")),
     })
     .await;
+    keeping.stop().await;
     rebuild::cancel(&parts.database.pool, rebuild, &by()).await.unwrap();
+    assert_eq!(all(&parts, PROGRESS).await[0].standing, Standing::Abandoned, "nobody has looked at it yet");
+    let keeping = Keeping::of(&parts);
     eventually("it is gone", LIMIT, async || match all(&parts, PROGRESS).await[0].standing {
         Standing::Retired => Ok(()),
         other => Err(format!("{other:?}")),

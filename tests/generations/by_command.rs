@@ -6,7 +6,42 @@ use crate::harness::{Fleet, eventually, expected};
 
 use super::PROGRESS;
 
-/// As a person does it, on processes.
+/// Whoever is paged for it asks the doctor; and whoever goes back afterwards would have it read again.
+#[tokio::test]
+async fn what_a_verification_has_found_is_said_by_the_doctor_and_before_the_way_back() {
+    let fleet = Fleet::new().await;
+    let store = fleet.event_store().await;
+    load_sample(&store).await;
+    let _workers = fleet.workers(&store).await;
+    let admin = fleet.process("admin").await.start().await;
+    let run = async |args: &[&str]| {
+        let builder = fleet.process(args[0]).await.env("FLEET_HTTP", &admin.http());
+        let (status, out, error) = args[1..].iter().fold(builder, |builder, arg| builder.arg(arg)).output().await;
+        (status.code(), out + &error)
+    };
+    let by = ["--reason", "a test", "--actor", "ada"];
+    fleet.database.settled(SAMPLE_EVENTS, LIMIT).await;
+    let changed = "update user_directory.users set email = 'nobody@example.org'
+                   where user_id = (select min(user_id::text)::uuid from user_directory.users)";
+    assert_eq!(sqlx::query(changed).execute(&fleet.database.pool).await.unwrap().rows_affected(), 1);
+    let (code, out) = run(&[&["verify", "user_directory"][..], &by].concat()).await;
+    assert_eq!(code, Some(1), "{out}");
+    let (code, out) = run(&["doctor"]).await;
+    assert!(code == Some(3) && out.contains("the last verification of user_directory found 1 difference"), "{out}");
+    assert!(out.contains("What to do: fleet runbook ReadModelDiffers"), "{out}");
+    let (code, out) = run(&[&["rebuild", "user_directory"][..], &by].concat()).await;
+    assert_eq!(code, Some(0), "{out}");
+    eventually("it is promoted", LIMIT, async || {
+        let (code, out) = run(&[&["promote", "user_directory"][..], &by].concat()).await;
+        if code == Some(0) { Ok(()) } else { Err(out) }
+    })
+    .await;
+    let (code, out) = run(&["doctor"]).await;
+    assert!(code == Some(0) && !out.contains("verification of user_directory found"), "{out}");
+    let (code, out) = run(&["rollback", "user_directory", "--dry-run"]).await;
+    assert!(code == Some(0) && out.contains("generation 1 was replaced found 1 difference: "), "{out}");
+}
+
 #[tokio::test]
 async fn the_commands_say_what_they_would_do_do_it_and_take_it_back() {
     let fleet = Fleet::new().await;
@@ -23,6 +58,9 @@ async fn the_commands_say_what_they_would_do_do_it_and_take_it_back() {
     let (code, out) = run(&["rebuild", PROGRESS, "--dry-run"]).await;
     assert!(code == Some(0) && out.contains("generation 2 of learner_progress, by version 1"), "{out}");
     assert_eq!(fleet.database.count("select count(*) from operations").await, 0, "a dry run writes nothing");
+    let (code, out) = run(&["rebuild", PROGRESS, "--dry-run", "--rate", "10"]).await;
+    let estimated = format!(", in about {:.0} s", SAMPLE_EVENTS as f64 / 10.0);
+    assert!(code == Some(0) && out.contains(&estimated), "{estimated}: {out}");
     let (code, out) = run(&["rebuild", PROGRESS]).await;
     assert!(code != Some(0) && out.contains("--reason <REASON>"), "{out}");
     let (code, out) = run(&[&["rebuild", PROGRESS, "--parts", "2"][..], &by].concat()).await;

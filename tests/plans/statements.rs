@@ -267,7 +267,7 @@ pub const STATEMENTS: &[Statement] = &[
     few(&[Plain], "jsonb_path_query_first(event_data, '$')", "100, 200, 2000000, 1000"),
     few(&[Plain], "select set_config('statement_timeout', $1, true)", "'2s'"),
     few(&[Plain], "fetch first $3 rows with ties", "null, 20000, 100"),
-    few(&[Plain], "from operations where ($1::uuid[] is null or id = any($1)) and ($2::uuid is null", "null, '01900000-0000-7000-9000-000000000007', 100"),
+    few(&[Plain], "as parts on true where ($1::uuid[] is null or id = any($1)) and ($2::uuid is null", "null, '01900000-0000-7000-9000-000000000007', 100"),
     window(&[Plain], "select id from operations where state in ('pending', 'running', 'paused', 'waiting') order by id desc", "200", 1000, "the operations that are open"),
     few(&[Plain], "coalesce(verified.differences, 0)::bigint", "{projections}"),
     few(&[Plain], "from audit_log where", "null, 100"),

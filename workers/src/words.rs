@@ -1,5 +1,13 @@
 //! What several answers and commands say, in the same words.
 
+use std::fmt::Display;
+
+/// `1 event`, `2 events`.
+pub fn many<T: Display + From<u8> + PartialEq>(count: T, one: &str) -> String {
+    let plural = if count == T::from(1) { "" } else { "s" };
+    format!("{count} {one}{plural}")
+}
+
 /// Seconds as people say them.
 pub fn duration(seconds: f64) -> String {
     match seconds {

@@ -14,6 +14,7 @@ use workers::doctor::{Diagnosis, ProjectionLateness, Symptom, Unknown, of_losses
 use workers::losses::Counted;
 
 use super::out;
+use crate::cli;
 use crate::client::AdminApi;
 use crate::exit::Exit;
 
@@ -65,6 +66,12 @@ pub async fn run(options: Options) -> Result<ExitCode> {
             Said::of(diagnosis, losses, unknown)
         }
         Err(error) if Exit::of(&error) == Exit::Unhealthy => Said::without_database(&error.to_string()),
+        Err(error) if Exit::of(&error) == Exit::Unreachable => {
+            let other =
+                "if only the admin is gone, the rest may be well: FLEET_HTTP may be the address of a worker, too";
+            let program = cli::program();
+            return Err(Exit::Unreachable.because(format!("{error:#}\n{other}; {program} runbook LagMetricAbsent")));
+        }
         Err(error) => return Err(error),
     };
     if options.json {
@@ -150,7 +157,8 @@ impl Said {
         // Of its own class in Postgres: 53300, too_many_connections.
         let full = problem.contains("SQLSTATE 53300");
         let runbook = if full { "DatabaseConnectionsNearLimit" } else { "DatabaseAway" };
-        let symptom = Symptom::new(runbook, format!("the fleet answers, and cannot work with its database: {problem}"));
+        let what = if full { "and is given no new connections" } else { "and cannot work with its database" };
+        let symptom = Symptom::new(runbook, format!("the fleet answers, {what}: {problem}"));
         let nothing = Unknown { what: "everything else".to_owned(), problem: problem.to_owned() };
         Self {
             healthy: false,

@@ -13,12 +13,12 @@ use workers::generations::rebuild::Plan;
 use workers::generations::retire::Retirement;
 use workers::generations::verify::{Difference, Findings};
 use workers::generations::{Eta, Generation, Standing};
-use workers::operations::{Operation, State};
+use workers::operations::{Operation, RATE_SECONDS, State};
 
 use super::actor::{Recorded, Tried};
 use super::pause::seconds;
 use super::table::{Table, numbers, words};
-use super::words::many;
+use super::words::{duration, many};
 use super::{operation, out};
 use crate::client;
 use crate::exit::Exit;
@@ -201,6 +201,12 @@ pub async fn rebuild(options: RebuildOptions) -> Result<ExitCode> {
             "{positions} positions of the store, about {rows} rows and {} MB in {} tables{estimated}",
             bytes.div_euclid(1 << 20),
             plan.tables.len()
+        ))?;
+    }
+    if let Some(rate) = rate.filter(|_| !changing.json) {
+        let holds = duration(f64::from(rate_for.unwrap_or(RATE_SECONDS)));
+        out::line(format!(
+            "at most {rate} of its events a second for {holds}, then as fast as it can: --rate-for says for how long"
         ))?;
     }
     if changing.by.dry_run {

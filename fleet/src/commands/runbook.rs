@@ -96,10 +96,15 @@ fn sees(text: &str) -> String {
     seen.split_once(". ").map_or(seen, |(first, _)| first).trim_end_matches('.').to_owned()
 }
 
-/// Its commands, with the name that this program has.
+/// Its commands, with the name that this program has; and its links as they are said.
 fn as_typed(text: &str, program: &str) -> String {
+    let text = RUNBOOKS.iter().fold(text.to_owned(), |text, (name, _)| {
+        text.replace(&format!("[{name}]({name}.md)"), &format!("`{program} runbook {name}`"))
+    });
+    let text =
+        text.replace("[by hand](../deploy.md#by-hand)", "by hand: psql as the database's owner, see docs/deploy.md");
     let commands = ["`", "    ", "   ", "\n"].map(|before| (format!("{before}fleet "), format!("{before}{program} ")));
-    commands.iter().fold(text.to_owned(), |text, (ours, theirs)| text.replace(ours, theirs))
+    commands.iter().fold(text, |text, (ours, theirs)| text.replace(ours, theirs))
 }
 
 #[cfg(test)]
@@ -122,7 +127,8 @@ mod tests {
 
     #[test]
     fn commands_are_those_of_the_program_that_says_them() {
-        let text = "Ask `fleet status`, of this fleet:\n\n    fleet doctor\n";
-        assert_eq!(as_typed(text, "shop"), "Ask `shop status`, of this fleet:\n\n    shop doctor\n");
+        let text = "Ask `fleet status`, of this fleet:\n\n    fleet doctor\n\nSee [AppendsFail](AppendsFail.md).";
+        let typed = "Ask `shop status`, of this fleet:\n\n    shop doctor\n\nSee `shop runbook AppendsFail`.";
+        assert_eq!(as_typed(text, "shop"), typed);
     }
 }

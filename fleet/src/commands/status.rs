@@ -140,6 +140,12 @@ fn text(report: &Report, columns: Option<usize>) -> String {
     if let Some(stop) = &report.operations_stopped {
         text.push_str(&format!("all operations are stopped {}\n", words::stop(stop)));
     }
+    if !report.unled.is_empty() {
+        text.push_str(&format!(
+            "nobody publishes {}: perhaps no event store runs, and appends fail: see fleet doctor\n",
+            report.unled.join(", ")
+        ));
+    }
     let mut said = Vec::new();
     for Status { name, version, code_version, .. } in report.projections.iter().filter(|it| it.state == State::Outdated)
     {

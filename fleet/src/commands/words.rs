@@ -1,21 +1,13 @@
 //! What several commands say, in the same words.
 
-use std::fmt::Display;
-
 use uuid::Uuid;
 use workers::lag::{Stage, State, Status, Trend, Unit};
 use workers::operations::{Operation, State as OperationState};
 use workers::pause::Pause;
-pub use workers::words::duration;
+pub use workers::words::{duration, many};
 
 /// Events by which nothing becomes better or worse; nor does it by a twentieth.
 const FEW: i64 = 10;
-
-/// `1 event`, `2 events`.
-pub fn many<T: Display + From<u8> + PartialEq>(count: T, one: &str) -> String {
-    let plural = if count == T::from(1) { "" } else { "s" };
-    format!("{count} {one}{plural}")
-}
 
 /// How much an operation has gone through of what it was asked for, where that is counted: what builds or compares a generation has its
 /// progress there.
@@ -88,4 +80,28 @@ pub fn stop(stop: &Pause) -> String {
 /// A session's name.
 pub fn called(name: &str) -> &str {
     if name.is_empty() { "without a name" } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn how_far_a_rebuild_is_is_said_while_it_runs() {
+        let of = |kind: &str, state: &str, position: i64| {
+            let operation = json!({
+                "id": "0195b2c0-0000-7000-8000-000000000001", "kind": kind, "projection": "orders", "state": state,
+                "selection": {}, "reason": "", "actor": "", "position": position, "last_position": 800, "selected": 0, "seen": 0,
+                "applied": 0, "parked": 0, "error": null, "created_at": "2026-01-01T00:00:00Z", "started_at": null,
+                "heartbeat_at": null, "finished_at": null,
+            });
+            percent(&serde_json::from_value(operation).expect("an operation"))
+        };
+        assert_eq!(of("rebuild", "running", 199), Some(24));
+        assert_eq!(of("rebuild", "running", 900), Some(100), "it follows a store that goes on");
+        assert_eq!(of("rebuild", "waiting", 800), None);
+        assert_eq!(of("repair", "running", 199), None, "its events are counted");
+    }
 }

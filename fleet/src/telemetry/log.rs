@@ -48,8 +48,9 @@ fn log_panics() {
 
 /// Begins to log, in the name of a role.
 pub fn init(role: &str, log: &Log) -> Result<()> {
-    // The pool says of each of its connections what the watch of the database says once, unless somebody asks for it.
-    let quiet = if log.log.contains("sqlx") { "" } else { ",sqlx_core::pool=off" };
+    // The pool says of each of its connections what the watch of the database says once, and Postgres notes what it does besides what
+    // it was told to, unless somebody asks for it.
+    let quiet = if log.log.contains("sqlx") { "" } else { ",sqlx_core::pool=off,sqlx::postgres::notice=warn" };
     let filter = EnvFilter::try_new(format!("{}{quiet}", log.log))
         .with_context(|| format!("FLEET_LOG: {:?} is not a log filter such as info or info,workers=debug", log.log))?;
     let subscriber = tracing_subscriber::fmt()

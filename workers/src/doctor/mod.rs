@@ -113,7 +113,17 @@ pub struct Changes {
     /// Projections with a rebuild that would never end, because the store grows faster.
     #[serde(default)]
     pub diverging: Vec<String>,
+    /// Projections of which the last verification has found what is read to be wrong, however long ago.
+    #[serde(default)]
+    pub differing: Vec<Differing>,
     pub audit: Vec<Entry>,
+}
+
+/// What is read, and is not what the store folds to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Differing {
+    pub projection: String,
+    pub differences: i64,
 }
 
 /// What the fleet went on without, lately; what is parked stands with its projection. 100: or more.
@@ -132,7 +142,7 @@ pub async fn diagnose(pool: &PgPool, catalogue: &Catalogue, late_after: f64) -> 
     let (measured, relays, changes, set_aside, busy) = tokio::join!(
         measure(pool, catalogue),
         in_time(relays(pool, catalogue)),
-        in_time(changes(pool)),
+        in_time(changes(pool, catalogue)),
         in_time(set_aside(pool)),
         in_time(locks::busy(pool)),
     );
@@ -205,17 +215,19 @@ async fn relays(pool: &PgPool, catalogue: &Catalogue) -> sqlx::Result<Relays> {
     Ok(Relays { observed_at, topics: under_way::relays(pool, catalogue.topics()).await? })
 }
 
-async fn changes(pool: &PgPool) -> sqlx::Result<Changes> {
+async fn changes(pool: &PgPool, catalogue: &Catalogue) -> sqlx::Result<Changes> {
     let observed_at = now(pool).await?;
     let since = observed_at - LATELY;
     let mut operations = operations::unfinished(pool, COUNTED).await?;
     let diverging = under_way::diverging(pool, &operations).await?;
+    let standing = under_way::standing(pool, catalogue).await?.into_iter().filter(|it| it.differences > 0);
+    let differing = standing.map(|it| Differing { projection: it.name, differences: it.differences }).collect();
     let over = operations::list(pool, None, LISTED).await?;
     operations.extend(over.into_iter().filter(|operation| operation.finished_at.is_some_and(|at| at >= since)));
     operations.sort_by_key(|operation| Reverse(operation.id));
     let mut audit = audit::list(pool, None, LISTED).await?;
     audit.retain(|entry| entry.at >= since);
-    Ok(Changes { observed_at, since, operations, diverging, audit })
+    Ok(Changes { observed_at, since, operations, diverging, differing, audit })
 }
 
 async fn set_aside(pool: &PgPool) -> sqlx::Result<SetAside> {

@@ -7,16 +7,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{Diagnosis, LATE, Lateness, ProjectionLateness};
+use super::{Diagnosis, Differing, LATE, Lateness, ProjectionLateness};
 use crate::lag::{Direction, Stage, State, Status, Trend};
 use crate::losses::Counted;
 use crate::operations::Operation;
+use crate::words::many;
 
 /// Seconds after which what is parked counts as forgotten. The alert `ParkedEventsOld` waits as long.
 const OLD: f64 = 86_400.0;
 
 /// Seconds that an event may wait for the relay: the lease of a dead one ends after 10.
 const UNPUBLISHED: f64 = 30.0;
+
+/// Seconds that an event may wait for a worker that sleeps until there is work.
+const UNKEPT: f64 = 5.0;
 
 /// Something that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -43,6 +47,13 @@ pub(super) fn of(diagnosis: &Diagnosis) -> Vec<Symptom> {
     symptoms.extend(outdated.collect::<BTreeMap<_, _>>().into_values());
     symptoms.sort_by_key(|symptom| symptom.runbook != "ProjectionStalled");
     symptoms.extend(unmeasured(diagnosis));
+    let differing = diagnosis.changes.iter().flat_map(|changes| &changes.differing);
+    let differs = differing.map(|Differing { projection, differences }| {
+        let what =
+            format!("the last verification of {projection} found {} in what is read", many(*differences, "difference"));
+        Symptom::new("ReadModelDiffers", what)
+    });
+    symptoms.splice(0..0, differs);
     let relays = || diagnosis.relays.iter().flat_map(|relays| &relays.topics);
     for behind in relays().filter(|it| it.seconds > UNPUBLISHED && it.led) {
         let what = format!("the relay of {} leads and does not publish", behind.topic);
@@ -129,7 +140,12 @@ fn paused(projection: &ProjectionLateness, lateness: &Lateness) -> Option<Sympto
 }
 
 fn late(projection: &ProjectionLateness) -> Option<Symptom> {
-    let (name, topic) = (&projection.status.name, &projection.status.topic);
+    let Status { name, topic, state, lag_events, lag_seconds, .. } = &projection.status;
+    if *state == State::Stopped && !projection.late && *lag_seconds > UNKEPT {
+        let (waits, number) = (if *lag_events == 1 { "waits" } else { "wait" }, many(*lag_events, "event"));
+        let what = format!("no worker of {name} is at work on {topic}, and {number} {waits} there: soon that is late");
+        return Some(Symptom::new("ProjectionStalled", what));
+    }
     let stage = projection.status.stage.filter(|_| projection.late)?;
     let runbook = match stage {
         Stage::Paused => "ProjectionPaused",

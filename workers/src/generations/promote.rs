@@ -26,6 +26,7 @@ use crate::audit::{self, Attribution};
 use crate::fence::{self, Fence};
 use crate::operations::{self, New};
 use crate::verdict::Event;
+use crate::words::many;
 
 /// Events that are left to be applied while the live generation stands still, at most. More are left to the builders first.
 const TAIL: i64 = 2000;
@@ -142,6 +143,13 @@ async fn gate_on(
     if !row.kept {
         warnings.push(format!(
             "no worker of version {version} of {name} runs: it is done when one does, unless it is cancelled before"
+        ));
+    }
+    if row.differed > 0 {
+        warnings.push(format!(
+            "the last verification before generation {} was replaced found {}: its rows may be wrong, retire it if so",
+            row.generation,
+            many(row.differed, "difference")
         ));
     }
     Ok(Gate {

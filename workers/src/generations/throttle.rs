@@ -176,7 +176,10 @@ impl Throttle {
             return (Duration::ZERO, Resting::LiveLag, format!("full speed: live lag {}", seen.of_budget()));
         }
         let (why, said) = if for_rate >= for_live {
-            (Resting::Rate, format!("slowed: at most {} events a second were asked for", rate.unwrap_or_default()))
+            (
+                Resting::Rate,
+                format!("slowed: at most {} of its events a second were asked for", rate.unwrap_or_default()),
+            )
         } else {
             (Resting::LiveLag, format!("slowed: live lag {}", seen.of_budget()))
         };
@@ -219,6 +222,7 @@ mod tests {
             projections: of.iter().map(status).collect(),
             unmeasured: unmeasured.then_some(gone).into_iter().collect(),
             operations_stopped: None,
+            unled: Vec::new(),
             observed_at: chrono::DateTime::UNIX_EPOCH,
         }
     }
@@ -247,7 +251,7 @@ mod tests {
         let throttle = Throttle { seen: receiver, off: false };
         let (rest, why, said) = throttle.rest(100, Duration::from_millis(500), Some(100.0), 2);
         assert_eq!((rest, why), (Duration::from_millis(1500), Resting::Rate));
-        assert_eq!(said, "slowed: at most 100 events a second were asked for");
+        assert_eq!(said, "slowed: at most 100 of its events a second were asked for");
         assert_eq!(throttle.rest(100, Duration::from_secs(1), None, 1).0, Duration::ZERO);
     }
 }

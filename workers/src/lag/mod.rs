@@ -45,6 +45,12 @@ const SILENT_AFTER_SECONDS: f64 = 15.0;
 /// Seconds for which a try that failed counts, of a projection that is swept: the next one comes 5 s later at most.
 const FAILING_SECONDS: f64 = 20.0;
 
+/// The same, while what is late may still be on its way: something may have gone through since.
+const JUST_FAILED_SECONDS: f64 = 8.0;
+
+/// Seconds after which a person asks why an event is not there.
+const NOTICED_SECONDS: f64 = 5.0;
+
 /// The time of one part of a measurement, if nobody says otherwise; all parts go side by side.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -182,6 +188,9 @@ pub struct Report {
     /// A person has stopped all operations; absent: nobody has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operations_stopped: Option<Pause>,
+    /// Topics whose relay has gone without giving its lease back, and has no successor: perhaps no event store runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unled: Vec<String>,
     pub observed_at: DateTime<Utc>,
 }
 
@@ -285,6 +294,7 @@ impl Measurer {
             projections: Vec::with_capacity(measured.len()),
             unmeasured: Vec::new(),
             operations_stopped,
+            unled: Vec::new(),
             observed_at,
         };
         let mut unmeasured = Vec::new();
@@ -336,6 +346,7 @@ impl Report {
     /// Says of what is not settled what holds it up, since when, and whether it gets better since the sample before.
     pub fn explain(&mut self, relays: &[Behind], earlier: &[samples::Sample]) {
         let (head, now) = (self.store.head_position, self.observed_at);
+        self.unled = relays.iter().filter(|it| !it.led && it.lapsed).map(|it| it.topic.clone()).collect();
         for status in &mut self.projections {
             let behind = relays.iter().find(|it| it.topic == status.topic);
             let unpublished = behind.filter(|behind| !behind.unknown).map(|behind| behind.seconds);
@@ -389,7 +400,8 @@ async fn status(
     let paused = Pause::of(row.pause_reason, row.paused_by, row.paused_at, row.until).filter(|_| row.paused);
     // A sweep of the future is from before the clock went back: a worker that lives would have written another.
     let silent = !row.silence.is_some_and(|silence| (0.0..SILENT_AFTER_SECONDS).contains(&silence));
-    let fails_lately = row.failed_ago.is_some_and(|ago| ago < FAILING_SECONDS);
+    let counts = if seconds >= stage::ON_ITS_WAY { FAILING_SECONDS } else { JUST_FAILED_SECONDS };
+    let fails_lately = row.failed_ago.is_some_and(|ago| ago < counts);
     let state = if row.version != projection.version() as i32 {
         State::Outdated
     } else if silent && row.failure.is_none() {
@@ -398,7 +410,7 @@ async fn status(
         State::Failing
     } else if paused.is_some() {
         State::Paused
-    } else if fails_lately && seconds >= stage::ON_ITS_WAY {
+    } else if fails_lately && seconds >= NOTICED_SECONDS {
         State::Failing
     } else {
         State::Running
@@ -449,6 +461,7 @@ mod tests {
                 projections: vec![Status { state, ..Status::idle() }],
                 unmeasured: Vec::new(),
                 operations_stopped: None,
+                unled: Vec::new(),
                 observed_at: DateTime::UNIX_EPOCH,
             };
             report.blocked(&[wait]);

@@ -13,7 +13,7 @@ use sqlx::{PgConnection, PgPool};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-pub use rate::Rate;
+pub use rate::{Rate, SECONDS as RATE_SECONDS};
 pub use stalled::Stalled;
 
 use crate::apply::Tally;

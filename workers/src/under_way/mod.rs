@@ -85,7 +85,7 @@ pub async fn relays(pool: &PgPool, topics: &[&'static Topic]) -> sqlx::Result<Ve
     join_all(topics.iter().map(|topic| behind::behind(pool, topic, head))).await.into_iter().collect()
 }
 
-async fn standing(pool: &PgPool, catalogue: &Catalogue) -> sqlx::Result<Vec<Standing>> {
+pub(crate) async fn standing(pool: &PgPool, catalogue: &Catalogue) -> sqlx::Result<Vec<Standing>> {
     let names: Vec<_> = catalogue.projections().iter().map(|projection| projection.name()).collect();
     sqlx::query_file_as!(Standing, "src/under_way/standing.sql", &names as &[&str]).fetch_all(pool).await
 }
