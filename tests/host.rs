@@ -168,6 +168,34 @@ impl Projection for Trespasser {
     }
 }
 
+/// A read model with a table in a schema that is not there.
+struct Wanderer;
+
+impl Projection for Wanderer {
+    const NAME: &'static str = "wanderer";
+    const VERSION: u32 = 1;
+    const TABLES: &'static str = "create table nowhere.own (id int primary key)";
+    type Event = VocabularyEvent;
+    type Changes = ();
+
+    fn fold(_: &mut (), _: &Recorded<VocabularyEvent>) {}
+
+    async fn write(_: (), _: &mut PgConnection) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_table_in_a_schema_that_is_not_there_is_to_be_made_without_naming_one() {
+    let database = Database::empty().await;
+    let program = fleet::Fleet::builder().topic(&VOCABULARY).projection::<Wanderer>().build().unwrap();
+    let parts = Parts::builder(program.catalogue(), &database.pool).start().await.unwrap();
+    let refused = format!("{:#}", anyhow::Error::from(parts.migrate().await.unwrap_err()));
+    let said = "the tables of wanderer are to be made without naming a schema, because each generation has its own: \
+                schema \"nowhere\" does not exist";
+    assert!(refused.contains(said), "{refused}");
+}
+
 #[tokio::test]
 async fn tables_outside_of_the_schema_of_their_generation_are_refused_and_named() {
     let database = Database::empty().await;

@@ -23,5 +23,5 @@ pub use primary::{Primary, is_found_away};
 pub use session::Session;
 pub use sqlstate::{
     MIGRATE, blames_data, describe, is_forbidden, is_lock_timeout, is_timeout, is_too_much, is_transient,
-    is_unique_violation, is_unreadable, lacks_migrations,
+    is_unique_violation, is_unreadable, lacks_migrations, lacks_schema,
 };

@@ -41,6 +41,11 @@ pub fn lacks_migrations(error: &sqlx::Error) -> bool {
 /// What to do about it.
 pub const MIGRATE: &str = "the database lacks tables of this version: run `fleet migrate`";
 
+/// A statement names a schema that is not there.
+pub fn lacks_schema(error: &sqlx::Error) -> bool {
+    code(error).is_some_and(|code| code == "3F000")
+}
+
 /// A statement took longer than it may (or somebody cancelled it). What waits for a lock too long says something else.
 pub fn is_timeout(error: &sqlx::Error) -> bool {
     code(error).is_some_and(|code| code == "57014")

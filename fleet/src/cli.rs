@@ -1,7 +1,6 @@
 //! The command line: roles, and commands against a running fleet. Every setting is a flag; those of a deployment are environment
 //! variables, too, which `.env.sample` lists.
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -12,7 +11,7 @@ use read_model::Catalogue;
 
 use crate::exit::Exit;
 use crate::origin::Origin;
-use crate::{commands, dev, examples, roles, shutdown, telemetry};
+use crate::{called, commands, dev, examples, roles, shutdown, telemetry};
 
 /// A fleet of projection workers: keeps read models equal to the fold of an event store, whatever the bus does.
 #[derive(Debug, Parser)]
@@ -106,13 +105,6 @@ enum Command {
     Man(commands::man::Options),
 }
 
-/// As what this program was called.
-pub fn program() -> String {
-    let called = std::env::args_os().next().map(PathBuf::from);
-    let name = called.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
-    name.unwrap_or_else(|| "fleet".to_owned())
-}
-
 /// The error of a command line that is not understood, with the usage of its command. What clap would say there names every option
 /// that has a value, from a variable or by default, as if it had to be given.
 pub fn explained(mut error: clap::Error, mut command: clap::Command) -> clap::Error {
@@ -135,7 +127,7 @@ pub fn command(catalogue: &Catalogue) -> clap::Command {
     let command = Cli::command().long_version(Origin::get().long_version());
     let command =
         command.mut_subcommand("worker", |worker| worker.mut_arg("topic", |topic| topic.value_parser(topics)));
-    let program = program();
+    let program = called::program();
     let command = command.bin_name(&program);
     let topic = catalogue.topics().first().map_or("order-events", |topic| topic.name);
     let projection = catalogue.projections().first().map_or("orders", |projection| projection.name());

@@ -8,6 +8,11 @@ type Examples = (&'static str, &'static [(&'static str, &'static str)]);
 const ORDER: &str = "01972c3e-5d4f-7a10-9c1b-2f6f1f0a7b11";
 const EVENT: &str = "01972c3e-6a20-7c44-8e0d-55a1c9d27f30";
 
+/// The first words of the commands; some more than once.
+pub fn commands() -> impl Iterator<Item = &'static str> {
+    EXAMPLES.iter().map(|(path, _)| path.split(' ').next().unwrap_or(path))
+}
+
 /// In the order of the commands.
 #[rustfmt::skip]
 const EXAMPLES: &[Examples] = &[

@@ -14,6 +14,7 @@ mod program;
 // What follows is public for the tests and benches of this repository, and promises nothing to anybody else.
 #[doc(hidden)]
 pub mod bus_choice;
+mod called;
 #[doc(hidden)]
 pub mod cli;
 #[doc(hidden)]

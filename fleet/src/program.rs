@@ -6,6 +6,7 @@ use clap::{Command, FromArgMatches};
 use events::Topic;
 use read_model::{AnyProjection, Catalogue, Mistake, Projection, erased};
 
+use crate::called;
 use crate::cli::{self, Cli};
 use crate::commands::out;
 use crate::exit::Exit;
@@ -148,6 +149,6 @@ impl Builder {
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
-    out::complain(format!("{}: {error:#}", cli::program()));
+    out::complain(format!("{}: {error:#}", called::program()));
     Exit::of(error).into()
 }

@@ -44,6 +44,17 @@ pub trait Projection: Send + Sync + 'static {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Postgres, or the way to it.
-    #[error("{0}")]
+    #[error("{}", said(.0))]
     Database(#[from] sqlx::Error),
+}
+
+/// As Postgres says it, without the line of its own source at which it has found out.
+fn said(error: &sqlx::Error) -> String {
+    match error.as_database_error() {
+        Some(found) => match found.code() {
+            Some(code) => format!("{} (SQLSTATE {code})", found.message()),
+            None => found.message().to_owned(),
+        },
+        None => error.to_string(),
+    }
 }

@@ -19,9 +19,9 @@ use crate::histories::History;
 use crate::oracle::Held;
 use crate::sample::seeded;
 
-use super::{Keeping, PROGRESS, all, ask, by, is, keeper, start};
 #[cfg(debug_assertions)]
-use super::{dies, exchanged};
+use super::dies;
+use super::{Keeping, PROGRESS, all, ask, by, exchanged, is, keeper, start};
 
 /// Both generations have parked it, and both go on behind it when the cause is gone: what was decided about the one that is read
 /// holds for the one that is built.
@@ -109,6 +109,39 @@ async fn a_rebuild_whose_projection_is_redriven_meanwhile_is_equal_and_can_be_pr
     redriving.await.unwrap();
     keeping.stop().await;
     parts.converge(&Held::default()).await;
+}
+
+/// In a generation that another has replaced, and whose code nobody runs any more: nobody can apply it, and nobody reads it.
+#[tokio::test]
+async fn a_retry_does_not_wait_for_code_that_is_gone() {
+    const USERS: &str = "user_directory";
+    let (parts, _) = Parts::with_history(seeded().random(), 300).await;
+    let pool = &parts.database.pool;
+    parts.sweep().await;
+    let keeping = Keeping::of(&parts);
+    let rebuild = start(&parts, USERS, 1).await;
+    is(&parts, rebuild, State::Waiting).await;
+    exchanged(&parts, USERS, Way::Promote).await;
+    keeping.stop().await;
+    let retry = Uuid::from_u128(7);
+    for sql in [
+        "update generations set version = 0, replaced_at = replaced_at - interval '1 min'
+         where projection = 'user_directory' and generation = 1",
+        "insert into operations (id, kind, selection, state, selected, created_at)
+         values ('00000000-0000-0000-0000-000000000007', 'retry', '{}', 'running', 1, now() - interval '1 min')",
+        "insert into parked_events (id, topic, projection, generation, reason, error, event_id, aggregate_id, event_version, position,
+                                    payload, decision, operation_id)
+         select event_id, 'integration-events', 'user_directory', 1, 'panicked', 'no', event_id, aggregate_id, event_version, position,
+                '', 'retry', '00000000-0000-0000-0000-000000000007'
+         from events where aggregate_type = 'User' order by position limit 1",
+    ] {
+        assert_eq!(sqlx::query(sql).execute(pool).await.unwrap().rows_affected(), 1, "{sql}");
+    }
+    let keeping = Keeping::of(&parts);
+    is(&parts, retry, State::Failed).await;
+    let error = operations::get(pool, retry).await.unwrap().unwrap().error.unwrap();
+    assert!(error.starts_with("0 applied, 0 parked, 1 left as they are: another generation is read now"), "{error}");
+    keeping.stop().await;
 }
 
 /// One connection, over which nothing comes quickly: whoever holds it and does not go on holds up all others.

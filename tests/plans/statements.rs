@@ -123,7 +123,7 @@ pub const STATEMENTS: &[Statement] = &[
     few(&[Applying], "delete from parked_events where id = $1 and decision = 'discard'", "'01900000-0000-7000-8000-0000000003e8'"),
     few(&[Applying], "delete from parked_events where id = $1", "'01900000-0000-7000-8000-0000000003e8'"),
     few(&[Applying], "seen = least(seen + $2, selected)", "'01900000-0000-7000-9000-000000000007', 1, 1, 1"),
-    window(&[Applying], "where kind in ('retry', 'discard') and state in ('pending', 'running')", "", 1000, "the operations that are open"),
+    window(&[Applying], "as lasting from operations as operation where operation.kind in ('retry', 'discard')", "", 20_000, "the operations that are open"),
     window(&[Applying], "operation.kind in ('retry', 'discard') and exists ( select from parked_events as parked join generations as generation", "'vocabulary', 1, 1000", 20_000, "the operations that are open, and the letters of each until one is of such a generation: a batch has 10,000 at most"),
     window(&[Applying], "parked.generation as \"generation!\", operation.rate", "'vocabulary', '01900000-0000-7000-9000-000000000001', 1, 100", 12_000, "the letters of one operation: a batch has 10,000 at most"),
     few(&[Applying], "true) as \"search_path!\" from generations where projection = $1 and generation = $2 and version = $3", "'vocabulary', 2, 1"),

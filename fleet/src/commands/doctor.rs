@@ -14,7 +14,7 @@ use workers::doctor::{Diagnosis, ProjectionLateness, Symptom, Unknown, of_losses
 use workers::losses::Counted;
 
 use super::out;
-use crate::cli;
+use crate::called;
 use crate::client::AdminApi;
 use crate::exit::Exit;
 
@@ -69,7 +69,7 @@ pub async fn run(options: Options) -> Result<ExitCode> {
         Err(error) if Exit::of(&error) == Exit::Unreachable => {
             let other =
                 "if only the admin is gone, the rest may be well: FLEET_HTTP may be the address of a worker, too";
-            let program = cli::program();
+            let program = called::program();
             return Err(Exit::Unreachable.because(format!("{error:#}\n{other}; {program} runbook LagMetricAbsent")));
         }
         Err(error) => return Err(error),

@@ -158,6 +158,10 @@ fn remarks(generation: &Generation) -> String {
             generation.as_of.unwrap_or_default(),
             generation.schema_name
         )),
+        (Standing::Ready, _) if generation.parked > 0 => remarks.push(format!(
+            "waits for you: {} parked in it, and `fleet promote {} --dry-run` says whether that is in its way",
+            generation.parked, generation.projection
+        )),
         (Standing::Ready, _) => remarks.push("waits for you to promote it".to_owned()),
         (Standing::Abandoned, _) => {
             remarks.push("its operation was cancelled or has failed: a worker takes its tables away".to_owned());
@@ -309,6 +313,7 @@ pub async fn verify(options: Verify) -> Result<ExitCode> {
         ))?;
     }
     differences(&api, id, false).await?;
+    out::line("if the fold has changed, raise its VERSION; if it has not: fleet runbook ReadModelDiffers")?;
     Ok(exit.into())
 }
 

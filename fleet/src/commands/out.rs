@@ -10,6 +10,8 @@ use console::{Style, Term};
 use indicatif::MultiProgress;
 use serde::Serialize;
 
+use crate::called;
+
 /// Lines that stay at the bottom of the terminal, of the one command that has such. What else is written goes above them.
 static LIVE: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
@@ -81,7 +83,7 @@ pub fn one(value: &impl Serialize, as_json: bool) -> Result<()> {
 /// As [`line`].
 pub fn text(cursor: &str, text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
-    said(out.write_all(format!("{cursor}{text}").as_bytes()).and_then(|()| out.flush()))
+    said(out.write_all(format!("{cursor}{}", called::named(text)).as_bytes()).and_then(|()| out.flush()))
 }
 
 /// What came of writing for whoever reads.
@@ -97,7 +99,7 @@ pub fn said(written: io::Result<()>) -> Result<()> {
 
 /// Writes a line to standard error. If nobody reads that, there is nobody to tell.
 pub fn complain(text: impl Display) {
-    let _ = above(|| writeln!(io::stderr().lock(), "{text}"));
+    let _ = above(|| writeln!(io::stderr().lock(), "{}", called::named(&text.to_string())));
 }
 
 /// JSON with an element a line. Only white space is added.

@@ -8,7 +8,7 @@ use workers::admin::nearest;
 
 use super::out;
 use super::table::{Table, words};
-use crate::cli;
+use crate::called;
 use crate::exit::Exit;
 
 #[derive(Debug, Args)]
@@ -85,7 +85,7 @@ pub fn run(options: Options) -> Result<ExitCode> {
         let near = nearest(&wanted, names).map_or(String::new(), |near| format!(": did you mean {near}?"));
         return Err(Exit::Refused.because(format!("there is no runbook {wanted}{near}")));
     };
-    out::text("", &as_typed(text, &cli::program()))?;
+    out::text("", &as_typed(text, &called::program()))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -103,8 +103,7 @@ fn as_typed(text: &str, program: &str) -> String {
     });
     let text =
         text.replace("[by hand](../deploy.md#by-hand)", "by hand: psql as the database's owner, see docs/deploy.md");
-    let commands = ["`", "    ", "   ", "\n"].map(|before| (format!("{before}fleet "), format!("{before}{program} ")));
-    commands.iter().fold(text, |text, (ours, theirs)| text.replace(ours, theirs))
+    called::of(&text, program)
 }
 
 #[cfg(test)]

@@ -151,7 +151,7 @@ fn text(report: &Report, columns: Option<usize>) -> String {
     {
         if !said.contains(&name) {
             text.push_str(&format!(
-                "{name} was built by version {version} of its code, this is version {code_version}: see fleet generations {name}\n"
+                "{name} was built by version {version} of its code, this is version {code_version}: fleet doctor says what it waits for\n"
             ));
             said.push(name);
         }

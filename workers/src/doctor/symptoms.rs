@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::{Diagnosis, Differing, LATE, Lateness, ProjectionLateness};
 use crate::lag::{Direction, Stage, State, Status, Trend};
 use crate::losses::Counted;
-use crate::operations::Operation;
+use crate::operations::{self, Operation};
 use crate::words::many;
 
 /// Seconds after which what is parked counts as forgotten. The alert `ParkedEventsOld` waits as long.
@@ -146,6 +146,10 @@ fn late(projection: &ProjectionLateness) -> Option<Symptom> {
         let what = format!("no worker of {name} is at work on {topic}, and {number} {waits} there: soon that is late");
         return Some(Symptom::new("ProjectionStalled", what));
     }
+    if let Some(failure) = projection.status.failure.as_ref().filter(|_| *state == State::Failing && !projection.late) {
+        let what = format!("{name} fails on {topic}: {}", failure.error);
+        return Some(Symptom::new("ProjectionStalled", what));
+    }
     let stage = projection.status.stage.filter(|_| projection.late)?;
     let runbook = match stage {
         Stage::Paused => "ProjectionPaused",
@@ -163,24 +167,31 @@ fn late(projection: &ProjectionLateness) -> Option<Symptom> {
 /// Whatever its lag is: the code that built it may go on, and must not be forgotten.
 fn outdated<'a>(
     projection: &'a ProjectionLateness,
-    mut operations: impl Iterator<Item = &'a Operation>,
+    operations: impl Iterator<Item = &'a Operation>,
 ) -> Option<(&'a str, Symptom)> {
     let Status { name, state, version, code_version, .. } = &projection.status;
     if *state != State::Outdated {
         return None;
     }
     let built = format!("{name} was built by version {version} of its code, and this is version {code_version}");
-    let in_its_way = |it: &&Operation| {
+    let in_its_way = |it: &Operation| {
         let of = it.selection.get("version").and_then(Value::as_i64);
         let open = it.finished_at.is_none() && it.kind == "rebuild" && it.projection.as_ref() == Some(name);
         open && of.is_some_and(|of| of != i64::from(*code_version))
     };
     let symptom = if version < code_version {
-        let waits = match operations.find(in_its_way) {
-            Some(other) => {
+        let operations: Vec<_> = operations.collect();
+        let other = operations.iter().find(|it| in_its_way(it));
+        // The newest first.
+        let newest = operations.iter().find(|it| it.kind == "rebuild" && it.projection.as_ref() == Some(name));
+        let waits = match (other, newest) {
+            (Some(other), _) => {
                 format!("a rebuild of another version is in its way, operation {}: promote or cancel it", other.id)
             }
-            None => "it waits to be built anew and promoted".to_owned(),
+            (None, Some(Operation { state: operations::State::Failed, error: Some(error), .. })) => {
+                format!("building it anew has failed: {error}")
+            }
+            _ => "it waits to be built anew and promoted".to_owned(),
         };
         Symptom::new("ProjectionOutdated", format!("{built}: {waits}"))
     } else {

@@ -200,7 +200,20 @@ async fn busy(pool: &PgPool, projection: &str, generation: i32, with: &str) -> s
 async fn create(db: &mut PgConnection, projection: &str, schema: &str, statements: &str) -> sqlx::Result<()> {
     let before = read_model::foreign(db, schema).await?;
     let create = format!("create schema {schema}; set local search_path to {schema}, public; {statements}");
-    as_owner(db, projection, &create).await?;
+    let made = as_owner(db, projection, &create).await;
+    if let Err(error) = made {
+        // Of a statement that names another schema: this one is there.
+        return Err(if database::lacks_schema(&error) {
+            let problem =
+                error.as_database_error().map_or_else(|| error.to_string(), |error| error.message().to_owned());
+            let said = format!(
+                "the tables of {projection} are to be made without naming a schema, because each generation has its own: {problem}"
+            );
+            sqlx::Error::Configuration(said.into())
+        } else {
+            error
+        });
+    }
     let mut tables = read_model::foreign(db, schema).await?;
     tables.retain(|table| !before.contains(table));
     if tables.is_empty() {

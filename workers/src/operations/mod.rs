@@ -347,36 +347,5 @@ pub(crate) async fn advance(db: &mut PgConnection, id: Uuid, seen: i64, tally: T
 /// What is parked again has no decision from then on, and is counted a moment later: until then it is not over. A retry
 /// after which something is parked has failed, be it that or what waited behind it; a discard has not.
 pub(crate) async fn finish(pool: &PgPool) -> sqlx::Result<()> {
-    sqlx::query!(
-        "update operations
-         set
-             state = case when kind = 'retry' and parked > 0 then 'failed' else 'succeeded' end,
-             error = case
-                 when kind = 'retry' and parked > 0
-                 then format('%s applied, %s parked: the dead letters say why', applied, parked)
-             end,
-             finished_at = clock_timestamp()
-         where kind in ('retry', 'discard')
-         and state in ('pending', 'running')
-         and (
-             seen >= selected
-             or coalesce(advanced_at, created_at) not between clock_timestamp() - interval '5 s' and clock_timestamp()
-         )
-         and not exists (
-             select
-             from parked_events as parked
-             where parked.operation_id = operations.id
-             and parked.decision is not null
-             and not exists (
-                 select
-                 from generations as gone
-                 where gone.projection = parked.projection and gone.generation = parked.generation
-                 and gone.live_since is null
-                 and (gone.retired_at is not null or gone.kept_until <= clock_timestamp())
-             )
-         )"
-    )
-    .execute(pool)
-    .await
-    .map(drop)
+    sqlx::query_file!("src/operations/finish.sql").execute(pool).await.map(drop)
 }

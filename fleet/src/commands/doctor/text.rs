@@ -10,7 +10,7 @@ use workers::losses::{Counted, Example};
 use workers::operations::{Operation, State};
 
 use super::Said;
-use crate::cli;
+use crate::called;
 use crate::commands::words::{counted, done_when, duration, many, trend};
 
 /// Changes that are shown at most, of each kind.
@@ -40,7 +40,7 @@ pub(super) fn text(said: &Said) -> String {
     }
     match &said.runbook {
         Some(runbook) => {
-            let program = cli::program();
+            let program = called::program();
             let _ = writeln!(text, "\nUnhealthy. What to do: {program} runbook {runbook}");
             let mut more: Vec<_> = said.symptoms.iter().map(|symptom| &symptom.runbook).collect();
             more.sort_unstable();
