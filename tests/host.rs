@@ -185,6 +185,53 @@ impl Projection for Wanderer {
     }
 }
 
+macro_rules! shaped {
+    ($name:ident, $version:literal, $tables:literal) => {
+        struct $name;
+
+        impl Projection for $name {
+            const NAME: &'static str = "shaped";
+            const VERSION: u32 = $version;
+            const TABLES: &'static str = $tables;
+            type Event = VocabularyEvent;
+            type Changes = ();
+
+            fn fold(_: &mut (), _: &Recorded<VocabularyEvent>) {}
+
+            async fn write(_: (), _: &mut PgConnection) -> Result<(), Error> {
+                Ok(())
+            }
+        }
+    };
+}
+
+shaped!(Shaped, 1, "create table own (id int primary key, text text)");
+shaped!(Reshaped, 1, "create table own (id int primary key, text text not null, more int)");
+shaped!(Raised, 2, "create table own (id int primary key)");
+
+/// What `fleet dev` warns of: an author has changed the tables, and not the version.
+#[tokio::test]
+async fn tables_that_were_changed_without_the_version_are_named() {
+    let database = Database::empty().await;
+    let pool = &database.pool;
+    let program = |built: fleet::Builder| built.build().unwrap();
+    let shaped = program(fleet::Fleet::builder().topic(&VOCABULARY).projection::<Shaped>());
+    let reshaped = program(fleet::Fleet::builder().topic(&VOCABULARY).projection::<Reshaped>());
+    let raised = program(fleet::Fleet::builder().topic(&VOCABULARY).projection::<Raised>());
+    let differs = async |program: &fleet::Fleet| {
+        workers::generations::shape::differs(pool, program.catalogue().projection("shaped").unwrap()).await.unwrap()
+    };
+    Parts::builder(shaped.catalogue(), pool).start().await.unwrap().migrate().await.unwrap();
+    assert_eq!(differs(&shaped).await, "");
+    assert_eq!(differs(&reshaped).await, "own.more, own.text");
+    assert_eq!(differs(&raised).await, "", "it is built anew");
+    let left: i64 = sqlx::query_scalar("select count(*) from pg_namespace where nspname like 'shaped%'")
+        .fetch_one(pool)
+        .await
+        .unwrap();
+    assert_eq!(left, 1, "what was made to compare it with is gone");
+}
+
 #[tokio::test]
 async fn a_table_in_a_schema_that_is_not_there_is_to_be_made_without_naming_one() {
     let database = Database::empty().await;

@@ -170,6 +170,8 @@ pub const STATEMENTS: &[Statement] = &[
     window(&[Applying], "select ctid from processed_event_ids where projection = $1 and generation = $2 order by position", "'vocabulary', 1, 500", 2000, "what it forgets"),
     window(&[Plain], "percentile_cont(0.1) within group (order by positions / seconds)", "'vocabulary', 50", 20_000, "what is parked in each generation is counted up to 10,000"),
     few(&[Plain], "as \"under_way?\"", "'vocabulary'"),
+    few(&[Plain], "select version as \"version!\" from projections", "'vocabulary'"),
+    window(&[Plain], "string_agg(differing.name", "'vocabulary', 'learner_progress'", 20_000, "the columns of all tables of two schemas, of which the catalogue has no index"),
     few(&[Plain], "pg_total_relation_size(oid) as \"bytes!\" from pg_class", "'vocabulary'"),
     few(&[Plain], "select generation from projections where name = $1 for no key update", "'vocabulary'"),
     few(&[Plain], "select id from operations where kind = $1 and kind in ('rebuild', 'verify', 'as_of') and projection = $2", "'rebuild', 'vocabulary'"),

@@ -13,12 +13,13 @@ use bus::google::Google;
 use clap::{Args, ValueEnum};
 use identity::Gate;
 use local_servers::{DataDir, Emulator, Place, Postgres};
-use read_model::Catalogue;
+use read_model::{AnyProjection, Catalogue};
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, PgConnection, PgPool};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use workers::generations::shape;
 
 use crate::bus_choice::{Bus, PubSub};
 use crate::commands::out;
@@ -231,6 +232,9 @@ impl Dev<'_> {
         let parts = Parts::at(catalogue, database).pools(20, 20).registry(roles::registry("dev")?).measure_lag();
         let mut parts = parts.shutdown(stop.clone()).start().await?;
         parts.migrate().await?;
+        for projection in catalogue.projections() {
+            of_its_tables(parts.pool(), *projection).await;
+        }
         self.bus.ensure(catalogue.topics()).await.context("creating topics and subscriptions")?;
         parts.event_store(grpc, Gate::open(), Some(self.bus.clone()), 20)?;
         for &topic in catalogue.topics() {
@@ -273,5 +277,21 @@ impl Dev<'_> {
             shown
         });
         Ok(parts.run().await?)
+    }
+}
+
+/// An author who changes the tables and forgets the version would look for a mistake elsewhere.
+async fn of_its_tables(pool: &PgPool, projection: &dyn AnyProjection) {
+    let name = projection.name();
+    match shape::differs(pool, projection).await {
+        Ok(columns) if columns.is_empty() => {}
+        Ok(columns) => tracing::warn!(
+            projection = name,
+            columns,
+            "its tables are not those that it was built with: raise its VERSION, or begin anew with --fresh"
+        ),
+        Err(error) => {
+            tracing::warn!(projection = name, error = database::describe(&error), "its tables cannot be made");
+        }
     }
 }

@@ -14,6 +14,7 @@ mod pace;
 pub mod promote;
 pub mod rebuild;
 pub mod retire;
+pub mod shape;
 mod size;
 mod source;
 pub mod tasks;
