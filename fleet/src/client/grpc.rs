@@ -86,7 +86,7 @@ impl EventStore {
         let at = self.address();
         match tokio::time::timeout(ASKED_AGAIN, self.lives()).await {
             Ok(true) => Exit::Unhealthy.because(format!(
-                "the event store at {at} is there, and has not answered for {}: its database may be slow or away, which its /readyz says",
+                "the event store at {at} is there, and has not answered for {}: its database may be slow or away, which its /readyz says, or locked, which `fleet locks` says",
                 silent.seconds()
             )),
             _ => Exit::Unreachable.because(format!("the event store at {at} does not answer: {silent}")),

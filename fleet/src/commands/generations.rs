@@ -146,7 +146,9 @@ pub async fn show(options: Show) -> Result<ExitCode> {
 
 fn remarks(generation: &Generation) -> String {
     let mut remarks = generation.pace.clone();
+    let stopped = remarks.iter().any(|pace| pace == "paused" || pace.starts_with("stopped"));
     match (generation.standing, &generation.eta) {
+        (Standing::Building, Some(Eta::In { .. })) if stopped => {}
         (Standing::Building, Some(Eta::In { from_seconds, to_seconds, .. })) => {
             remarks.push(format!("caught up in {from_seconds:.0} to {to_seconds:.0} s"));
         }
@@ -298,7 +300,7 @@ pub async fn verify(options: Verify) -> Result<ExitCode> {
         out::json(&verification)?;
         return Ok(exit.into());
     }
-    out::line(format!("compared: {} of {}", many(events, "event"), many(aggregates, "aggregate")))?;
+    out::line(format!("compared what is read: {} of {}", many(events, "event"), many(aggregates, "aggregate")))?;
     let mut table = Table::new([words("TABLE", 24), numbers("ROWS", 10), numbers("DIFFERENCES", 11)]);
     for compared in &findings.tables {
         table.row(&[compared.name.clone(), compared.rows.to_string(), compared.differences.to_string()])?;

@@ -62,13 +62,14 @@ async fn to_its_end(api: &client::AdminApi, mut operation: Operation, as_json: b
             }
             stalled = still;
         }
-        if waits != operation.waits {
-            match &operation.waits {
-                Some(why) if !as_json => out::line(format!("waits: {why}"))?,
+        let now = in_its_way(&operation);
+        if waits != now {
+            match &now {
+                Some(why) if !as_json => out::line(why)?,
                 None if !as_json => out::line("goes on")?,
                 _ => {}
             }
-            waits.clone_from(&operation.waits);
+            waits = now;
         }
         match operation.state {
             State::Succeeded => {
@@ -112,6 +113,14 @@ async fn to_its_end(api: &client::AdminApi, mut operation: Operation, as_json: b
     }
 }
 
+/// What somebody has to do before it goes on.
+fn in_its_way(operation: &Operation) -> Option<String> {
+    if operation.state == State::Paused {
+        return Some(format!("paused: `fleet operations resume {}` has it go on", operation.id));
+    }
+    operation.waits.as_ref().map(|why| format!("waits: {why}"))
+}
+
 /// What came of it, in the words of its kind.
 fn done(operation: &Operation) -> String {
     let Operation { kind, applied, parked, .. } = operation;
@@ -136,7 +145,14 @@ pub async fn ended(api: &client::AdminApi, operation: &mut Operation) -> Result<
     let api = api.begun();
     let asked = operation.clone();
     let waiting = async {
+        let mut waits = None;
         while !matches!(operation.state, State::Succeeded | State::Failed | State::Cancelled) {
+            let now = in_its_way(operation);
+            if let Some(why) = now.as_ref().filter(|why| waits.as_ref() != Some(*why)) {
+                // Standard output may be read by a program.
+                out::complain(why);
+            }
+            waits = now;
             tokio::time::sleep(Duration::from_millis(300)).await;
             *operation = api.get(&format!("/admin/v1/operations/{}", operation.id), &()).await?;
         }

@@ -191,7 +191,10 @@ fn how_far(operation: &Operation, projection: &str) -> String {
 fn paced(operation: &Operation) -> String {
     match (operation.rate, operation.rate_until) {
         (Some(rate), Some(until)) => {
-            format!("goes through {rate} events a second at most, until {}", until.format("%FT%TZ"))
+            format!(
+                "goes through {rate} events a second at most, until {}, then as fast as it can",
+                until.format("%FT%TZ")
+            )
         }
         (Some(rate), None) => format!("goes through {rate} events a second at most"),
         (None, _) => "may go as fast as it can".to_owned(),
@@ -243,6 +246,9 @@ async fn list(api: &client::AdminApi, limit: usize, as_json: bool) -> Result<Exi
                 table.row(&cells(operation))?;
                 if let Some(projection) = elsewhere(operation) {
                     out::line(format!("    {}", how_far(operation, projection)))?;
+                }
+                if let Some(waits) = &operation.waits {
+                    out::line(format!("    waits: {waits}"))?;
                 }
                 if operation.rate.is_some() && operation.finished_at.is_none() {
                     out::line(format!("    {}", paced(operation)))?;

@@ -95,6 +95,7 @@ pub(super) fn of(diagnosis: &Diagnosis) -> Vec<Symptom> {
     }));
     if let Some(lateness) = &diagnosis.lateness {
         if let Some(stop) = &lateness.operations_stopped {
+            let stop = stop.to_string().replace("until it is resumed", "until `fleet operations go-on`");
             symptoms.push(Symptom::new("OperationsStopped", format!("all operations are stopped {stop}")));
         }
         let mut forgotten: Vec<_> = lateness.projections.iter().filter_map(|it| paused(it, lateness)).collect();

@@ -379,7 +379,12 @@ pub(super) async fn begin(applier: &Applier, kinds: &[&str]) -> sqlx::Result<()>
     tx.commit().await?;
     db.give_back();
     kill_point!("rebuild.begun");
-    tracing::info!(operation = %pending.id, projection = name, generation, parts = pending.parts, "rebuild: building");
+    let (operation, parts) = (pending.id, pending.parts);
+    if pending.kind == "verify" {
+        tracing::info!(%operation, projection = name, generation, parts, "verify: comparing, in tables that go afterwards");
+    } else {
+        tracing::info!(%operation, projection = name, generation, parts, "rebuild: building");
+    }
     Ok(())
 }
 

@@ -206,7 +206,7 @@ async fn retire(db: &mut PgConnection, name: &str, generation: i32, operation: O
     kill_point!("retire.dropped");
     tx.commit().await?;
     kill_point!("retire.committed");
-    tracing::info!(projection = name, generation, "retired");
+    tracing::info!(projection = name, generation, "the tables of a generation that is not read are gone");
     Ok(())
 }
 

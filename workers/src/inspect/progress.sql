@@ -59,12 +59,13 @@ left join lateral (
         ) order by gone.event_version
     ) as letters
     from (
-        select *
+        -- What is built anew goes on without what was discarded before.
+        select distinct on (discarded_events.event_version) *
         from discarded_events
         where discarded_events.aggregate_id = $1
         and discarded_events.projection = live.name
-        and discarded_events.generation = live.generation
-        order by discarded_events.event_version
+        and discarded_events.generation <= live.generation
+        order by discarded_events.event_version, discarded_events.generation desc
         limit $3
     ) as gone
 ) as discarded on true

@@ -84,10 +84,11 @@ counted as (
     from judged
 ),
 discarded as (
-    select count(*) as events
+    -- What is built anew goes on without what was discarded before.
+    select count(distinct gone.event_id) as events
     from discarded_events as gone
     where gone.projection = $1
-    and gone.generation = $2
+    and gone.generation <= $2
     and gone.topic = $3
     and gone.position > $4
     and gone.position <= $5

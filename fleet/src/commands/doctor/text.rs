@@ -94,8 +94,14 @@ fn answers(text: &mut String, diagnosis: &Diagnosis, losses: &[Counted]) {
                 format!("{} on {}: {} parked, the oldest for {oldest}", status.name, status.topic, status.parked);
             line(text, "Waits for you?", &format!("yes, {parked}; {} held", many(status.held_aggregates, "aggregate")));
         }
-        let operations = diagnosis.changes.iter().flat_map(|changes| &changes.operations);
-        let built: Vec<_> = operations.filter(|operation| operation.state == State::Waiting).collect();
+        let operations = || diagnosis.changes.iter().flat_map(|changes| &changes.operations);
+        let paused: Vec<_> = operations().filter(|operation| operation.state == State::Paused).collect();
+        for Operation { kind, projection, id, .. } in &paused {
+            let of = projection.as_deref().unwrap_or_default();
+            let paused = format!("yes, a {kind} of {of} is paused: fleet operations resume {id}, or cancel it");
+            line(text, "Waits for you?", &paused);
+        }
+        let built: Vec<_> = operations().filter(|operation| operation.state == State::Waiting).collect();
         for Operation { projection, .. } in &built {
             let name = projection.as_deref().unwrap_or_default();
             let built = format!("yes, a rebuild of {name} is ready: promote it, or cancel it");
@@ -103,7 +109,7 @@ fn answers(text: &mut String, diagnosis: &Diagnosis, losses: &[Counted]) {
         }
         if !lateness.unmeasured.is_empty() {
             line(text, "Waits for you?", &format!("not known of {}", unmeasured(lateness)));
-        } else if parked.is_empty() && built.is_empty() {
+        } else if parked.is_empty() && built.is_empty() && paused.is_empty() {
             let nothing = "no: nothing is parked, and no rebuild waits to be promoted";
             line(text, "Waits for you?", &format!("{nothing}{}", at(lateness.observed_at)));
         }
