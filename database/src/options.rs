@@ -21,7 +21,8 @@ pub fn options(url: &str) -> sqlx::Result<PgConnectOptions> {
 
 /// The same for a program that has options of its own: where the database is, who one is, and by which name.
 pub fn beside(options: PgConnectOptions) -> PgConnectOptions {
-    let options = options.log_slow_statements(LevelFilter::Warn, Duration::from_secs(5));
+    // Whoever waits for one says what it was at, and not with all of its text.
+    let options = options.log_slow_statements(LevelFilter::Debug, Duration::from_secs(5));
     // PgBouncer does not know it, and what Postgres does by default is as exact.
     options.extra_float_digits(None)
 }

@@ -27,12 +27,41 @@ const BATCH: usize = 1000;
 /// The shortest time between two sweeps, so that a busy store is not swept for every append.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// How often it is said that events were taken from the store.
+const SAID_EVERY: Duration = Duration::from_secs(60);
+
 #[derive(Debug, Clone)]
 pub struct Sweep {
     pub applier: Applier,
     pub head: Head,
     /// How long the bus may take to deliver an event before the sweep takes it from the store.
     pub grace: Duration,
+}
+
+/// What a sweep knows from one step to the next.
+#[derive(Debug, Default)]
+struct Memory {
+    marks: Mutex<Marks>,
+    taken: Mutex<Taken>,
+}
+
+/// Events that were taken from the store and not said yet, and when some were said last.
+#[derive(Debug, Default)]
+struct Taken {
+    events: u64,
+    said: Option<Instant>,
+}
+
+impl Taken {
+    /// A bus that cannot be reached says nothing by itself. Returns how many are to be said, once a minute at most.
+    fn more(&mut self, events: u64, now: Instant) -> Option<u64> {
+        self.events += events;
+        if self.events == 0 || self.said.is_some_and(|at| now.duration_since(at) < SAID_EVERY) {
+            return None;
+        }
+        self.said = Some(now);
+        Some(std::mem::take(&mut self.events))
+    }
 }
 
 /// Where the projection stands on the topic before a look.
@@ -82,9 +111,9 @@ impl Look {
 impl Sweep {
     /// Sweeps until stopped.
     pub async fn run(self, stop: CancellationToken) {
-        let marks = Mutex::new(Marks::default());
+        let memory = Memory::default();
         let mut paused = false;
-        while let Some(swept) = retry::until_all_done("sweeping", &stop, || self.pass(&marks, &stop)).await {
+        while let Some(swept) = retry::until_all_done("sweeping", &stop, || self.pass(&memory, &stop)).await {
             if paused != matches!(swept, Swept::Paused) {
                 paused = !paused;
                 let (projection, topic) = (self.applier.projection.name(), self.applier.topic.name);
@@ -106,19 +135,20 @@ impl Sweep {
     }
 
     /// Sweeps up to the head of the store, or to the first event for which the bus still has time.
-    async fn pass(&self, marks: &Mutex<Marks>, stop: &CancellationToken) -> Result<Swept, apply::Error> {
+    async fn pass(&self, memory: &Memory, stop: &CancellationToken) -> Result<Swept, apply::Error> {
         loop {
-            if let Some(swept) = database::with_deadline("sweeping", self.step(marks, stop)).await? {
+            if let Some(swept) = database::with_deadline("sweeping", self.step(memory, stop)).await? {
                 return Ok(swept);
             }
         }
     }
 
     /// Sweeps a window; `None`: there is more to do.
-    async fn step(&self, marks: &Mutex<Marks>, stop: &CancellationToken) -> Result<Option<Swept>, apply::Error> {
+    async fn step(&self, memory: &Memory, stop: &CancellationToken) -> Result<Option<Swept>, apply::Error> {
         let look = self.look_and_settle().await?;
         let (head, upto, reached) = (look.head, look.upto, look.reached());
-        let seen = marks.lock().expect("nothing panics while it holds this lock").see(head, Instant::now(), self.grace);
+        let seen =
+            memory.marks.lock().expect("nothing panics while it holds this lock").see(head, Instant::now(), self.grace);
         let overdue: Vec<_> = look
             .unsettled
             .iter()
@@ -133,12 +163,18 @@ impl Sweep {
         }
         // What is not good for one batch is still unsettled, and found by the next step.
         let (events, _) = self.applier.read(&overdue).await?;
-        match self.applier.apply(&events, Mode::Sweep).await {
+        let tally = match self.applier.apply(&events, Mode::Sweep).await {
             Err(error) if error.is_paused() => return Ok(Some(Swept::Paused)),
             Err(error) if error.is_outdated() => return Ok(Some(Swept::Outdated)),
             applied => applied?,
         };
         kill_point!("sweep.applied");
+        let taken =
+            memory.taken.lock().expect("nothing panics while it holds this lock").more(tally.applied, Instant::now());
+        if let Some(events) = taken {
+            let (projection, topic) = (self.applier.projection.name(), self.applier.topic.name);
+            tracing::info!(projection, topic, events, "taken from the store: the bus has not delivered them in time");
+        }
         Ok(None)
     }
 
@@ -245,5 +281,20 @@ impl Sweep {
         let undisturbed =
             sqlx::query_file_scalar!("src/sweep/settle.sql", name, generation, reached.0, releases, settled.0, topic);
         Ok(undisturbed.fetch_optional(db).await? == Some(true) && reached > settled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_bus_did_not_deliver_is_said_at_once_and_then_once_a_minute() {
+        let (mut taken, start) = (Taken::default(), Instant::now());
+        assert_eq!(taken.more(0, start), None);
+        assert_eq!(taken.more(3, start), Some(3));
+        assert_eq!(taken.more(4, start + SAID_EVERY / 2), None);
+        assert_eq!(taken.more(5, start + SAID_EVERY), Some(9));
+        assert_eq!(taken.more(0, start + SAID_EVERY * 3), None);
     }
 }
