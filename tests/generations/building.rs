@@ -261,4 +261,17 @@ async fn what_a_person_discarded_a_rebuild_goes_on_without() {
                  where projection = 'user_directory' and live.generation = 1 and rebuilt.generation = 2";
     let all = "select count(*) from projected_aggregates where projection = 'user_directory' and generation = 1";
     assert_eq!(parts.database.count(known).await, parts.database.count(all).await, "and on to the same versions");
+
+    // Once it is read, why a row is not there is still said.
+    let keeping = Keeping::of(&parts);
+    exchanged(&parts, "user_directory", Way::Promote).await;
+    let of = sqlx::query_scalar("select aggregate_id from discarded_events").fetch_one(pool).await.unwrap();
+    let progress = workers::inspect::progress(pool, of, &["user_directory"]).await.unwrap();
+    let discarded: Vec<_> = progress[0].discarded.iter().map(|it| it.version).collect();
+    assert_eq!(discarded, [Some(1)]);
+    let users = catalogue().projection("user_directory").unwrap();
+    let topic = users.topics()[0];
+    let counted = workers::losses::count(pool, users, topic, None, Duration::from_secs(60)).await.unwrap();
+    assert_eq!((counted.discarded, counted.lost), (1, 0), "{counted:?}");
+    keeping.stop().await;
 }
