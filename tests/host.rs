@@ -150,47 +150,13 @@ async fn a_part_that_fails_is_named_and_ends_the_others_and_not_the_program() {
     assert!(!stop.is_cancelled(), "what that means for the program, it decides");
 }
 
-/// A read model one of whose tables is everybody's.
-struct Trespasser;
-
-impl Projection for Trespasser {
-    const NAME: &'static str = "trespasser";
-    const VERSION: u32 = 1;
-    const TABLES: &'static str =
-        "create table own (id int primary key); create table public.shared (id int primary key)";
-    type Event = VocabularyEvent;
-    type Changes = ();
-
-    fn fold(_: &mut (), _: &Recorded<VocabularyEvent>) {}
-
-    async fn write(_: (), _: &mut PgConnection) -> Result<(), Error> {
-        Ok(())
-    }
-}
-
-/// A read model with a table in a schema that is not there.
-struct Wanderer;
-
-impl Projection for Wanderer {
-    const NAME: &'static str = "wanderer";
-    const VERSION: u32 = 1;
-    const TABLES: &'static str = "create table nowhere.own (id int primary key)";
-    type Event = VocabularyEvent;
-    type Changes = ();
-
-    fn fold(_: &mut (), _: &Recorded<VocabularyEvent>) {}
-
-    async fn write(_: (), _: &mut PgConnection) -> Result<(), Error> {
-        Ok(())
-    }
-}
-
+/// Read models that differ in their tables.
 macro_rules! shaped {
-    ($name:ident, $version:literal, $tables:literal) => {
-        struct $name;
+    ($type:ident, $name:literal, $version:literal, $tables:literal) => {
+        struct $type;
 
-        impl Projection for $name {
-            const NAME: &'static str = "shaped";
+        impl Projection for $type {
+            const NAME: &'static str = $name;
             const VERSION: u32 = $version;
             const TABLES: &'static str = $tables;
             type Event = VocabularyEvent;
@@ -205,9 +171,16 @@ macro_rules! shaped {
     };
 }
 
-shaped!(Shaped, 1, "create table own (id int primary key, text text)");
-shaped!(Reshaped, 1, "create table own (id int primary key, text text not null, more int)");
-shaped!(Raised, 2, "create table own (id int primary key)");
+shaped!(
+    Trespasser,
+    "trespasser",
+    1,
+    "create table own (id int primary key); create table public.shared (id int primary key)"
+);
+shaped!(Wanderer, "wanderer", 1, "create table nowhere.own (id int primary key)");
+shaped!(Shaped, "shaped", 1, "create table own (id int primary key, text text)");
+shaped!(Reshaped, "shaped", 1, "create table own (id int primary key, text text not null, more int)");
+shaped!(Raised, "shaped", 2, "create table own (id int primary key)");
 
 /// What `fleet dev` warns of: an author has changed the tables, and not the version.
 #[tokio::test]

@@ -12,9 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
 use crate::session::{Answer, Server};
-
-/// As an error of Postgres says it: `too_many_connections`.
-const FULL: &str = "SQLSTATE 53300";
+use crate::sqlstate::FULL;
 
 /// What the watch saw last.
 #[derive(Debug, Clone, PartialEq, Eq)]

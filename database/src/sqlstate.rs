@@ -38,6 +38,9 @@ pub fn lacks_migrations(error: &sqlx::Error) -> bool {
     code(error).is_some_and(|code| matches!(&*code, "42P01" | "42703" | "3F000"))
 }
 
+/// As [`describe`] says that Postgres gives no more connections: `too_many_connections`.
+pub const FULL: &str = "SQLSTATE 53300";
+
 /// What to do about it.
 pub const MIGRATE: &str = "the database lacks tables of this version: run `fleet migrate`";
 

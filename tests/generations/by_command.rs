@@ -2,23 +2,40 @@
 
 use crate::harness::client::{SAMPLE_EVENTS, load_sample};
 use crate::harness::parts::LIMIT;
-use crate::harness::{Fleet, eventually, expected};
+use crate::harness::{Fleet, Process, eventually, expected};
 
 use super::PROGRESS;
+
+/// Somebody with a terminal, before a fleet that has the sample.
+struct Person {
+    fleet: Fleet,
+    admin: Process,
+    workers: Vec<Process>,
+    _store: Process,
+}
+
+impl Person {
+    async fn new() -> Self {
+        let fleet = Fleet::new().await;
+        let store = fleet.event_store().await;
+        load_sample(&store).await;
+        let workers = fleet.workers(&store).await;
+        let admin = fleet.process("admin").await.start().await;
+        Self { fleet, admin, workers, _store: store }
+    }
+
+    async fn run(&self, args: &[&str]) -> (Option<i32>, String) {
+        let builder = self.fleet.process(args[0]).await.env("FLEET_HTTP", &self.admin.http());
+        let (status, out, error) = args[1..].iter().fold(builder, |builder, arg| builder.arg(arg)).output().await;
+        (status.code(), out + &error)
+    }
+}
 
 /// Whoever is paged for it asks the doctor; and whoever goes back afterwards would have it read again.
 #[tokio::test]
 async fn what_a_verification_has_found_is_said_by_the_doctor_and_before_the_way_back() {
-    let fleet = Fleet::new().await;
-    let store = fleet.event_store().await;
-    load_sample(&store).await;
-    let _workers = fleet.workers(&store).await;
-    let admin = fleet.process("admin").await.start().await;
-    let run = async |args: &[&str]| {
-        let builder = fleet.process(args[0]).await.env("FLEET_HTTP", &admin.http());
-        let (status, out, error) = args[1..].iter().fold(builder, |builder, arg| builder.arg(arg)).output().await;
-        (status.code(), out + &error)
-    };
+    let person = Person::new().await;
+    let (fleet, run) = (&person.fleet, async |args: &[&str]| person.run(args).await);
     let by = ["--reason", "a test", "--actor", "ada"];
     fleet.database.settled(SAMPLE_EVENTS, LIMIT).await;
     let changed = "update user_directory.users set email = 'nobody@example.org'
@@ -44,16 +61,9 @@ async fn what_a_verification_has_found_is_said_by_the_doctor_and_before_the_way_
 
 #[tokio::test]
 async fn the_commands_say_what_they_would_do_do_it_and_take_it_back() {
-    let fleet = Fleet::new().await;
-    let store = fleet.event_store().await;
-    load_sample(&store).await;
-    let workers = fleet.workers(&store).await;
-    let admin = fleet.process("admin").await.start().await;
-    let run = async |args: &[&str]| {
-        let builder = fleet.process(args[0]).await.env("FLEET_HTTP", &admin.http());
-        let (status, out, error) = args[1..].iter().fold(builder, |builder, arg| builder.arg(arg)).output().await;
-        (status.code(), out + &error)
-    };
+    let mut person = Person::new().await;
+    let workers = std::mem::take(&mut person.workers);
+    let (fleet, run) = (&person.fleet, async |args: &[&str]| person.run(args).await);
     let by = ["--reason", "a test", "--actor", "ada"];
     let (code, out) = run(&["rebuild", PROGRESS, "--dry-run"]).await;
     assert!(code == Some(0) && out.contains("generation 2 of learner_progress, by version 1"), "{out}");

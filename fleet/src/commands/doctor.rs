@@ -154,8 +154,7 @@ impl Said {
 
     /// The fleet is there, and its database is not.
     fn without_database(problem: &str) -> Self {
-        // Of its own class in Postgres: 53300, too_many_connections.
-        let full = problem.contains("SQLSTATE 53300");
+        let full = problem.contains(database::FULL);
         let runbook = if full { "DatabaseConnectionsNearLimit" } else { "DatabaseAway" };
         let what = if full { "and is given no new connections" } else { "and cannot work with its database" };
         let symptom = Symptom::new(runbook, format!("the fleet answers, {what}: {problem}"));

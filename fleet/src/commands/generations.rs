@@ -20,6 +20,7 @@ use super::pause::seconds;
 use super::table::{Table, numbers, words};
 use super::words::{duration, many};
 use super::{operation, out};
+use crate::called;
 use crate::client;
 use crate::exit::Exit;
 
@@ -173,7 +174,7 @@ fn remarks(generation: &Generation) -> String {
     if let Some(until) = generation.kept_until.filter(|_| generation.standing == Standing::Previous) {
         remarks.push(format!("back possible until {}", until.format("%Y-%m-%d %H:%M UTC")));
     }
-    remarks.join("; ")
+    called::named(&remarks.join("; "))
 }
 
 pub async fn rebuild(options: RebuildOptions) -> Result<ExitCode> {
@@ -315,7 +316,7 @@ pub async fn verify(options: Verify) -> Result<ExitCode> {
         ))?;
     }
     differences(&api, id, false).await?;
-    out::line("if the fold has changed, raise its VERSION; if it has not: fleet runbook ReadModelDiffers")?;
+    out::advise("if the fold has changed, raise its VERSION; if it has not: fleet runbook ReadModelDiffers")?;
     Ok(exit.into())
 }
 

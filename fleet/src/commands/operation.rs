@@ -65,7 +65,7 @@ async fn to_its_end(api: &client::AdminApi, mut operation: Operation, as_json: b
         let now = in_its_way(&operation);
         if waits != now {
             match &now {
-                Some(why) if !as_json => out::line(why)?,
+                Some(why) if !as_json => out::advise(why)?,
                 None if !as_json => out::line("goes on")?,
                 _ => {}
             }

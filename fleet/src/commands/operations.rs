@@ -245,7 +245,7 @@ async fn list(api: &client::AdminApi, limit: usize, as_json: bool) -> Result<Exi
             } else {
                 table.row(&cells(operation))?;
                 if let Some(projection) = elsewhere(operation) {
-                    out::line(format!("    {}", how_far(operation, projection)))?;
+                    out::advise(&format!("    {}", how_far(operation, projection)))?;
                 }
                 if let Some(waits) = &operation.waits {
                     out::line(format!("    waits: {waits}"))?;

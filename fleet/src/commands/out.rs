@@ -28,6 +28,14 @@ pub fn line(text: impl Display) -> Result<()> {
     said(above(|| writeln!(io::stdout().lock(), "{text}")))
 }
 
+/// Writes a line that speaks of commands.
+///
+/// # Errors
+/// As [`line`].
+pub fn advise(text: &str) -> Result<()> {
+    line(called::named(text))
+}
+
 /// Whether there are such lines.
 static SHOWS: AtomicBool = AtomicBool::new(false);
 

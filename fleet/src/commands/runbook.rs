@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
-use workers::admin::nearest;
+use workers::admin::unknown;
 
 use super::out;
 use super::table::{Table, words};
@@ -81,9 +81,8 @@ pub fn run(options: Options) -> Result<ExitCode> {
     };
     let found = RUNBOOKS.iter().find(|(name, _)| name.eq_ignore_ascii_case(&wanted));
     let Some((_, text)) = found else {
-        let names = RUNBOOKS.iter().map(|(name, _)| *name);
-        let near = nearest(&wanted, names).map_or(String::new(), |near| format!(": did you mean {near}?"));
-        return Err(Exit::Refused.because(format!("there is no runbook {wanted}{near}")));
+        let names: Vec<_> = RUNBOOKS.iter().map(|(name, _)| *name).collect();
+        return Err(Exit::Refused.because(unknown("runbook", &wanted, &names)));
     };
     out::text("", &as_typed(text, &called::program()))?;
     Ok(ExitCode::SUCCESS)

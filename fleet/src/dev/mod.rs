@@ -283,7 +283,7 @@ impl Dev<'_> {
 /// An author who changes the tables and forgets the version would look for a mistake elsewhere.
 async fn of_its_tables(pool: &PgPool, projection: &dyn AnyProjection) {
     let name = projection.name();
-    match shape::differs(pool, projection).await {
+    match database::with_deadline("comparing tables", shape::differs(pool, projection)).await {
         Ok(columns) if columns.is_empty() => {}
         Ok(columns) => tracing::warn!(
             projection = name,

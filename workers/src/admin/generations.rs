@@ -211,7 +211,11 @@ pub(super) async fn rebuild(
     let rate = Rate::of(rate, rate_seconds, "rate_seconds")?;
     let Some((by, plan_token)) = decided(&asker, Change { dry_run, plan_token, reason, actor })? else {
         let plan = rebuild::plan(&admin.pool, projection).await?;
-        return Ok(Json(rate.map_or(plan.clone(), |rate| plan.at(rate))).into_response());
+        return Ok(Json(match rate {
+            Some(rate) => plan.at(rate),
+            None => plan,
+        })
+        .into_response());
     };
     let new = NewRebuild { parts, rate, plan_token, by, idempotency_key: idempotency_key(&headers)? };
     let id = rebuild::ask(&admin.pool, projection, &new).await?;

@@ -25,10 +25,10 @@ pub mod rows;
 pub mod unreadable;
 pub mod wait_for;
 
-use axum::extract::DefaultBodyLimit;
-use axum::routing::any;
 use std::time::Duration;
 
+use axum::extract::DefaultBodyLimit;
+use axum::routing::any;
 use axum::{Router, middleware};
 use chrono::{DateTime, Utc};
 use database::Primary;
@@ -40,7 +40,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use access::{ROUTES, Route};
-pub use names::{knows, nearest};
+pub use names::{knows, nearest, unknown};
 pub use problem::{Kind, Problem};
 pub use request::Look;
 

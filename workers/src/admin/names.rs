@@ -110,7 +110,8 @@ pub(super) fn with_hint(problem: String) -> String {
     }
 }
 
-pub(super) fn unknown(what: &str, name: &str, known: &[&str]) -> String {
+/// That there is none of that name, what may have been meant, and which there are.
+pub fn unknown(what: &str, name: &str, known: &[&str]) -> String {
     let all = known.iter().take(SAID).copied().collect::<Vec<_>>().join(", ");
     let more = if known.len() > SAID { ", …" } else { "" };
     match nearest(name, known.iter().copied()) {

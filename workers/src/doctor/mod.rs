@@ -84,7 +84,7 @@ pub struct Lateness {
     pub operations_stopped: Option<Pause>,
     /// Each projection, with each topic that it listens to.
     pub projections: Vec<ProjectionLateness>,
-    /// Of which it is not known.
+    /// Those of which it is not known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unmeasured: Vec<Unmeasured>,
 }
@@ -248,6 +248,13 @@ async fn now(pool: &PgPool) -> sqlx::Result<DateTime<Utc>> {
 }
 
 impl Lateness {
+    /// The names of what could not be measured.
+    pub fn unmeasured(&self) -> String {
+        let mut names: Vec<_> = self.unmeasured.iter().map(|it| &*it.name).collect();
+        names.dedup();
+        names.join(", ")
+    }
+
     /// `before` is of a moment ago: what there is to compare with if no sample is.
     fn of(
         before: Option<&Report>,
@@ -274,7 +281,7 @@ impl Lateness {
             head_position: head,
             operations_stopped: now.operations_stopped,
             projections: now.projections.into_iter().map(lateness_of).collect(),
-            unmeasured: now.unmeasured,
+            unmeasured: now.unmeasured.into_iter().filter(|it| it.topic.is_some()).collect(),
         }
     }
 }

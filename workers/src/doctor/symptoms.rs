@@ -115,9 +115,7 @@ fn unmeasured(diagnosis: &Diagnosis) -> Option<Symptom> {
         }
         Some(lateness) => {
             let first = lateness.unmeasured.first()?;
-            let mut names: Vec<_> = lateness.unmeasured.iter().map(|it| &*it.name).collect();
-            names.dedup();
-            format!("could not be measured: {}: {}", names.join(", "), first.problem)
+            format!("how late {} is could not be measured: {}", lateness.unmeasured(), first.problem)
         }
     };
     Some(Symptom::new("LagTelemetryStale", what))
@@ -143,8 +141,8 @@ fn paused(projection: &ProjectionLateness, lateness: &Lateness) -> Option<Sympto
 fn late(projection: &ProjectionLateness) -> Option<Symptom> {
     let Status { name, topic, state, lag_events, lag_seconds, .. } = &projection.status;
     if *state == State::Stopped && !projection.late && *lag_seconds > UNKEPT {
-        let (waits, number) = (if *lag_events == 1 { "waits" } else { "wait" }, many(*lag_events, "event"));
-        let what = format!("no worker of {name} is at work on {topic}, and {number} {waits} there: soon that is late");
+        let events = many(*lag_events, "event");
+        let what = format!("no worker of {name} is at work on {topic}, with {events} to apply: soon that is late");
         return Some(Symptom::new("ProjectionStalled", what));
     }
     if let Some(failure) = projection.status.failure.as_ref().filter(|_| *state == State::Failing && !projection.late) {
@@ -175,17 +173,13 @@ fn outdated<'a>(
         return None;
     }
     let built = format!("{name} was built by version {version} of its code, and this is version {code_version}");
-    let in_its_way = |it: &Operation| {
-        let of = it.selection.get("version").and_then(Value::as_i64);
-        let open = it.finished_at.is_none() && it.kind == "rebuild" && it.projection.as_ref() == Some(name);
-        open && of.is_some_and(|of| of != i64::from(*code_version))
-    };
     let symptom = if version < code_version {
-        let operations: Vec<_> = operations.collect();
-        let other = operations.iter().find(|it| in_its_way(it));
         // The newest first.
-        let newest = operations.iter().find(|it| it.kind == "rebuild" && it.projection.as_ref() == Some(name));
-        let waits = match (other, newest) {
+        let rebuilds = operations.filter(|it| it.kind == "rebuild" && it.projection.as_ref() == Some(name));
+        let of_this =
+            |it: &&Operation| it.selection.get("version").and_then(Value::as_i64) == Some(i64::from(*code_version));
+        let (ours, others): (Vec<_>, Vec<_>) = rebuilds.partition(of_this);
+        let waits = match (others.iter().find(|it| it.finished_at.is_none()), ours.first()) {
             (Some(other), _) => {
                 format!("a rebuild of another version is in its way, operation {}: promote or cancel it", other.id)
             }
@@ -320,6 +314,19 @@ mod tests {
         let ours = i64::from(behind.status.code_version);
         assert!(says(ours).ends_with("it waits to be built anew and promoted"));
         assert!(says(ours - 1).ends_with("000001: promote or cancel it"), "somebody has to decide about that first");
+        let failed = |version| {
+            let mut failed = rebuild(version);
+            (failed.state, failed.finished_at) = (operations::State::Failed, Some(DateTime::UNIX_EPOCH));
+            failed.error = Some("no such table".to_owned());
+            super::outdated(&behind, [failed].iter()).map(|(_, symptom)| symptom.what).unwrap_or_default()
+        };
+        assert!(failed(ours).ends_with("building it anew has failed: no such table"));
+        assert!(failed(ours - 1).ends_with("it waits to be built anew and promoted"), "that was other code");
+        let mut gone = projection(Some(Stage::Worker), false, Same, 0);
+        (gone.status.state, gone.status.lag_seconds) = (State::Stopped, 6.0);
+        assert_eq!(runbooks(vec![gone.clone()], 0.0, true), ["ProjectionStalled"], "before it is late");
+        gone.status.lag_seconds = 1.0;
+        assert_eq!(runbooks(vec![gone], 0.0, true), none, "it may only have slept");
         assert_eq!(runbooks(vec![projection(Some(Stage::Apply), true, Better, 0)], 0.0, true), ["FreshnessBurnFast"]);
         assert_eq!(runbooks(vec![projection(Some(Stage::Apply), true, Same, 0)], 0.0, true), ["ProjectionStalled"]);
         let all = vec![projection(Some(Stage::Relay), true, Same, 9), projection(Some(Stage::Worker), true, Same, 1)];

@@ -1,9 +1,8 @@
 -- Binds: a schema, another.
 -- Locks: none.
--- Columns that only one of them has, or that have another type or rule in the other.
+-- Each schema has a column once. Columns that only one of them has, or that have another type or rule in the other.
 with shape as (
     select
-        class.relnamespace::regnamespace::text as schema_name,
         class.relname || '.' || attribute.attname as name,
         format_type(attribute.atttypid, attribute.atttypmod) as type_name,
         attribute.attnotnull as is_required

@@ -60,7 +60,13 @@ left join lateral (
     ) as letters
     from (
         -- What is built anew goes on without what was discarded before.
-        select distinct on (discarded_events.event_version) *
+        select distinct on (discarded_events.event_version)
+            discarded_events.id,
+            discarded_events.event_version,
+            discarded_events.reason,
+            discarded_events.error,
+            discarded_events.operation_id,
+            discarded_events.discarded_at
         from discarded_events
         where discarded_events.aggregate_id = $1
         and discarded_events.projection = live.name

@@ -11,6 +11,7 @@ mod sightings;
 mod stage;
 mod trend;
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -265,12 +266,12 @@ impl Measurer {
     /// The store cannot be read. It says who is in the way, if somebody is.
     pub async fn report(&self) -> Result<Report, read::Error> {
         let error = match self.measured().await {
-            Err(read::Error::Database(error)) if database::is_too_much(&error) => error,
+            Err(read::Error::Database(sqlx::Error::Io(error))) if error.kind() == ErrorKind::TimedOut => error,
             measured => return measured,
         };
         let waits = in_time(self.limit, locks::waits(&self.pool, locks::MOST)).await.unwrap_or_default();
         let ours = waits.iter().find(|wait| wait.is_ours());
-        Err(ours.map_or(error, |wait| database::timed_out_because("measuring", &held_up(wait))).into())
+        Err(ours.map_or(sqlx::Error::Io(error), |wait| database::timed_out_because("measuring", &held_up(wait))).into())
     }
 
     async fn measured(&self) -> Result<Report, read::Error> {
@@ -333,7 +334,7 @@ impl Report {
     fn blocked(&mut self, waits: &[locks::Wait]) {
         if let Some(longest) = waits.iter().find(|wait| wait.is_ours()) {
             for it in &mut self.unmeasured {
-                it.problem.push_str(&format!(": {}", held_up(longest)));
+                it.problem.push_str(&format!("; {}", held_up(longest)));
             }
         }
         for status in self.projections.iter_mut().filter(|it| it.state.is_silent()) {

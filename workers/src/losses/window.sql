@@ -86,9 +86,12 @@ counted as (
 discarded as (
     -- What is built anew goes on without what was discarded before.
     select count(distinct gone.event_id) as events
-    from discarded_events as gone
-    where gone.projection = $1
-    and gone.generation <= $2
+    from generations as before
+    join discarded_events as gone
+        on gone.projection = before.projection
+        and gone.generation = before.generation
+    where before.projection = $1
+    and before.generation <= $2
     and gone.topic = $3
     and gone.position > $4
     and gone.position <= $5

@@ -108,7 +108,7 @@ fn answers(text: &mut String, diagnosis: &Diagnosis, losses: &[Counted]) {
             line(text, "Waits for you?", &built);
         }
         if !lateness.unmeasured.is_empty() {
-            line(text, "Waits for you?", &format!("not known of {}", unmeasured(lateness)));
+            line(text, "Waits for you?", &format!("not known of {}", lateness.unmeasured()));
         } else if parked.is_empty() && built.is_empty() && paused.is_empty() {
             let nothing = "no: nothing is parked, and no rebuild waits to be promoted";
             line(text, "Waits for you?", &format!("{nothing}{}", at(lateness.observed_at)));
@@ -116,18 +116,11 @@ fn answers(text: &mut String, diagnosis: &Diagnosis, losses: &[Counted]) {
     }
 }
 
-/// The names of what could not be measured.
-fn unmeasured(lateness: &Lateness) -> String {
-    let mut names: Vec<_> = lateness.unmeasured.iter().map(|it| &*it.name).collect();
-    names.dedup();
-    names.join(", ")
-}
-
 /// Late, which stage, since when, better or worse, done when.
 fn of_lateness(text: &mut String, lateness: &Lateness, late_after: f64) {
     let late: Vec<_> = lateness.projections.iter().filter(|it| it.late).collect();
     if !lateness.unmeasured.is_empty() {
-        line(text, "Is data late?", &format!("not known of {}{}", unmeasured(lateness), at(lateness.observed_at)));
+        line(text, "Is data late?", &format!("not known of {}{}", lateness.unmeasured(), at(lateness.observed_at)));
     }
     if late.is_empty() && !lateness.projections.is_empty() {
         let oldest = lateness.projections.iter().map(|it| it.status.lag_seconds).fold(0.0, f64::max);
