@@ -54,7 +54,7 @@ async fn law<P: Projection>(parts: &Parts, events: &[Recorded<Payload>], rng: &m
 #[tokio::test]
 async fn however_a_history_is_cut_into_batches_the_rows_and_the_poison_are_the_same() {
     let mut rng = seeded();
-    let (parts, _) = Parts::with_history(rng.random(), if full_size() { 3000 } else { 600 }).await;
+    let (parts, _) = Parts::with_history(rng.random(), if full_size() { 3000 } else { 1200 }).await;
     let events = again(&parts, &mut rng).await;
     law::<Vocabulary>(&parts, &events, &mut rng).await;
     law::<LearnerProgress>(&parts, &events, &mut rng).await;
