@@ -50,7 +50,7 @@ async fn a_rebuild_whose_projection_is_redriven_meanwhile_is_equal_and_can_be_pr
         letters
     };
     let before = parked(1).await;
-    assert!(before > 3 && parked(2).await == before, "{before}");
+    assert!(before > 0 && parked(2).await == before, "{before}");
 
     for schema in ["user_directory", "user_directory__g2"] {
         execute(format!("alter table {schema}.users drop constraint poison")).await;
