@@ -27,11 +27,12 @@ impl TraceContext {
 
     /// What `text` says, if it is a `traceparent`.
     pub fn parse(text: &str) -> Option<Self> {
-        let parts: Vec<&str> = text.splitn(5, '-').collect();
-        let [version, trace_id, span_id, flags] = parts[..] else { return None };
+        let (version, rest) = text.split_at_checked(2)?;
+        let (trace_id, rest) = rest.strip_prefix('-')?.split_at_checked(32)?;
+        let (span_id, rest) = rest.strip_prefix('-')?.split_at_checked(16)?;
+        let flags = rest.strip_prefix('-').filter(|flags| flags.len() == 2)?;
         let hex = |part: &str| part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        let lengths = (version.len(), trace_id.len(), span_id.len(), flags.len());
-        if lengths != (2, 32, 16, 2) || version == "ff" || !parts.iter().all(|part| hex(part)) {
+        if version == "ff" || ![version, trace_id, span_id, flags].into_iter().all(hex) {
             return None;
         }
         let context = Self {

@@ -6,27 +6,27 @@
 //! never what an event says.
 //!
 //! Nothing is exported here. A program that does so says so ([`turn_on`]); in any other a span is nothing, and costs a look at
-//! a flag. Where it is something, it costs little to whoever begins and ends it: what is said of it is put into words by the one
-//! who exports it.
+//! a flag. Where it is something, it is bytes from the beginning: what is said of it is written as it is sent, once.
 
 #![deny(missing_docs)]
 
 mod current;
 pub mod names;
+mod otlp;
 mod span;
 
 use std::fmt;
 use std::sync::OnceLock;
 
 pub use current::{current, scope};
-pub use opentelemetry::KeyValue;
 pub use opentelemetry::trace::SpanKind;
-pub use span::{Begin, Span, Told, span, within};
+pub use otlp::Words;
+pub use span::{Begin, Span, span, within};
 
 /// Who takes the spans that have ended.
 pub trait Keeper: fmt::Debug + Send + Sync {
-    /// It must not wait.
-    fn keep(&self, told: Box<Told>);
+    /// A `Span` of OTLP, in protobuf. It must not wait.
+    fn keep(&self, span: Vec<u8>);
 }
 
 #[derive(Debug)]
@@ -69,15 +69,21 @@ mod tests {
     use std::sync::{Arc, Mutex, PoisonError};
 
     use events::TraceContext;
+    use opentelemetry_proto::tonic::common::v1::any_value::Value;
+    use opentelemetry_proto::tonic::trace::v1 as otlp;
+    use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+    use prost::Message;
+    use uuid::Uuid;
 
     use super::*;
 
     #[derive(Debug, Clone, Default)]
-    struct Kept(Arc<Mutex<Vec<Told>>>);
+    struct Kept(Arc<Mutex<Vec<otlp::Span>>>);
 
     impl Keeper for Kept {
-        fn keep(&self, told: Box<Told>) {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(*told);
+        fn keep(&self, span: Vec<u8>) {
+            let span = otlp::Span::decode(&*span).expect("it is one");
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(span);
         }
     }
 
@@ -107,18 +113,59 @@ mod tests {
             let context = begin(parent.map(other), link, always);
             assert_eq!(context.is_some(), expected, "{parent:?} {link:?} {always}");
         }
-        let mut span = within(Some(other(true)), || names::apply("orders"), SpanKind::Internal)
-            .with(|| vec![KeyValue::new("first", 1)])
-            .begin();
-        span.say(|| vec![KeyValue::new("second", 2), KeyValue::new("third", 3)]);
-        span.fail("parked", "it does not fit");
+        let taken = || std::mem::take(&mut *kept.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let before = taken();
+        assert_eq!(before.len(), 3, "what is none is kept by nobody");
+        // A trace that it links to, which another process has begun, is in it; what it is within is not.
+        let linked =
+            before.iter().find(|span| span.links.len() == 1 && span.parent_span_id.is_empty()).expect("one has a link");
+        assert_eq!((linked.flags, linked.links[0].flags), (0x101, 0x301));
+        assert_eq!(
+            (&*linked.links[0].trace_id, &*linked.links[0].span_id),
+            (&7_u128.to_be_bytes()[..], &7_u64.to_be_bytes()[..])
+        );
+
+        let long = "ä".repeat(20_000);
+        let id = Uuid::from_u128(0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c);
+        let links = (0..300).map(|_| other(true));
+        let parent = Some(other(true));
+        let mut span = within(parent, || names::apply("orders"), SpanKind::Consumer).linked(links).begin();
+        span.say(|words| words.text("text", &long));
+        span.say(|words| {
+            words.number("number", -3);
+            words.number("most", i64::MAX);
+            words.flag("flag", true);
+            words.flag("no", false);
+            words.id("id", id);
+            words.text("", "");
+        });
+        span.fail("parked", "first said");
+        span.fail("refused", "it does not fit");
+        let context = span.context().expect("it is kept");
         drop(span);
-        let mut kept = std::mem::take(&mut *kept.0.lock().unwrap_or_else(PoisonError::into_inner));
-        assert_eq!(kept.len(), 4, "what is none is kept by nobody");
-        let mut told = kept.pop().expect("the last");
-        assert_eq!((told.trace_id, told.parent, told.name.to_string()), (7, Some(7), "apply orders".to_owned()));
-        assert_eq!(told.said().map(|said| said.key.to_string()).collect::<Vec<_>>(), ["first", "second", "third"]);
-        assert!(told.failed.is_some() && told.begun <= told.ended && told.span_id != 0);
+        let span = taken().pop().expect("the last");
+        assert_eq!(span.trace_id, context.trace_id().to_be_bytes());
+        assert_eq!(span.span_id, context.span_id().to_be_bytes());
+        assert_eq!(span.parent_span_id, 7_u64.to_be_bytes());
+        assert_eq!((&*span.name, span.flags, span.kind()), ("apply orders", 0x301, otlp::span::SpanKind::Consumer));
+        assert_eq!((span.links.len(), span.dropped_links_count), (128, 172));
+        let status = span.status.expect("it failed");
+        assert_eq!((&*status.message, status.code()), ("it does not fit", StatusCode::Error));
+        assert!(span.start_time_unix_nano > 0 && span.start_time_unix_nano <= span.end_time_unix_nano);
+        let value = |value| Some(value);
+        let text = |text: &str| value(Value::StringValue(text.to_owned()));
+        let said = span.attributes.into_iter().map(|said| (said.key, said.value.and_then(|value| value.value)));
+        let expected = [
+            ("text", text(&long)),
+            ("number", value(Value::IntValue(-3))),
+            ("most", value(Value::IntValue(i64::MAX))),
+            ("flag", value(Value::BoolValue(true))),
+            ("no", value(Value::BoolValue(false))),
+            ("id", text("0af76519-16cd-43dd-8448-eb211c80319c")),
+            ("", text("")),
+            (names::ERROR_TYPE, text("refused")),
+        ];
+        assert_eq!(said.collect::<Vec<_>>(), expected.map(|(key, value)| (key.to_owned(), value)));
     }
 
     #[test]

@@ -3,13 +3,11 @@
 //!
 //! Source: <https://opentelemetry.io/docs/specs/semconv/>, version 1.45.
 
-use std::fmt;
-use std::sync::Arc;
+use events::{Payload, Recorded};
 
-use events::{AggregateId, EventId, Payload, Position, Recorded, Version};
-use opentelemetry::KeyValue;
+use crate::Words;
 
-/// What a span is called. It is written out by whoever exports it.
+/// What a span is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Name {
     /// As it stands.
@@ -20,12 +18,13 @@ pub enum Name {
     Request(String, String),
 }
 
-impl fmt::Display for Name {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Name {
+    /// What it is made of, in this order.
+    pub(crate) fn parts(&self) -> [&str; 3] {
         match self {
-            Self::Plain(name) => out.write_str(name),
-            Self::Of(what, of) => write!(out, "{what} {of}"),
-            Self::Request(method, route) => write!(out, "{method} {route}"),
+            Self::Plain(name) => [name, "", ""],
+            Self::Of(what, of) => [what, " ", of],
+            Self::Request(method, route) => [method, " ", route],
         }
     }
 }
@@ -104,13 +103,11 @@ pub fn request(method: &str, route: &str) -> Name {
     Name::Request(method.to_owned(), route.to_owned())
 }
 
-/// What is said of a request.
-pub fn of_request(method: String, route: String, changes: bool) -> Vec<KeyValue> {
-    vec![
-        KeyValue::new("http.request.method", method),
-        KeyValue::new("http.route", route),
-        KeyValue::new(CHANGES, changes),
-    ]
+/// Says which request it is.
+pub fn of_request(words: &mut Words, method: &str, route: &str, changes: bool) {
+    words.text("http.request.method", method);
+    words.text("http.route", route);
+    words.flag(CHANGES, changes);
 }
 
 /// One transaction of a builder.
@@ -123,9 +120,10 @@ pub fn exchange(kind: &'static str, projection: &'static str) -> Name {
     Name::Of(kind, projection)
 }
 
-/// What is said of work on a generation.
-pub fn of_generation(projection: &'static str, generation: i32) -> Vec<KeyValue> {
-    vec![KeyValue::new(PROJECTION, projection), KeyValue::new(GENERATION, i64::from(generation))]
+/// Says on which generation work is done.
+pub fn of_generation(words: &mut Words, projection: &str, generation: i32) {
+    words.text(PROJECTION, projection);
+    words.number(GENERATION, generation.into());
 }
 
 /// An append that is a call.
@@ -147,13 +145,11 @@ pub fn call(call: Call) -> Name {
     Name::Plain(call.name)
 }
 
-/// What is said of a call.
-pub fn of_call(call: Call) -> Vec<KeyValue> {
-    vec![
-        KeyValue::new("rpc.system", "grpc"),
-        KeyValue::new("rpc.service", "fleet.eventstore.v1.EventStore"),
-        KeyValue::new("rpc.method", call.method),
-    ]
+/// Says which call it is.
+pub fn of_call(words: &mut Words, call: Call) {
+    words.text("rpc.system", "grpc");
+    words.text("rpc.service", "fleet.eventstore.v1.EventStore");
+    words.text("rpc.method", call.method);
 }
 
 /// A message that is given to the bus.
@@ -171,58 +167,24 @@ pub fn apply(projection: &'static str) -> Name {
     Name::Of("apply", projection)
 }
 
-/// What is said of a message: `operation` is `send` or `receive`.
-pub fn of_message(operation: &'static str, topic: &'static str) -> [KeyValue; 4] {
-    [
-        KeyValue::new("messaging.system", "gcp_pubsub"),
-        KeyValue::new("messaging.operation.name", operation),
-        KeyValue::new("messaging.operation.type", operation),
-        KeyValue::new(DESTINATION, topic),
-    ]
+/// Says of which kind a message is: `operation` is `send` or `receive`.
+pub fn of_message(words: &mut Words, operation: &str, topic: &str) {
+    words.text("messaging.system", "gcp_pubsub");
+    words.text("messaging.operation.name", operation);
+    words.text("messaging.operation.type", operation);
+    words.text(DESTINATION, topic);
 }
 
-/// Which event it is, and never what it says.
-#[derive(Debug, Clone)]
-pub struct Event {
-    event_id: EventId,
-    event_type: Arc<str>,
-    version: Version,
-    position: Position,
+/// Says which event it is, wherever it is, and never what it says.
+pub fn of_event(words: &mut Words, event: &Recorded<Payload>) {
+    words.id(EVENT_ID, event.event_id.0);
+    words.text(EVENT_TYPE, &event.data.event_type);
+    words.number(EVENT_VERSION, event.version.0.into());
+    words.number(POSITION, event.position.0);
 }
 
-impl Event {
-    /// This one.
-    pub fn of(event: &Recorded<Payload>) -> Self {
-        let event_type = Arc::from(&*event.data.event_type);
-        Self { event_id: event.event_id, event_type, version: event.version, position: event.position }
-    }
-
-    /// What is said of it wherever it is.
-    pub fn said(self) -> [KeyValue; 4] {
-        [
-            KeyValue::new(EVENT_ID, self.event_id.to_string()),
-            KeyValue::new(EVENT_TYPE, self.event_type),
-            KeyValue::new(EVENT_VERSION, i64::from(self.version.0)),
-            KeyValue::new(POSITION, self.position.0),
-        ]
-    }
-}
-
-/// What is said once in the trace of an event: to whom it happened.
-#[derive(Debug, Clone)]
-pub struct Aggregate {
-    aggregate_id: AggregateId,
-    aggregate_type: Arc<str>,
-}
-
-impl Aggregate {
-    /// The event's.
-    pub fn of(event: &Recorded<Payload>) -> Self {
-        Self { aggregate_id: event.aggregate_id, aggregate_type: Arc::from(&*event.data.aggregate_type) }
-    }
-
-    /// What is said of it.
-    pub fn said(self) -> [KeyValue; 2] {
-        [KeyValue::new(AGGREGATE_ID, self.aggregate_id.to_string()), KeyValue::new(AGGREGATE_TYPE, self.aggregate_type)]
-    }
+/// Says to whom it happened, once in the trace of an event.
+pub fn of_aggregate(words: &mut Words, event: &Recorded<Payload>) {
+    words.id(AGGREGATE_ID, event.aggregate_id.0);
+    words.text(AGGREGATE_TYPE, &event.data.aggregate_type);
 }

@@ -1,65 +1,54 @@
 //! A span that may be none.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::time::SystemTime;
 
 use events::TraceContext;
-use opentelemetry::KeyValue;
 use opentelemetry::trace::SpanKind;
 
-use crate::Tracer;
-use crate::names::Name;
+use crate::names::{self, Name};
+use crate::{Tracer, Words};
+
+/// Links of one at most, as OpenTelemetry has it. How many there were besides is said.
+const LINKS: u32 = 128;
 
 /// A span that has begun, or none: what is said of that is lost. It ends when it is dropped.
 #[derive(Debug, Default)]
-pub struct Span(Option<Box<Told>>);
+pub struct Span(Option<Begun>);
 
-/// What there is to tell of a span that has ended.
 #[derive(Debug)]
-pub struct Told {
-    /// The trace that it is in.
-    pub trace_id: u128,
-    /// Its own id.
-    pub span_id: u64,
-    /// The span that it is within, which may be another process's.
-    pub parent: Option<u64>,
-    /// What it is called.
-    pub name: Name,
-    /// Whose part of the work it is.
-    pub kind: SpanKind,
-    /// From when.
-    pub begun: SystemTime,
-    /// Until when.
-    pub ended: SystemTime,
-    /// Spans of other traces that it has to do with.
-    pub links: Vec<TraceContext>,
-    /// Of which kind the failure was, and what it was; `None`: there was none.
-    pub failed: Option<(&'static str, Cow<'static, str>)>,
-    said: Vec<Said>,
+struct Begun {
+    this: TraceContext,
+    words: Words,
+    links: u32,
+    /// Of which kind the failure was, and what it was.
+    failed: Option<(&'static str, Cow<'static, str>)>,
 }
 
-/// It is put into words by whoever exports it: words cost more than the rest of a span, and the work does not wait for them.
-struct Said(Box<dyn FnOnce() -> Vec<KeyValue> + Send + Sync>);
-
-impl fmt::Debug for Said {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("Said")
+impl Begun {
+    fn link(&mut self, other: TraceContext) {
+        if self.links < LINKS {
+            self.words.link(other);
+        }
+        self.links = self.links.saturating_add(1);
     }
-}
 
-impl Told {
-    /// All that was said of it, in this order.
-    pub fn said(&mut self) -> impl Iterator<Item = KeyValue> + use<> {
-        std::mem::take(&mut self.said).into_iter().flat_map(|Said(words)| words())
+    fn end(mut self) -> Vec<u8> {
+        if let Some((kind, what)) = self.failed {
+            self.words.text(names::ERROR_TYPE, kind);
+            self.words.failed(&what);
+        }
+        if self.links > LINKS {
+            self.words.links_left_out(self.links - LINKS);
+        }
+        self.words.end(SystemTime::now())
     }
 }
 
 impl Span {
     /// What goes along with the work, so that others go on with the trace. `None` if it is not kept.
     pub fn context(&self) -> Option<TraceContext> {
-        let told = self.0.as_ref()?;
-        TraceContext::sampled(told.trace_id, told.span_id)
+        self.0.as_ref().map(|begun| begun.this)
     }
 
     /// Whether there is one, so that it is worth finding out what could be said of it.
@@ -67,33 +56,32 @@ impl Span {
         self.0.is_some()
     }
 
-    /// Says more of it, in words that are found later, elsewhere, and only if somebody wants them.
-    pub fn say(&mut self, words: impl FnOnce() -> Vec<KeyValue> + Send + Sync + 'static) {
-        if let Some(told) = &mut self.0 {
-            told.said.push(Said(Box::new(words)));
+    /// Says more of it, if there is one.
+    pub fn say(&mut self, say: impl FnOnce(&mut Words)) {
+        if let Some(begun) = &mut self.0 {
+            say(&mut begun.words);
         }
     }
 
     /// A span of another trace that it has to do with, as it turns out.
     pub fn link(&mut self, other: Option<TraceContext>) {
-        if let Some(told) = &mut self.0 {
-            told.links.extend(other);
+        if let Some(begun) = &mut self.0 {
+            other.into_iter().for_each(|other| begun.link(other));
         }
     }
 
     /// It did not succeed. `kind` is one of few; `what` has no data of anybody in it.
     pub fn fail(&mut self, kind: &'static str, what: impl Into<Cow<'static, str>>) {
-        if let Some(told) = &mut self.0 {
-            told.failed = Some((kind, what.into()));
+        if let Some(begun) = &mut self.0 {
+            begun.failed = Some((kind, what.into()));
         }
     }
 }
 
 impl Drop for Span {
     fn drop(&mut self) {
-        if let (Some(mut told), Some(tracer)) = (self.0.take(), Tracer::get()) {
-            told.ended = SystemTime::now();
-            tracer.keeper.keep(told);
+        if let (Some(begun), Some(tracer)) = (self.0.take(), Tracer::get()) {
+            tracer.keeper.keep(begun.end());
         }
     }
 }
@@ -112,21 +100,11 @@ struct Beginning {
     always: bool,
     at: Option<SystemTime>,
     links: Vec<TraceContext>,
-    said: Vec<Said>,
 }
 
 /// A span without a parent. It is kept if one of the traces that it links to is, or if chance has it.
 pub fn span(name: Name, kind: SpanKind) -> Begin {
-    let begin = |tracer| Beginning {
-        tracer,
-        name,
-        kind,
-        parent: None,
-        always: false,
-        at: None,
-        links: Vec::new(),
-        said: Vec::new(),
-    };
+    let begin = |tracer| Beginning { tracer, name, kind, parent: None, always: false, at: None, links: Vec::new() };
     Begin(Tracer::get().map(begin))
 }
 
@@ -164,11 +142,6 @@ impl Begin {
         self.and(|it| it.at = Some(time))
     }
 
-    /// What it is about, as [`Span::say`].
-    pub fn with(self, words: impl FnOnce() -> Vec<KeyValue> + Send + Sync + 'static) -> Self {
-        self.and(|it| it.said.push(Said(Box::new(words))))
-    }
-
     /// Begins it.
     pub fn begin(self) -> Span {
         Span(self.0.and_then(Beginning::begin))
@@ -176,26 +149,17 @@ impl Begin {
 }
 
 impl Beginning {
-    fn begin(self) -> Option<Box<Told>> {
+    fn begin(self) -> Option<Begun> {
         let trace_id = self.parent.map_or_else(rand::random, TraceContext::trace_id);
         let kept = match self.parent {
             Some(parent) => parent.is_sampled(),
             None => self.always || self.links.iter().any(|link| link.is_sampled()) || self.tracer.chance_has(trace_id),
         };
-        let begun = self.at.unwrap_or_else(SystemTime::now);
-        kept.then(|| {
-            Box::new(Told {
-                trace_id,
-                span_id: rand::random_range(1..=u64::MAX),
-                parent: self.parent.map(TraceContext::span_id),
-                name: self.name,
-                kind: self.kind,
-                begun,
-                ended: begun,
-                links: self.links,
-                failed: None,
-                said: self.said,
-            })
-        })
+        let this = TraceContext::sampled(trace_id, rand::random_range(1..=u64::MAX)).filter(|_| kept)?;
+        let mut words = Words::begin(this, self.parent, &self.name, &self.kind);
+        words.begun(self.at.unwrap_or_else(SystemTime::now));
+        let mut begun = Begun { this, words, links: 0, failed: None };
+        self.links.into_iter().for_each(|other| begun.link(other));
+        Some(begun)
     }
 }

@@ -2,7 +2,7 @@
 
 use bus::{Delivery, Message};
 use events::{Topic, TraceContext, wire};
-use traces::{KeyValue, Span, SpanKind, names};
+use traces::{Span, SpanKind, names};
 
 #[derive(Debug, Clone, Copy)]
 pub struct Received<'a> {
@@ -40,15 +40,13 @@ pub(crate) fn spans(deliveries: &[Delivery], topic: &'static Topic) -> Vec<Span>
     let span = |delivery: &Delivery| {
         let sent = Received::from(delivery).trace;
         let mut span = traces::within(sent, || names::receive(topic.name), SpanKind::Consumer).begin();
-        if span.is_kept() {
-            let (message_id, attempt) = (delivery.message_id.clone(), delivery.attempt);
-            span.say(move || {
-                let mut said = Vec::from(names::of_message("receive", topic.name));
-                said.push(KeyValue::new(names::MESSAGE_ID, message_id));
-                said.extend(attempt.map(|attempt| KeyValue::new(names::DELIVERY_ATTEMPT, i64::from(attempt))));
-                said
-            });
-        }
+        span.say(|words| {
+            names::of_message(words, "receive", topic.name);
+            words.text(names::MESSAGE_ID, &delivery.message_id);
+            if let Some(attempt) = delivery.attempt {
+                words.number(names::DELIVERY_ATTEMPT, attempt.into());
+            }
+        });
         span
     };
     deliveries.iter().map(span).collect()

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use events::TraceContext;
-use traces::{KeyValue, Span, SpanKind, names};
+use traces::{Span, SpanKind, names};
 
 use super::Append;
 
@@ -41,8 +41,8 @@ pub(super) fn batch<'a>(appends: impl Iterator<Item = &'a Append>) -> Span {
         return Span::default();
     }
     let requests = calls.len() as i64;
-    let batch = traces::span(names::APPEND_BATCH, SpanKind::Client).linked(calls);
-    let batch = batch.with(move || vec![KeyValue::new(names::BATCH_REQUESTS, requests)]).begin();
+    let mut batch = traces::span(names::APPEND_BATCH, SpanKind::Client).linked(calls).begin();
+    batch.say(|words| words.number(names::BATCH_REQUESTS, requests));
     if let Some(context) = batch.context() {
         appends.iter().for_each(|append| append.written_in.set(context));
     }

@@ -62,6 +62,9 @@ fn traced(metadata: &str, trace: Option<TraceContext>) -> std::borrow::Cow<'_, s
     let Some(trace) = trace else {
         return metadata.into();
     };
+    if metadata == "{}" {
+        return format!(r#"{{"{}":"{trace}"}}"#, events::Metadata::TRACEPARENT).into();
+    }
     let Ok(mut object) = serde_json::from_str::<HashMap<String, Box<serde_json::value::RawValue>>>(metadata) else {
         return metadata.into();
     };

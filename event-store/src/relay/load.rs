@@ -33,11 +33,11 @@ impl Outgoing {
         let span = if traces::are_on() {
             let trace = event.data.metadata.trace();
             let mut span = traces::within(trace, || names::send(topic.name), SpanKind::Producer).begin();
-            if span.is_kept() {
-                let (this, whose) = (names::Event::of(&event), names::Aggregate::of(&event));
-                let of_message = || names::of_message("send", topic.name).into_iter();
-                span.say(move || of_message().chain(this.said()).chain(whose.said()).collect());
-            }
+            span.say(|words| {
+                names::of_message(words, "send", topic.name);
+                names::of_event(words, &event);
+                names::of_aggregate(words, &event);
+            });
             span
         } else {
             Span::default()

@@ -3,7 +3,7 @@
 use events::TraceContext;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
-use traces::{KeyValue, Span, SpanKind, names};
+use traces::{Span, SpanKind, names};
 
 use super::{invalid, request};
 use crate::append::{Append, Appended, WrittenIn};
@@ -33,8 +33,9 @@ impl Calls {
     pub fn begin(self) -> Call {
         let Self { method, caller } = self;
         let span = if traces::are_on() {
-            let span = traces::span(names::call(method), SpanKind::Server);
-            span.child_of(caller).with(move || names::of_call(method)).begin()
+            let mut span = traces::span(names::call(method), SpanKind::Server).child_of(caller).begin();
+            span.say(|words| names::of_call(words, method));
+            span
         } else {
             Span::default()
         };
@@ -60,19 +61,14 @@ impl Call {
         };
         self.span.link(self.written_in.get());
         let first = answer.iter().flatten().next().copied();
-        self.span.say(move || {
-            let mut said = vec![
-                KeyValue::new(names::RPC_STATUS, i64::from(code as i32)),
-                KeyValue::new(names::BATCH_EVENTS, i64::try_from(events).unwrap_or(i64::MAX)),
-            ];
+        self.span.say(|words| {
+            words.number(names::RPC_STATUS, i64::from(code as i32));
+            words.number(names::BATCH_EVENTS, i64::try_from(events).unwrap_or(i64::MAX));
             if let Some(first) = first {
-                said.extend([
-                    KeyValue::new(names::EVENT_ID, first.event_id.to_string()),
-                    KeyValue::new(names::EVENT_VERSION, i64::from(first.version.0)),
-                    KeyValue::new(names::POSITION, first.position.0),
-                ]);
+                words.id(names::EVENT_ID, first.event_id.0);
+                words.number(names::EVENT_VERSION, first.version.0.into());
+                words.number(names::POSITION, first.position.0);
             }
-            said
         });
         // What the caller did wrong is the caller's error, not ours.
         if matches!(

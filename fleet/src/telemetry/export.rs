@@ -3,34 +3,32 @@
 
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use ::traces::{Keeper, KeyValue, SpanKind, Told, names};
+use ::traces::{Keeper, names};
 use anyhow::{Context, Result};
 use clap::Args;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
+use opentelemetry::KeyValue;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::span::{self, Link};
-use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, SpanFlags, Status};
-use opentelemetry_proto::transform::common::tonic::{Attributes, ResourceAttributesWithSchema};
+use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
 use prometheus::{IntCounter, IntCounterVec, Opts};
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
+use tonic::client::Grpc;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::{Channel, Endpoint as Receiver};
+use tonic::{Request, Status};
+use tonic_prost::ProstCodec;
 
 /// Spans that wait at most, unless `OTEL_BSP_MAX_QUEUE_SIZE` says otherwise. What comes then is lost. One has about half a kB.
 const QUEUE: usize = 32_768;
 
 /// Spans of one request at most.
 const AT_A_TIME: usize = 1024;
-
-/// Links of one at most, as OpenTelemetry has it. How many there were besides is said.
-const LINKS: usize = 128;
 
 /// How long spans wait for others to go with.
 const GATHER: Duration = Duration::from_secs(1);
@@ -119,8 +117,8 @@ impl Export {
             .context("starting the runtime of the export of spans")?;
         let receiver = {
             let _within = runtime.enter();
-            let receiver = Channel::from_shared(endpoint.clone()).context("OTEL_EXPORTER_OTLP_ENDPOINT")?;
-            TraceServiceClient::new(receiver.connect_timeout(REQUEST).timeout(REQUEST).connect_lazy())
+            let receiver = Receiver::from_shared(endpoint.clone()).context("OTEL_EXPORTER_OTLP_ENDPOINT")?;
+            Grpc::new(receiver.connect_timeout(REQUEST).timeout(REQUEST).connect_lazy())
         };
         let (spans, ended) = mpsc::channel(queue()?);
         let (enough, end) = (Arc::new(Notify::new()), CancellationToken::new());
@@ -171,27 +169,54 @@ impl Drop for Export {
 /// Spans that have ended, on their way to the thread that exports them.
 #[derive(Debug)]
 struct Queue {
-    spans: mpsc::Sender<Box<Told>>,
+    spans: mpsc::Sender<Vec<u8>>,
     /// As many as go out at a time.
     enough: Arc<Notify>,
 }
 
 impl Keeper for Queue {
-    fn keep(&self, told: Box<Told>) {
+    fn keep(&self, span: Vec<u8>) {
         ENDED.inc();
         // If too many wait, it is lost.
-        let _ = self.spans.try_send(told);
+        let _ = self.spans.try_send(span);
         if self.spans.max_capacity() - self.spans.capacity() >= AT_A_TIME {
             self.enough.notify_one();
         }
     }
 }
 
-/// Puts spans into words, sends them, counts what became of them, and says once that they are not taken, and once that they
-/// are again.
+/// What a receiver is asked for: OTLP's `ExportTraceServiceRequest`. Its spans are written already; in protobuf, a message in
+/// another is its bytes.
+#[derive(Clone, PartialEq, prost::Message)]
+struct ExportRequest {
+    #[prost(message, repeated, tag = "1")]
+    resource_spans: Vec<OfResource>,
+}
+
+/// Its `ResourceSpans`.
+#[derive(Clone, PartialEq, prost::Message)]
+struct OfResource {
+    #[prost(message, optional, tag = "1")]
+    resource: Option<Resource>,
+    #[prost(message, repeated, tag = "2")]
+    scope_spans: Vec<OfScope>,
+}
+
+/// Its `ScopeSpans`.
+#[derive(Clone, PartialEq, prost::Message)]
+struct OfScope {
+    #[prost(message, optional, tag = "1")]
+    scope: Option<InstrumentationScope>,
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    spans: Vec<Vec<u8>>,
+}
+
+const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+
+/// Sends spans, counts what became of them, and says once that they are not taken, and once that they are again.
 #[derive(Debug)]
 struct Out {
-    receiver: TraceServiceClient<Channel>,
+    receiver: Grpc<Channel>,
     endpoint: String,
     resource: Resource,
     failing: Option<Failing>,
@@ -215,7 +240,7 @@ impl Failing {
 
 impl Out {
     /// Until `end`, and then what is left.
-    async fn run(&mut self, mut ended: mpsc::Receiver<Box<Told>>, enough: &Notify, end: &CancellationToken) {
+    async fn run(&mut self, mut ended: mpsc::Receiver<Vec<u8>>, enough: &Notify, end: &CancellationToken) {
         let mut all_at = Instant::now() + GATHER;
         loop {
             let all = tokio::select! {
@@ -228,8 +253,7 @@ impl Out {
             // What is less than goes out at a time waits for others.
             let mut left = if all { waiting } else { waiting - waiting % AT_A_TIME };
             while left > 0 {
-                let batch: Vec<_> =
-                    std::iter::from_fn(|| ended.try_recv().ok()).take(left.min(AT_A_TIME)).map(|told| *told).collect();
+                let batch: Vec<_> = std::iter::from_fn(|| ended.try_recv().ok()).take(left.min(AT_A_TIME)).collect();
                 left = if batch.is_empty() { 0 } else { left - batch.len() };
                 self.send(batch).await;
             }
@@ -242,25 +266,14 @@ impl Out {
         }
     }
 
-    async fn send(&mut self, batch: Vec<Told>) {
+    async fn send(&mut self, batch: Vec<Vec<u8>>) {
         let spans = batch.len() as u64;
         let before = self.failing;
         if before.is_some_and(|failing| Instant::now() < failing.until) {
             SPANS.with_label_values(&["failed"]).inc_by(spans);
             return;
         }
-        let spans_of_scope = ScopeSpans {
-            scope: Some(InstrumentationScope { name: names::SCOPE.to_owned(), ..InstrumentationScope::default() }),
-            spans: batch.into_iter().map(in_words).collect(),
-            ..ScopeSpans::default()
-        };
-        let spans_of_resource = ResourceSpans {
-            resource: Some(self.resource.clone()),
-            scope_spans: vec![spans_of_scope],
-            ..ResourceSpans::default()
-        };
-        let request = ExportTraceServiceRequest { resource_spans: vec![spans_of_resource] };
-        let exported = self.receiver.export(request).await;
+        let exported = self.export(batch).await;
         let result = if exported.is_ok() { "exported" } else { "failed" };
         SPANS.with_label_values(&[result]).inc_by(spans);
         self.failing = exported.is_err().then(|| Failing::again(before));
@@ -279,52 +292,18 @@ impl Out {
             _ => {}
         }
     }
-}
 
-/// As it is sent.
-fn in_words(mut told: Told) -> Span {
-    let failed = told.failed.take();
-    let error = failed.as_ref().map(|(kind, _)| KeyValue::new(names::ERROR_TYPE, *kind));
-    let flags = |sampled, remote| {
-        let remote = if remote { SpanFlags::ContextIsRemoteMask as u32 } else { 0 };
-        SpanFlags::ContextHasIsRemoteMask as u32 | remote | u32::from(sampled)
-    };
-    let link = |other: events::TraceContext| Link {
-        trace_id: other.trace_id().to_be_bytes().to_vec(),
-        span_id: other.span_id().to_be_bytes().to_vec(),
-        flags: flags(other.is_sampled(), true),
-        ..Link::default()
-    };
-    Span {
-        trace_id: told.trace_id.to_be_bytes().to_vec(),
-        span_id: told.span_id.to_be_bytes().to_vec(),
-        parent_span_id: told.parent.map(|parent| parent.to_be_bytes().to_vec()).unwrap_or_default(),
-        flags: flags(true, told.parent.is_some()),
-        name: told.name.to_string(),
-        kind: kind(&told.kind).into(),
-        start_time_unix_nano: nanoseconds(told.begun),
-        end_time_unix_nano: nanoseconds(told.ended),
-        attributes: Attributes::from(told.said().chain(error)).0,
-        dropped_links_count: told.links.len().saturating_sub(LINKS) as u32,
-        links: told.links.into_iter().take(LINKS).map(link).collect(),
-        status: failed.map(|(_, what)| Status { message: what.into_owned(), code: StatusCode::Error.into() }),
-        ..Span::default()
+    async fn export(&mut self, spans: Vec<Vec<u8>>) -> Result<(), Status> {
+        let scope = InstrumentationScope { name: names::SCOPE.to_owned(), ..InstrumentationScope::default() };
+        let of_scope = OfScope { scope: Some(scope), spans };
+        let of_resource = OfResource { resource: Some(self.resource.clone()), scope_spans: vec![of_scope] };
+        let request = Request::new(ExportRequest { resource_spans: vec![of_resource] });
+        let codec = ProstCodec::<ExportRequest, ExportTraceServiceResponse>::default();
+        let ready = self.receiver.ready().await;
+        ready.map_err(|error| Status::unavailable(format!("{error:#}")))?;
+        self.receiver.unary(request, PathAndQuery::from_static(EXPORT), codec).await?;
+        Ok(())
     }
-}
-
-fn kind(kind: &SpanKind) -> span::SpanKind {
-    match kind {
-        SpanKind::Client => span::SpanKind::Client,
-        SpanKind::Server => span::SpanKind::Server,
-        SpanKind::Producer => span::SpanKind::Producer,
-        SpanKind::Consumer => span::SpanKind::Consumer,
-        SpanKind::Internal => span::SpanKind::Internal,
-    }
-}
-
-/// Since 1970.
-fn nanoseconds(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
 
 #[cfg(test)]

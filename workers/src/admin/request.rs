@@ -9,7 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use events::TraceContext;
 use serde::{Deserialize, Serialize};
-use traces::{KeyValue, SpanKind, names};
+use traces::{SpanKind, names};
 use utoipa::IntoParams;
 
 use super::Problem;
@@ -65,10 +65,10 @@ pub(super) async fn traced(route: MatchedPath, request: Request, next: Next) -> 
         Some(trace) => traces::within(Some(trace), || name, SpanKind::Server),
         None => traces::span(name, SpanKind::Server),
     };
-    let mut span = span.always(changes).with(move || names::of_request(method, route, changes)).begin();
+    let mut span = span.always(changes).begin();
+    span.say(|words| names::of_request(words, &method, &route, changes));
     let answer = traces::scope(span.context().or(brought), next.run(request)).await;
-    let status = i64::from(answer.status().as_u16());
-    span.say(move || vec![KeyValue::new(names::HTTP_STATUS, status)]);
+    span.say(|words| words.number(names::HTTP_STATUS, answer.status().as_u16().into()));
     if answer.status().is_server_error() {
         span.fail("server_error", "the answer says why");
     }

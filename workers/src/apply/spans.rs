@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::time::SystemTime;
 
 use events::TraceContext;
-use traces::{KeyValue, SpanKind, names};
+use traces::{SpanKind, Words, names};
 
 use super::{Applier, Mode};
 use crate::dead_letters::park::Reason;
@@ -25,7 +25,7 @@ pub(super) struct Spans {
 #[derive(Debug)]
 struct Told {
     trace: TraceContext,
-    event: names::Event,
+    event: Event,
     became: Became,
 }
 
@@ -57,7 +57,7 @@ impl Spans {
         if let Some(events) = &mut self.events
             && let Some(trace) = event.trace().filter(|trace| trace.is_sampled())
         {
-            events.push(Told { trace, event: names::Event::of(event), became });
+            events.push(Told { trace, event: event.clone(), became });
         }
     }
 
@@ -65,32 +65,28 @@ impl Spans {
     pub fn tell(self, applier: &Applier, fence: Fence) {
         let Some(events) = self.events.filter(|events| !events.is_empty()) else { return };
         let projection = applier.projection.name();
-        let (generation, mode) = (i64::from(fence.generation), self.mode.as_str());
-        let here = move || {
-            [
-                KeyValue::new(names::PROJECTION, projection),
-                KeyValue::new(names::GENERATION, generation),
-                KeyValue::new(names::MODE, mode),
-            ]
+        let here = |words: &mut Words| {
+            names::of_generation(words, projection, fence.generation);
+            words.text(names::MODE, self.mode.as_str());
         };
-        let count = events.len() as i64;
-        let of_batch = move || {
-            let events = KeyValue::new(names::BATCH_EVENTS, count);
-            here().into_iter().chain([events]).collect()
-        };
-        let batch = traces::span(names::APPLY_BATCH, SpanKind::Client).at(self.began);
-        let batch = batch
-            .linked(self.because_of.into_iter().chain(events.iter().map(|event| event.trace)))
-            .with(of_batch)
-            .begin();
+        let others = self.because_of.into_iter().chain(events.iter().map(|event| event.trace));
+        let mut batch = traces::span(names::APPLY_BATCH, SpanKind::Client).at(self.began).linked(others).begin();
+        batch.say(|words| {
+            here(words);
+            words.number(names::BATCH_EVENTS, events.len() as i64);
+        });
         let link = batch.context();
         for Told { trace, event, became } in events {
             let name = || names::apply(projection);
             let span = traces::within(Some(trace), name, SpanKind::Internal).at(self.began);
-            let span = span.linked(link.into_iter().chain(self.because_of));
-            let result = move || KeyValue::new(names::RESULT, became.name());
-            let said = move || event.said().into_iter().chain(here()).chain([result()]).collect();
-            let mut span = span.with(said).begin();
+            let mut span = span.begin();
+            span.link(link);
+            span.link(self.because_of);
+            span.say(|words| {
+                names::of_event(words, &event);
+                here(words);
+                words.text(names::RESULT, became.name());
+            });
             if let Became::Parked(reason) = became {
                 span.fail(reason.as_str(), Cow::Borrowed("parked"));
             }

@@ -13,7 +13,7 @@ use kill_points::kill_point;
 use sqlx::PgPool;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use traces::{KeyValue, SpanKind, names};
+use traces::{SpanKind, names};
 
 use super::automatic::{self, Hindrances, Raised};
 use super::size::Size;
@@ -347,14 +347,15 @@ impl Builder {
             .map_or(usize::MAX, |rate| ((rate / f64::from(self.part.parts)) as usize).max(1));
         let (name, generation) = (self.applier.projection.name(), self.part.generation);
         let span = traces::within(wanted.trace.filter(|_| !wanted.built), || names::build(name), SpanKind::Internal);
-        let part = i64::from(self.part.part);
-        let mut span = span.with(move || names::of_generation(name, generation)).begin();
-        span.say(move || vec![KeyValue::new(names::PART, part)]);
+        let mut span = span.begin();
+        span.say(|words| {
+            names::of_generation(words, name, generation);
+            words.number(names::PART, self.part.part.into());
+        });
         let applied = self.apply(chunk, head, (most, wanted.rate)).await;
         match &applied {
             Ok(events) => {
-                let events = events.unwrap_or_default() as i64;
-                span.say(move || vec![KeyValue::new(names::BATCH_EVENTS, events)]);
+                span.say(|words| words.number(names::BATCH_EVENTS, events.unwrap_or_default() as i64));
             }
             // What it is, its log says: an error may have data of somebody in it.
             Err(_) => span.fail("failed", "it is tried again"),

@@ -262,8 +262,8 @@ pub(super) async fn carry_out(applier: &Applier, head: &Head) -> sqlx::Result<()
     let mut db = Lent::by(&applier.pool).await?;
     let name = applier.projection.name();
     let span = traces::within(wanted.trace, || names::exchange(wanted.way.kind(), name), SpanKind::Internal);
-    let generation = wanted.generation;
-    let mut span = span.with(move || names::of_generation(name, generation)).begin();
+    let mut span = span.begin();
+    span.say(|words| names::of_generation(words, name, wanted.generation));
     let promoting = promote(&mut db, applier, &wanted);
     let done = database::with_deadline("promoting", async { Ok::<_, Failed>(promoting.await) }).await;
     let failed = match done.and_then(|done| done) {
