@@ -181,6 +181,45 @@ shaped!(Wanderer, "wanderer", 1, "create table nowhere.own (id int primary key)"
 shaped!(Shaped, "shaped", 1, "create table own (id int primary key, text text)");
 shaped!(Reshaped, "shaped", 1, "create table own (id int primary key, text text not null, more int)");
 shaped!(Raised, "shaped", 2, "create table own (id int primary key)");
+shaped!(
+    Ruled,
+    "shaped",
+    1,
+    "create table own (id int primary key, text text default 'none', constraint positive check (id > 0));
+     create view shaped as select shaped.id from own as shaped"
+);
+shaped!(
+    Unruled,
+    "shaped",
+    1,
+    "create table own (id int primary key, text text default 'some');
+     create view shaped as select shaped.id from own as shaped where id > 1"
+);
+shaped!(Leaning, "leaning", 1, "create view own as select id from shaped.own");
+shaped!(Bound, "bound", 1, "create table own (id int references shaped.own)");
+shaped!(Misspelt, "misspelt", 1, "create table own (id int);\ncreate tabel more (id int)");
+
+/// Whoever makes something on the tables of another read model would go on reading a generation of it that is dropped one day.
+#[tokio::test]
+async fn tables_that_rest_on_those_of_another_read_model_are_refused() {
+    let database = Database::empty().await;
+    let of = |built: fleet::Builder| built.build().unwrap();
+    let migrate = async |program: fleet::Fleet| {
+        let parts = Parts::builder(program.catalogue(), &database.pool).start().await.unwrap();
+        parts.migrate().await.map_err(|error| format!("{:#}", anyhow::Error::from(error)))
+    };
+    let begin = || fleet::Fleet::builder().topic(&VOCABULARY);
+    migrate(of(begin().projection::<Shaped>())).await.unwrap();
+    for (name, program) in [("leaning", begin().projection::<Leaning>()), ("bound", begin().projection::<Bound>())] {
+        let refused = migrate(of(program.projection::<Shaped>())).await.unwrap_err();
+        assert!(
+            refused.contains(&format!("the tables of {name} rest on shaped.own, of another read model")),
+            "{refused}"
+        );
+    }
+    let refused = migrate(of(begin().projection::<Misspelt>())).await.unwrap_err();
+    assert!(refused.contains("the tables of misspelt, line 2: syntax error at or near \"tabel\""), "{refused}");
+}
 
 /// What `fleet dev` warns of: an author has changed the tables, and not the version.
 #[tokio::test]
@@ -198,6 +237,17 @@ async fn tables_that_were_changed_without_the_version_are_named() {
     assert_eq!(differs(&shaped).await, "");
     assert_eq!(differs(&reshaped).await, "own.more, own.text");
     assert_eq!(differs(&raised).await, "", "it is built anew");
+    sqlx::raw_sql(
+        "alter table shaped.own alter text set default 'none', add constraint positive check (id > 0);
+         create view shaped.shaped as select shaped.id from shaped.own as shaped",
+    )
+    .execute(pool)
+    .await
+    .unwrap();
+    let ruled = program(fleet::Fleet::builder().topic(&VOCABULARY).projection::<Ruled>());
+    let unruled = program(fleet::Fleet::builder().topic(&VOCABULARY).projection::<Unruled>());
+    assert_eq!(differs(&ruled).await, "");
+    assert_eq!(differs(&unruled).await, "own.positive, own.text, shaped");
     let left: i64 = sqlx::query_scalar("select count(*) from pg_namespace where nspname like 'shaped%'")
         .fetch_one(pool)
         .await

@@ -1,9 +1,11 @@
 //! The laws of the author's test kit, kept by every read model there is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
 
 use event_store::read::{self, Filter};
 use events::{AggregateId, EventId, Payload, Position, Recorded, Version};
+use futures::FutureExt;
 use projections::learner_journeys::LearnerJourneys;
 use projections::learner_progress::LearnerProgress;
 use projections::learning_time::LearningTime;
@@ -13,7 +15,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use read_model::Projection;
-use read_model::testing::any_cut;
+use read_model::testing::{Generation, any_cut, any_order};
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -48,7 +50,9 @@ async fn law<P: Projection>(parts: &Parts, events: &[Recorded<Payload>], rng: &m
     let decoded: Vec<_> = events.iter().filter_map(|event| event.decode::<P::Event>().ok()?).collect();
     assert!(decoded.len() > 20, "{} events for {}", decoded.len(), P::NAME);
     let mut db = parts.database.pool.acquire().await.unwrap();
-    any_cut::<P>(&mut db, &decoded, if full_size() { 100 } else { 6 }, rng.random()).await.unwrap();
+    let times = if full_size() { 100 } else { 6 };
+    any_cut::<P>(&mut db, &decoded, times, rng.random()).await.unwrap();
+    any_order::<P>(&mut db, &decoded, times / 3, rng.random()).await.unwrap();
 }
 
 #[tokio::test]
@@ -80,6 +84,82 @@ impl Projection for Misfit {
     async fn write(changes: Self::Changes, db: &mut PgConnection) -> Result<(), read_model::Error> {
         UserDirectory::write(changes, db).await
     }
+}
+
+/// Who was seen last: in whatever order the events of two users come.
+struct Latest;
+
+impl Projection for Latest {
+    const NAME: &'static str = "latest";
+    const VERSION: u32 = 1;
+    const TABLES: &'static str = "create table latest (it boolean primary key, user_id uuid not null)";
+    type Event = <UserDirectory as Projection>::Event;
+    type Changes = Option<Uuid>;
+
+    fn fold(changes: &mut Self::Changes, event: &Recorded<Self::Event>) {
+        *changes = Some(event.aggregate_id.0);
+    }
+
+    async fn write(changes: Self::Changes, db: &mut PgConnection) -> Result<(), read_model::Error> {
+        sqlx::query("insert into latest values (true, $1) on conflict (it) do update set user_id = excluded.user_id")
+            .bind(changes)
+            .execute(db)
+            .await?;
+        Ok(())
+    }
+}
+
+/// It takes nobody whose id begins with a zero.
+struct Choosy;
+
+impl Projection for Choosy {
+    const NAME: &'static str = "choosy";
+    const VERSION: u32 = 1;
+    const TABLES: &'static str = "create table taken (user_id uuid primary key)";
+    type Event = <UserDirectory as Projection>::Event;
+    type Changes = BTreeSet<Uuid>;
+
+    fn fold(changes: &mut Self::Changes, event: &Recorded<Self::Event>) {
+        changes.insert(event.aggregate_id.0);
+    }
+
+    async fn write(changes: Self::Changes, db: &mut PgConnection) -> Result<(), read_model::Error> {
+        if changes.iter().any(|user| refused(*user)) {
+            return Err(read_model::Error::Refused("nobody with a zero".to_owned()));
+        }
+        sqlx::query("insert into taken select * from unnest($1::uuid[]) on conflict do nothing")
+            .bind(changes.into_iter().collect::<Vec<_>>())
+            .execute(db)
+            .await?;
+        Ok(())
+    }
+}
+
+fn refused(user: Uuid) -> bool {
+    user.as_bytes()[15] < 64
+}
+
+#[tokio::test]
+async fn what_an_author_refuses_is_parked_alone_and_what_comes_last_across_aggregates_is_no_law() {
+    let mut rng = seeded();
+    let (parts, _) = Parts::with_history(rng.random(), 1200).await;
+    let events = again(&parts, &mut rng).await;
+    let decoded: Vec<_> = events.iter().filter_map(|event| event.decode().ok()?).collect();
+    let mut db = parts.database.pool.acquire().await.unwrap();
+    let generation = Generation::<Choosy>::create(&mut db).await.unwrap();
+    let parked = generation.settle(&mut db, &decoded, &[50]).await.unwrap();
+    let of_refused: Vec<_> = decoded.iter().filter(|event| refused(event.aggregate_id.0)).collect();
+    let users: BTreeSet<_> = of_refused.iter().map(|event| event.aggregate_id).collect();
+    assert!(!users.is_empty() && parked.len() == users.len(), "the first event of each of them, and the others wait");
+    let taken = generation.rows(&mut db, "taken").await.unwrap();
+    let all: BTreeSet<_> = decoded.iter().map(|event| event.aggregate_id).collect();
+    assert_eq!(taken.len() + users.len(), all.len());
+
+    any_cut::<Latest>(&mut db, &decoded, 3, 7).await.unwrap();
+    let broken = AssertUnwindSafe(any_order::<Latest>(&mut db, &decoded, 5, 7)).catch_unwind().await;
+    let said = broken.expect_err("the last one is not always the same");
+    let said = said.downcast_ref::<String>().unwrap();
+    assert!(said.starts_with("latest.latest: in another order across aggregates a row differs: user_id is "), "{said}");
 }
 
 #[tokio::test]

@@ -311,7 +311,7 @@ async fn a_raised_version_is_rolled_out_promoted_and_taken_back_with_both_releas
     outdated(&new.workers[0], 1).await;
 
     // And forward for good.
-    does(&new, &two, &["rollback", "open_orders"]).await;
+    does(&new, &two, &["rollback", "open_orders", "--generation", "2"]).await;
     stand(&new, &two, &[(2, 2, "live"), (1, 1, "previous")]).await;
     reading.reaches(appending.open()).await;
     let appended = appending.end().await;

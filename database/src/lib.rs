@@ -22,6 +22,6 @@ pub use pool::Endpoint;
 pub use primary::{Primary, is_found_away};
 pub use session::Session;
 pub use sqlstate::{
-    FULL, MIGRATE, blames_data, describe, is_forbidden, is_lock_timeout, is_timeout, is_too_much, is_transient,
-    is_unique_violation, is_unreadable, lacks_migrations, lacks_schema,
+    FULL, MIGRATE, blames_data, describe, is_forbidden, is_lock_timeout, is_misfit, is_timeout, is_too_much,
+    is_transient, is_unique_violation, is_unreadable, lacks_migrations, lacks_schema,
 };

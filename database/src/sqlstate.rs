@@ -49,6 +49,11 @@ pub fn lacks_schema(error: &sqlx::Error) -> bool {
     code(error).is_some_and(|code| code == "3F000")
 }
 
+/// A statement is no SQL, or names or mixes what is not there or does not go together.
+pub fn is_misfit(error: &sqlx::Error) -> bool {
+    code(error).is_some_and(|code| code.starts_with("42")) && !is_forbidden(error)
+}
+
 /// A statement took longer than it may (or somebody cancelled it). What waits for a lock too long says something else.
 pub fn is_timeout(error: &sqlx::Error) -> bool {
     code(error).is_some_and(|code| code == "57014")

@@ -1,6 +1,7 @@
 //! What a program is made of: its topics and its read models, checked once, when it starts.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use events::Topic;
@@ -10,6 +11,9 @@ use crate::{AnyProjection, Projection};
 
 /// Postgres cuts longer names off, and the schemas of tests have a suffix.
 const LONGEST_PROJECTION: usize = 30;
+
+/// What Pub/Sub takes.
+const RETENTION_DAYS: RangeInclusive<u32> = 1..=31;
 
 /// Schemas that are not a read model's.
 const RESERVED: [&str; 3] = ["public", "information_schema", "fleet_bookkeeping"];
@@ -65,6 +69,18 @@ pub enum Mistake {
         what: &'static str,
         /// The name.
         name: String,
+    },
+    /// Pub/Sub keeps messages for so long only.
+    #[error(
+        "topic {topic}: retention_days is {days}; Pub/Sub keeps messages for {} to {} days",
+        RETENTION_DAYS.start(),
+        RETENTION_DAYS.end()
+    )]
+    Retention {
+        /// The topic.
+        topic: &'static str,
+        /// As it was given.
+        days: u32,
     },
     /// An aggregate's events would be on two topics, and in the order of neither.
     #[error("{aggregate_type} speaks on two topics, {first} and {second}: an aggregate type speaks on one only")]
@@ -190,9 +206,12 @@ fn check_topics(topics: &[&'static Topic]) -> Result<(), Mistake> {
         }
         // A dead-letter topic has the name of its subscription.
         once(&mut names, "topics", topic.name)?;
-        once(&mut names, "topics", &dead_letter)?;
         once(&mut subscriptions, "subscriptions", topic.subscription)?;
+        once(&mut names, "topics", &dead_letter)?;
         once(&mut subscriptions, "subscriptions", &dead_letter)?;
+        if !RETENTION_DAYS.contains(&topic.retention_days) {
+            return Err(Mistake::Retention { topic: topic.name, days: topic.retention_days });
+        }
         if topic.aggregate_types.is_empty() {
             return Err(Mistake::Silent(topic.name));
         }
@@ -266,6 +285,21 @@ mod tests {
         assert_eq!((of(&ORDERS), of(&PAYMENTS)), (vec!["open_orders"], vec!["totals"]));
         assert_eq!(catalogue.of(&PAYMENTS).projections().len(), 1);
         assert_eq!(catalogue.of(&PAYMENTS).topics().len(), 2);
+    }
+
+    #[test]
+    fn what_pubsub_would_not_keep_so_long_is_refused_and_one_subscription_of_two_topics_is_called_that() {
+        for days in [0, 32, 700] {
+            let kept = topic(Topic { retention_days: days, ..MADE_UP });
+            let said = mistake(&[&ORDERS, kept], &[erased::<Open>()]).to_string();
+            assert_eq!(
+                said,
+                format!("topic made-up: retention_days is {days}; Pub/Sub keeps messages for 1 to 31 days")
+            );
+        }
+        let other = topic(Topic { name: "made-up-too", aggregate_types: &["Other"], ..MADE_UP });
+        let said = mistake(&[&ORDERS, topic(MADE_UP), other], &[erased::<Open>()]).to_string();
+        assert_eq!(said, "there are two subscriptions called made-up-projection");
     }
 
     #[test]

@@ -46,6 +46,10 @@ pub enum Error {
     /// Postgres, or the way to it.
     #[error("{}", said(.0))]
     Database(#[from] sqlx::Error),
+    /// The code does not take an event, and says why. A worker parks it, as what Postgres refuses: the batch is cut until it is
+    /// alone. The text is shown to whoever looks, and is to have no data of anybody in it.
+    #[error("{0}")]
+    Refused(String),
 }
 
 /// As Postgres says it, without the line of its own source at which it has found out.

@@ -1,10 +1,10 @@
 //! For authors of projections: say what happened, see what becomes of it.
 //!
 //! [`history`] and [`folded`] test the fold, without a database; [`Generation`] tests fold and write together, on a
-//! database that the test brings; [`any_cut`] is the law that each projection keeps. There is an example at the top of the
+//! database that the test brings; [`any_cut`] and [`any_order`] are the laws that each projection keeps. There is an example at the top of the
 //! [crate].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::marker::PhantomData;
 
 use chrono::{DateTime, Utc};
@@ -102,15 +102,18 @@ impl<P: Projection> Generation<P> {
     ///
     /// # Errors
     /// Something else than an event is to blame, such as a statement that does not fit the tables.
-    pub async fn settle(
+    pub async fn settle<'a>(
         &self,
         db: &mut PgConnection,
-        events: &[Recorded<P::Event>],
+        events: impl IntoIterator<Item = &'a Recorded<P::Event>>,
         sizes: &[usize],
-    ) -> Result<BTreeSet<EventId>, Error> {
+    ) -> Result<BTreeSet<EventId>, Error>
+    where
+        P::Event: 'a,
+    {
         let (mut parked, mut held) = (BTreeSet::new(), BTreeSet::new());
         let mut sizes = sizes.iter().copied().cycle();
-        let mut rest: Vec<_> = events.iter().collect();
+        let mut rest: Vec<_> = events.into_iter().collect();
         while !rest.is_empty() {
             let size = sizes.next().unwrap_or(1).clamp(1, rest.len());
             let mut batches = vec![rest.drain(..size).collect::<Vec<_>>()];
@@ -188,7 +191,7 @@ impl<P: Projection> Generation<P> {
 /// Whether Postgres refuses what was to be written, by the classes of its SQLSTATE, as a worker has it: of any other error a
 /// worker tries again, because no event is to blame.
 fn blames_data(error: &Error) -> bool {
-    let Error::Database(error) = error;
+    let Error::Database(error) = error else { return true };
     let code = error.as_database_error().and_then(|error| error.code());
     code.is_some_and(|code| matches!(code.get(..2), Some("21" | "22" | "23" | "44" | "54" | "P0")))
 }
@@ -202,14 +205,15 @@ fn blames_data(error: &Error) -> bool {
 /// Those of the connection, and of a statement that does not fit the tables.
 ///
 /// # Panics
-/// If `P` breaks the law; the sizes of the batches that show it are in the message. Or if nothing got through, because that
-/// shows nothing.
+/// If `P` breaks the law; the sizes of the batches that show it are in the message. Or if there are no events, or nothing got through,
+/// because that shows nothing.
 pub async fn any_cut<P: Projection>(
     db: &mut PgConnection,
     events: &[Recorded<P::Event>],
     cuts: usize,
     seed: u64,
 ) -> Result<(), Error> {
+    assert!(!events.is_empty(), "{}: a history without events shows nothing", P::NAME);
     let mut random = seed;
     let mut ways = vec![vec![1], vec![events.len().max(1)]];
     for _ in 0..cuts {
@@ -236,6 +240,68 @@ pub async fn any_cut<P: Projection>(
         }
     }
     Ok(())
+}
+
+/// The law of the order: the events of each aggregate come in theirs, and across aggregates they come in any. The history as it is is
+/// compared with `orders` random ones that keep the order of each aggregate, one event at a time.
+///
+/// A read model breaks it in which the last event of whichever aggregate wins, or which says what came first.
+///
+/// # Errors
+/// Those of the connection, and of a statement that does not fit the tables.
+///
+/// # Panics
+/// If `P` breaks the law; or if there are no events of two aggregates, because that shows nothing.
+pub async fn any_order<P: Projection>(
+    db: &mut PgConnection,
+    events: &[Recorded<P::Event>],
+    orders: usize,
+    seed: u64,
+) -> Result<(), Error> {
+    let aggregates: BTreeSet<_> = events.iter().map(|event| event.aggregate_id).collect();
+    assert!(aggregates.len() > 1, "{}: a history of one aggregate has one order, and shows nothing", P::NAME);
+    let mut random = seed;
+    let mut expected = None;
+    for order in 0..=orders {
+        let events: Vec<_> = if order == 0 { events.iter().collect() } else { interleaved(events, &mut random) };
+        let generation = Generation::<P>::create(db).await?;
+        let parked = generation.settle(db, events, &[1]).await?;
+        let rows = generation.all_rows(db).await?;
+        generation.drop(db).await?;
+        let (first_rows, first_parked) = expected.get_or_insert_with(|| (rows.clone(), parked.clone()));
+        assert_eq!(&parked, first_parked, "{}: parked in another order across aggregates (seed {seed})", P::NAME);
+        for (table, rows) in &rows {
+            let first = &first_rows[table];
+            let different = rows.iter().zip(first).find(|(row, first)| row != first);
+            if let Some((row, first)) = different {
+                let differs = difference(row, first);
+                panic!(
+                    "{}.{table}: in another order across aggregates a row differs: {differs} (seed {seed})",
+                    P::NAME
+                );
+            }
+            assert_eq!(rows.len(), first.len(), "{}.{table} in another order across aggregates", P::NAME);
+        }
+    }
+    Ok(())
+}
+
+/// The events in a random order that is that of each aggregate.
+fn interleaved<'a, E>(events: &'a [Recorded<E>], random: &mut u64) -> Vec<&'a Recorded<E>> {
+    let mut of_each: BTreeMap<AggregateId, VecDeque<&Recorded<E>>> = BTreeMap::new();
+    for event in events {
+        of_each.entry(event.aggregate_id).or_default().push_back(event);
+    }
+    let mut waiting: Vec<_> = of_each.into_values().collect();
+    let mut all = Vec::with_capacity(events.len());
+    while !waiting.is_empty() {
+        let next = (next(random) % waiting.len() as u64) as usize;
+        all.extend(waiting[next].pop_front());
+        if waiting[next].is_empty() {
+            waiting.swap_remove(next);
+        }
+    }
+    all
 }
 
 /// The columns in which two rows differ, and all of the second, by which it can be found.

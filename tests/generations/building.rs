@@ -51,6 +51,23 @@ async fn a_rebuild_whose_projection_is_redriven_meanwhile_is_equal_and_can_be_pr
     };
     let before = parked(1).await;
     assert!(before > 0 && parked(2).await == before, "{before}");
+    let younger = "select count(*)
+                   from parked_events as first
+                   join parked_events as second using (projection, event_id)
+                   where first.generation = 1 and second.generation = 2 and second.first_parked_at <> first.first_parked_at";
+    assert_eq!(parts.database.count(younger).await, 0, "a letter waits since the first that the event had");
+    let second = "select id, event_id, error from parked_events where generation = 2 limit 1";
+    let (id, event_id, error): (Uuid, Uuid, String) = sqlx::query_as(second).fetch_one(pool).await.unwrap();
+    let discard = workers::dead_letters::Discard {
+        id,
+        event_id: Some(event_id),
+        error,
+        seen: None,
+        by: by(),
+        idempotency_key: None,
+    };
+    let refused = workers::dead_letters::discard_one(pool, &discard).await.unwrap_err().to_string();
+    assert!(refused.starts_with("it is of generation 2, which is not read: in generation 1, which is, "), "{refused}");
 
     for schema in ["user_directory", "user_directory__g2"] {
         execute(format!("alter table {schema}.users drop constraint poison")).await;
@@ -101,7 +118,7 @@ async fn a_rebuild_whose_projection_is_redriven_meanwhile_is_equal_and_can_be_pr
     })
     .await;
     let refused = ask(&parts, USERS, Way::Promote).await.unwrap_err().to_string();
-    assert!(refused.contains("parked in it that the live generation has applied"), "{refused}");
+    assert!(refused.contains("parked in it, which the live generation has applied"), "{refused}");
     let operation = retry(of(2)).await;
     is(&parts, operation, State::Succeeded).await;
     exchanged(&parts, USERS, Way::Promote).await;

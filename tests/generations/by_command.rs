@@ -93,6 +93,40 @@ async fn the_commands_say_what_they_would_do_do_it_and_take_it_back() {
     let (code, out) = run(&[&["rollback", PROGRESS][..], &by].concat()).await;
     assert_eq!(code, Some(0), "{out}");
     expected::assert_sample(&fleet.database.pool).await;
+    // A colleague does the same, and does not take it back.
+    let (code, out) = run(&[&["rollback", PROGRESS][..], &by].concat()).await;
+    assert!(code == Some(4) && out.contains("rolled back already, by ada, "), "{out}");
+    assert!(out.contains("--generation 2"), "{out}");
+
+    // What somebody else has made on its tables is not dropped with them.
+    let pool = &fleet.database.pool;
+    let schema = "select schema_name from generations where projection = 'learner_progress' and generation = 2";
+    let schema: String = sqlx::query_scalar(schema).fetch_one(pool).await.unwrap();
+    for (made, drop) in [
+        (
+            format!("create view public.reports as select user_id from {schema}.user_progress"),
+            "drop view public.reports",
+        ),
+        (
+            format!("create table public.notes (user_id uuid references {schema}.user_progress)"),
+            "drop table public.notes",
+        ),
+    ] {
+        sqlx::query(sqlx::AssertSqlSafe(made)).execute(pool).await.unwrap();
+        let (code, out) = run(&[&["retire", PROGRESS, "--generation", "2"][..], &by].concat()).await;
+        let name = drop.rsplit(' ').next().unwrap();
+        assert!(code == Some(4) && out.contains(&format!("{name} was made on its tables")), "{out}");
+        sqlx::query(drop).execute(pool).await.unwrap();
+    }
+    let view = "create view public.reports as select user_id from learner_progress.user_progress";
+    sqlx::query(view).execute(pool).await.unwrap();
+    let (code, out) = run(&["rollback", PROGRESS, "--generation", "2", "--dry-run"]).await;
+    assert!(
+        code == Some(0) && out.contains("note: made on the tables of the live generation: public.reports"),
+        "{out}"
+    );
+    sqlx::query("drop view public.reports").execute(pool).await.unwrap();
+
     let (code, out) = run(&[&["retire", PROGRESS, "--generation", "1"][..], &by].concat()).await;
     assert!(code != Some(0) && out.contains("refused: it is live"), "{out}");
     let (code, out) = run(&[&["retire", PROGRESS, "--generation", "2"][..], &by].concat()).await;

@@ -241,7 +241,7 @@ async fn what_is_parked_in_it_and_applied_in_the_live_one_keeps_the_gate_shut() 
                 order by position limit 1";
     sqlx::query(park).execute(&parts.database.pool).await.unwrap();
     let refused = ask(&parts, PROGRESS, Way::Promote).await.unwrap_err().to_string();
-    assert!(refused.contains("1 events are parked in it that the live generation has applied"), "{refused}");
+    assert!(refused.contains("1 event parked in it, which the live generation has applied"), "{refused}");
     keeping.stop().await;
 }
 

@@ -153,7 +153,7 @@ pub const STATEMENTS: &[Statement] = &[
     few(&[Plain], "update operations_stop set stopped_at = asked.created_at", "'01900000-0000-7000-9000-000000000007', 60"),
     few(&[Plain], "update operations_stop set stopped_at = null", ""),
     few(&[Plain], "blocker.said as \"blocker?\"", "array['01900000-0000-7000-9000-000000000007']::uuid[]"),
-    few(&[Applying], "insert into keepers as kept", "array['vocabulary'], array[1], array['an error']"),
+    few(&[Applying], "insert into keepers as kept", "array['vocabulary'], array[1], array['an error'], array[false]"),
     few(&[Plain], "update generation_parts set pace = $3", "'vocabulary', 2, 'busy'"),
     few(&[Applying], "update generation_parts set pace = ''", "'vocabulary', 2"),
     // generations
@@ -173,6 +173,8 @@ pub const STATEMENTS: &[Statement] = &[
     few(&[Plain], "select version as \"version!\" from projections", "'vocabulary'"),
     window(&[Plain], "string_agg(differing.name", "'vocabulary', 'learner_progress'", 20_000, "the columns of all tables of two schemas, of which the catalogue has no index"),
     few(&[Plain], "pg_total_relation_size(oid) as \"bytes!\" from pg_class", "'vocabulary'"),
+    window(&[Plain, Applying], "foreign_key.conrelid <> 0", "'vocabulary'", 20_000, "the tables of a schema, and what the catalogue knows of them"),
+    window(&[Plain, Applying], "on generation.schema_name = namespace.nspname::text", "'vocabulary'", 20_000, "the locks of one session, and the names in the catalogue"),
     few(&[Plain], "select generation from projections where name = $1 for no key update", "'vocabulary'"),
     few(&[Plain], "select id from operations where kind = $1 and kind in ('rebuild', 'verify', 'as_of') and projection = $2", "'rebuild', 'vocabulary'"),
     few(&[Plain], "generation from operations where id = $1 for no key update", "'01900000-0000-7000-9000-000000000007'"),
@@ -231,7 +233,7 @@ pub const STATEMENTS: &[Statement] = &[
     // dead letters
     few(&[Plain], "newest.event_version - parked.event_version", "null, null, null, null, null, null, null, null, false, 1000, null"),
     few(&[Plain], "select payload, attributes", "'01900000-0000-7000-8000-00000000000a'"),
-    few(&[Plain], "select event_id, error from parked_events", "'01900000-0000-7000-8000-00000000000a'"),
+    few(&[Plain], "for update of letter", "'01900000-0000-7000-8000-00000000000a'"),
     window(&[Plain], "for update of parked", "'retry', '01900000-0000-7000-9000-000000000007', {letters}", 12_000, "a batch that is a good part of all letters goes through them"),
     few(&[Applying], "select count(*) as \"count!\" from parked_events", "'01900000-0000-7000-8000-00000000000a'"),
     few(&[Plain], "select pg_advisory_xact_lock", "'key'"),

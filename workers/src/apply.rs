@@ -24,10 +24,10 @@ use kill_points::kill_point;
 use read_model::{AnyProjection, Folded, Pending};
 use sqlx::{Connection, PgConnection, PgPool};
 
-use crate::dead_letters::park::{self, Reason};
+use crate::dead_letters::park::{self, Parked, Reason};
 use crate::fence::Fence;
 use crate::fold::{Refusal, decodes, fold};
-use crate::part::said;
+use crate::part::panicked;
 use crate::verdict::{Event, Verdict};
 use crate::{Metrics, retry};
 use ledger::Ledger;
@@ -38,6 +38,7 @@ use work::Work;
 pub(crate) use build::{Chunk, Pace};
 pub use error::Error;
 pub use failing::Failing;
+pub(crate) use failing::News;
 pub(crate) use resume::Refused;
 pub use resume::Resumed;
 pub use stride::Stride;
@@ -158,7 +159,7 @@ impl Applier {
                 Err(Error::Condemned(event, (reason, error))) => work.condemn(batch, event, reason, error),
                 Err(error) if error.is_poison() => {
                     kill_point!("park.refused");
-                    work.is_poison(batch, error.to_string());
+                    work.is_poison(batch, error.reason(), error.to_string());
                 }
                 Err(error) if error.is_too_much() => {
                     self.shorten(&batch, &error);
@@ -242,11 +243,12 @@ impl Applier {
         kill_point!("apply.healed");
         let done = self.settle(&mut tx, &mut ledger, batch, &holes, condemned, &mut spans).await?;
         if ledger.is_changed() {
-            let fence = ledger.fence;
+            let (fence, parked) = (ledger.fence, ledger.parked());
             ledger.record(&mut tx).await?;
             kill_point!("apply.recorded");
             tx.commit().await?;
             kill_point!("apply.committed");
+            parked.iter().for_each(Parked::say);
             spans.tell(self, fence);
             if mode == Mode::Live {
                 self.metrics.observe_freshness(self.topic, self.projection.name(), &done.fresh);
@@ -327,7 +329,7 @@ impl Applier {
         }
         if done.tally.applied > 0 {
             let written = AssertUnwindSafe(pending.write(db)).catch_unwind().await;
-            written.map_err(|panic| Error::WritePanicked(said(&*panic)))??;
+            written.map_err(|panic| Error::WritePanicked(panicked(&*panic)))??;
             kill_point!("apply.written");
         }
         Ok(done)
@@ -336,7 +338,7 @@ impl Applier {
     /// An event whose data cannot be had is of no account to a projection that does not know its type.
     fn fold(&self, pending: &mut dyn Pending, event: &Event) -> Result<Folded, Refusal> {
         match event.unreadable() {
-            None => fold(pending, event),
+            None => fold(self.projection, pending, event),
             Some(error) => match decodes(self.projection, &event.data) {
                 Ok(false) => Ok(Folded::Skipped),
                 _ => Err(Refusal { reason: Reason::Unreadable, error: error.to_owned() }),
@@ -352,9 +354,9 @@ impl Applier {
         reason: Reason,
         error: &str,
     ) -> Result<(), Error> {
-        park::event(db, self.projection, self.topic, ledger.fence, event, reason, error).await?;
+        let parked = park::event(db, self.projection, self.topic, ledger.fence, event, reason, error).await?;
         kill_point!("park.inserted");
-        ledger.hold(event.aggregate_id);
+        ledger.park(event.aggregate_id, parked);
         Ok(())
     }
 

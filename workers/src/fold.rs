@@ -6,7 +6,8 @@ use events::{DecodeError, Payload, Recorded};
 use read_model::{AnyProjection, Folded, Pending};
 
 use crate::dead_letters::park::Reason;
-use crate::part::said;
+use crate::part::panicked;
+use crate::watch;
 
 /// Why an event cannot be folded, for as long as neither it nor the code changes. After a panic the changes may be half of
 /// what they should be, and must not be written; else they are as before.
@@ -18,7 +19,12 @@ pub struct Refusal {
 
 /// # Errors
 /// The event is poison.
-pub fn fold(pending: &mut dyn Pending, event: &Recorded<Payload>) -> Result<Folded, Refusal> {
+pub fn fold(
+    projection: &dyn AnyProjection,
+    pending: &mut dyn Pending,
+    event: &Recorded<Payload>,
+) -> Result<Folded, Refusal> {
+    let _watched = watch::at(projection.name(), event.position);
     // What it leaves behind is not looked at again after a panic.
     refusing("fold", AssertUnwindSafe(|| pending.fold(event)))
 }
@@ -36,7 +42,7 @@ fn refusing<T>(what: &str, code: impl FnOnce() -> Result<T, DecodeError> + Unwin
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => Err(Refusal { reason: Reason::WrongData, error: error.to_string() }),
         Err(panic) => {
-            Err(Refusal { reason: Reason::Panicked, error: format!("the {what} panicked: {}", said(&*panic)) })
+            Err(Refusal { reason: Reason::Panicked, error: format!("the {what} panicked: {}", panicked(&*panic)) })
         }
     }
 }

@@ -43,6 +43,7 @@ pub mod tag;
 pub mod under_way;
 pub mod verdict;
 pub mod wait_for;
+pub mod watch;
 pub mod words;
 pub mod worker;
 

@@ -2,10 +2,12 @@
 //! names it, so that no part of a process dies unseen.
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::fmt::Display;
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Once;
 
 use futures::FutureExt;
 use tokio::task::JoinSet;
@@ -67,6 +69,31 @@ pub async fn first(parts: &mut JoinSet<Result<(), Ended>>) -> Ended {
 /// Waits until every part has ended.
 pub async fn all(parts: &mut JoinSet<Result<(), Ended>>) {
     while parts.join_next().await.is_some() {}
+}
+
+thread_local! {
+    /// Where code of this thread has panicked last.
+    static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// From now on it is known where code panics. What was done with a panic before is done as well.
+pub fn note_places() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            PLACE.set(panic.location().map(ToString::to_string));
+            before(panic);
+        }));
+    });
+}
+
+/// What a panic said that this thread has just caught, and where it was, as far as places are noted.
+pub fn panicked(panic: &(dyn Any + Send)) -> String {
+    match PLACE.take() {
+        Some(place) => format!("{} ({place})", said(panic)),
+        None => said(panic),
+    }
 }
 
 /// What a panic said.

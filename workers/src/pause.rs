@@ -40,6 +40,13 @@ pub struct Pause {
     pub until: Option<DateTime<Utc>>,
 }
 
+impl Pause {
+    /// As a stop of all operations, which ends in another way.
+    pub fn of_operations(&self) -> String {
+        self.to_string().replace("until it is resumed", "until `fleet operations go-on`")
+    }
+}
+
 impl fmt::Display for Pause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { reason, actor, since, until } = self;

@@ -76,7 +76,9 @@ fn as_sent<'a>(
         violations.add(field("event_data"), format_args!("{sent} bytes with the metadata; at most {MAX_EVENT_BYTES}"));
     } else {
         let data = violations.check(field("event_data"), validate::json_object(&event.event_data));
-        let metadata = violations.check(field("metadata"), validate::json_object(metadata));
+        let known =
+            validate::json_object(metadata).and_then(|bytes| validate::schema_version(metadata).map(|()| bytes));
+        let metadata = violations.check(field("metadata"), known);
         printed = data.unwrap_or_default() + metadata.unwrap_or_default() + trace;
         if printed > MAX_EVENT_BYTES {
             let problem =
@@ -157,6 +159,32 @@ pub fn timestamp(time: DateTime<Utc>) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_schema_version_that_readers_would_take_for_another_is_refused() {
+        let violations = |metadata: &str| {
+            let event = proto::NewEvent {
+                event_type: "OrderPlaced".into(),
+                event_data: "{}".into(),
+                metadata: metadata.into(),
+                ..proto::NewEvent::default()
+            };
+            let request = AppendEventsRequest {
+                aggregate_id: uuid::Uuid::now_v7().to_string(),
+                aggregate_type: "Order".into(),
+                events: vec![event],
+                ..AppendEventsRequest::default()
+            };
+            append(request, None).map(drop).map_err(|violations| violations[0].problem.clone())
+        };
+        for good in ["", "{}", r#"{"schema_version": 2}"#, r#"{"who": "schema_version"}"#] {
+            assert_eq!(violations(good), Ok(()), "{good}");
+        }
+        for wrong in ["\"2\"", "0", "-1", "1.5", "4294967296", "[2]", "{}"] {
+            let said = violations(&format!(r#"{{"schema_version": {wrong}}}"#)).expect_err(wrong);
+            assert_eq!(said, format!("schema_version must be a whole number from 1, and is {wrong}"));
+        }
+    }
 
     #[test]
     fn all_violations_are_named_at_once() {

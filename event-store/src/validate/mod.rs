@@ -99,6 +99,24 @@ pub fn json_object(text: &str) -> Result<usize, String> {
     }
 }
 
+/// Readers take the version of an event's data from its metadata, and what is no version for 1, of which they would make something else.
+/// `metadata` is a JSON object.
+pub fn schema_version(metadata: &str) -> Result<(), String> {
+    #[derive(serde::Deserialize)]
+    struct Said {
+        schema_version: Option<serde_json::Value>,
+    }
+    if !metadata.contains("schema_version") {
+        return Ok(());
+    }
+    // What is said twice is read as it was said last, which is not worth a refusal.
+    let Ok(Said { schema_version: Some(version) }) = serde_json::from_str(metadata) else { return Ok(()) };
+    match version.as_u64() {
+        Some(1..=0xffff_ffff) => Ok(()),
+        _ => Err(format!("schema_version must be a whole number from 1, and is {}", shortened(&version.to_string()))),
+    }
+}
+
 fn printable(text: &str) -> Result<(), String> {
     if text.contains('\0') { Err("must not contain NUL".to_owned()) } else { Ok(()) }
 }

@@ -343,6 +343,7 @@ pub async fn rollback(options: Exchange) -> Result<ExitCode> {
 async fn exchange(options: Exchange, verb: &str, meant: Standing) -> Result<ExitCode> {
     let Exchange { projection, generation, changing } = options;
     let (api, path) = (&changing.api, path(&projection));
+    let named = generation.is_some();
     let generation = match generation {
         Some(generation) => generation,
         None => {
@@ -360,7 +361,16 @@ async fn exchange(options: Exchange, verb: &str, meant: Standing) -> Result<Exit
         }
     };
     let path = format!("{path}/{generation}/{verb}");
-    let gate: Gate = api.post(&path, &changing.planning()).await?;
+    let mut gate: Gate = api.post(&path, &changing.planning()).await?;
+    if let Some(before) = &gate.rolled_back
+        && meant == Standing::Previous
+        && !named
+    {
+        // Of two people who do the same, the second would take back what the first has done.
+        gate.refusals.push(format!(
+            "it was rolled back already, by {before}: this would take that back. If you mean that, name it: --generation {generation}"
+        ));
+    }
     if changing.json && (changing.by.dry_run || !gate.refusals.is_empty()) {
         out::json(&gate)?;
         return Ok(permitted(&gate.refusals));

@@ -87,8 +87,15 @@ pub struct Summary {
 pub async fn run(catalogue: &Catalogue, options: Options) -> Result<ExitCode> {
     let (input, bytes) = open(&options.file)?;
     let progress = if options.quiet { ProgressBar::hidden() } else { bar(bytes) };
-    let Outcomes { summary, types, refusals, twice, unknown } = append_all(&options.store, input, &progress).await?;
+    let mut outcomes = Outcomes::default();
+    let done = append_all(&options.store, input, &progress, &mut outcomes).await;
     progress.finish_and_clear();
+    let Outcomes { summary, types, refusals, twice, unknown } = outcomes;
+    if let Err(error) = done {
+        // What came of it until then is no less true.
+        out::complain(format!("not all of it: {summary}"));
+        return Err(error);
+    }
     for (code, count) in refusals.iter().filter(|(_, count)| **count > REFUSALS) {
         out::complain(format!("and {} more: {code}", many(count - REFUSALS, "line")));
     }
@@ -155,7 +162,9 @@ pub async fn import(
     input: impl Read + Send + 'static,
     progress: &ProgressBar,
 ) -> Result<Summary> {
-    Ok(append_all(store, input, progress).await?.summary)
+    let mut outcomes = Outcomes::default();
+    append_all(store, input, progress, &mut outcomes).await?;
+    Ok(outcomes.summary)
 }
 
 /// What came of an import, with what may have been meant in another way.
@@ -177,11 +186,11 @@ async fn append_all(
     store: &client::EventStore,
     input: impl Read + Send + 'static,
     progress: &ProgressBar,
-) -> Result<Outcomes> {
+    outcomes: &mut Outcomes,
+) -> Result<()> {
     let (line_sender, mut lines) = mpsc::channel(IN_FLIGHT);
     let reading = tokio::task::spawn_blocking(move || read(input, &line_sender));
     let mut unanswered: VecDeque<Line> = VecDeque::new();
-    let mut outcomes = Outcomes::default();
     let mut patience = store.patience();
     let mut ended = false;
 
@@ -241,7 +250,7 @@ async fn append_all(
         }
     }
     outcomes.unknown = reading.await.context("reading the file")??;
-    Ok(outcomes)
+    Ok(())
 }
 
 /// A request that is refused because the store has its event ids is one that was appended, if what the store has is what the request
@@ -390,7 +399,7 @@ fn read(input: impl Read + Send + 'static, lines: &mpsc::Sender<Line>) -> Result
         }
         let line = line(&text).with_context(|| match number {
             1 => "line 1 is not an append request, and nothing is imported".to_owned(),
-            _ => format!("line {number} is not an append request; the lines before it are imported"),
+            _ => format!("line {number} is not an append request; the lines before it were sent, and none from it on"),
         })?;
         if number <= LOOKED_AT && unknown.len() < SAID {
             unknown.extend(unknown_keys(&text).take(SAID).map(|key| key.chars().take(100).collect::<String>()));
@@ -413,14 +422,25 @@ fn line(text: &str) -> Result<AppendLine> {
         let at = if error.is_eof() {
             "it ends in the middle; a request is one line".to_owned()
         } else if path == "." {
-            format!("column {}: {message}", error.column())
+            format!("column {}: {}", error.column(), said(message))
         } else {
-            format!("{path}: {message}")
+            format!("{path}: {}", said(message))
         };
         anyhow!(at)
     })?;
     reader.end().context("a request is one line, and a line one request")?;
     Ok(line)
+}
+
+/// What a parser says, in words that say what is expected.
+fn said(message: &str) -> String {
+    match message {
+        "expected ident" | "expected value" => "no JSON: a line is an object, as README.md has one".to_owned(),
+        "premature end of input" | "input contains invalid characters" => {
+            "no time: as in 2026-03-01T08:00:00Z, with the offset from UTC".to_owned()
+        }
+        message => message.to_owned(),
+    }
 }
 
 fn unknown_keys(text: &str) -> impl Iterator<Item = String> {

@@ -101,9 +101,7 @@ async fn to_its_end(api: &client::AdminApi, mut operation: Operation, as_json: b
                 if as_json {
                     out::json(&operation)?;
                 } else {
-                    out::line(
-                        "built; it follows the store, and waits for you to promote it (`fleet dev` does that by itself)",
-                    )?;
+                    out::line("built; it follows the store, and waits for you to promote it")?;
                 }
                 return Ok(Exit::Good.into());
             }

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use local_servers::{Place, Postgres};
 use read_model::Catalogue;
-use sqlx::postgres::{PgDatabaseError, PgErrorPosition};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
+use workers::generations;
 
 use super::out;
 use crate::host::migrations::migrations;
@@ -94,34 +94,18 @@ async fn make(url: &str, tables: &[Tables]) -> Result<()> {
     let mut connection = roles::pool(url, 1)?.acquire().await.context("connecting to the database")?.detach();
     let read_models = async |connection: &mut PgConnection| {
         for Tables { name, sql } in tables {
-            let created = sqlx::raw_sql(AssertSqlSafe(in_schema(name, sql))).execute(&mut *connection).await;
-            created.map_err(|error| misfit(name, sql, &error))?;
+            let mut tx = connection.begin().await?;
+            let begin = format!("create schema {name}; set local search_path to {name}, public");
+            sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut *tx).await?;
+            let created = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut *tx).await;
+            created.map_err(|error| anyhow!(generations::misfit(name, sql, &error)))?;
+            sqlx::raw_sql("set local search_path to default").execute(&mut *tx).await?;
+            tx.commit().await?;
         }
         anyhow::Ok(Vec::new())
     };
     migrations().run(&mut connection, read_models).await?;
     connection.close().await.context("saying goodbye to the database")
-}
-
-/// What Postgres does not take of a read model's tables, and in which line.
-fn misfit(name: &str, sql: &str, error: &sqlx::Error) -> anyhow::Error {
-    let position =
-        error.as_database_error().and_then(|error| match error.try_downcast_ref::<PgDatabaseError>()?.position()? {
-            PgErrorPosition::Original(position) => Some(position),
-            PgErrorPosition::Internal { .. } => None,
-        });
-    let before = in_schema(name, "").chars().count();
-    let line = position.and_then(|position| position.checked_sub(before + 1)).map(|position| {
-        let line = 1 + sql.chars().take(position).filter(|character| *character == '\n').count();
-        format!(", line {line}")
-    });
-    let (line, error) = (line.unwrap_or_default(), database::describe(error));
-    anyhow::anyhow!("the tables of {name}{line}: {error}")
-}
-
-/// Statements that make tables, in a schema of their read model's name.
-fn in_schema(name: &str, sql: &str) -> String {
-    format!("create schema {name}; set local search_path to {name}, public; {sql}")
 }
 
 fn of(catalogue: &Catalogue) -> Vec<Tables> {

@@ -142,7 +142,7 @@ fn text(report: &Report, columns: Option<usize>) -> String {
     }
     if !report.unled.is_empty() {
         text.push_str(&format!(
-            "nobody publishes {}: perhaps no event store runs, and appends fail: see fleet doctor\n",
+            "nobody publishes {}: if it lasts longer than 10 s, no event store runs, and appends fail: see fleet doctor\n",
             report.unled.join(", ")
         ));
     }

@@ -1,5 +1,7 @@
 //! Rows under a heading, for people.
 
+use std::borrow::Cow;
+
 use anyhow::Result;
 
 use super::out;
@@ -14,6 +16,9 @@ pub struct Table<const N: usize> {
 
 /// Characters that the last column, which may be of any length, needs for a row to be readable.
 const LAST: usize = 16;
+
+/// Characters of a cell that are shown at most.
+const LONGEST: usize = 200;
 
 /// A column, and the characters that it has at least.
 #[derive(Debug, Clone, Copy)]
@@ -41,21 +46,31 @@ pub fn show(names: &[&str], rows: &[Vec<String>]) -> Result<()> {
     shown(names, rows, out::columns()).iter().try_for_each(out::line)
 }
 
+/// A cell that a person can read, with how much of it there is; `--json` has all of it.
+fn cut(cell: &str) -> Cow<'_, str> {
+    match cell.char_indices().nth(LONGEST) {
+        None => Cow::Borrowed(cell),
+        Some((end, _)) => Cow::Owned(format!("{}… ({} bytes)", &cell[..end], cell.len())),
+    }
+}
+
 fn shown(names: &[&str], rows: &[Vec<String>], terminal: Option<usize>) -> Vec<String> {
+    let rows: Vec<Vec<_>> = rows.iter().map(|row| row.iter().map(|cell| cut(cell)).collect()).collect();
     let long = |text: &str| text.chars().count();
     let width = |(at, name): (usize, &&str)| rows.iter().map(|row| long(&row[at])).chain([long(name)]).max();
     let widths: Vec<_> = names.iter().enumerate().filter_map(width).collect();
     if terminal.is_some_and(|terminal| widths.iter().map(|width| width + 2).sum::<usize>() > terminal + 2) {
         let widest = names.iter().map(|name| long(name)).max().unwrap_or_default();
-        let record =
-            |row: &Vec<String>| names.iter().zip(row).map(|(name, cell)| format!("{name:<widest$}  {cell}")).collect();
+        let record = |row: &Vec<Cow<'_, str>>| {
+            names.iter().zip(row).map(|(name, cell)| format!("{name:<widest$}  {cell}")).collect()
+        };
         return rows.iter().map(record).collect::<Vec<Vec<_>>>().join(&String::new());
     }
     let line = |cells: Vec<&str>| {
         let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
         padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
-    let rows = rows.iter().map(|row| line(row.iter().map(String::as_str).collect()));
+    let rows = rows.iter().map(|row| line(row.iter().map(AsRef::as_ref).collect()));
     [line(names.to_vec())].into_iter().chain(rows).collect()
 }
 
@@ -120,6 +135,15 @@ mod tests {
         assert_eq!(shown(&["id", "name"], &rows, Some(12)), lines);
         let records = ["id    1", "name  somebody", "", "id    12", "name  "];
         assert_eq!(shown(&["id", "name"], &rows, Some(11)), records);
+    }
+
+    #[test]
+    fn a_cell_that_is_too_long_to_be_read_is_cut_and_says_so() {
+        let rows = [vec!["1".to_owned(), "ä".repeat(300_000)]];
+        for terminal in [None, Some(80)] {
+            let lines = shown(&["id", "text"], &rows, terminal).join("\n");
+            assert!(lines.ends_with("ä… (600000 bytes)") && lines.len() < 1000, "{lines}");
+        }
     }
 
     #[test]

@@ -74,7 +74,7 @@ pub fn id(text: &str) -> Result<Uuid, String> {
 
 /// A stop of all operations: who, since when, why, and what ends it.
 pub fn stop(stop: &Pause) -> String {
-    stop.to_string().replace("until it is resumed", "until `fleet operations go-on`")
+    stop.of_operations()
 }
 
 /// A session's name.

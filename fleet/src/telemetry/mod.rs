@@ -34,5 +34,7 @@ pub struct Telemetry {
 /// A setting is none; the error says which.
 pub fn begin(role: &str, settings: &Settings) -> Result<Telemetry> {
     init(role, &settings.log)?;
+    workers::part::note_places();
+    workers::watch::begin();
     Ok(Telemetry { _export: export::Export::begin(role, &settings.traces)? })
 }

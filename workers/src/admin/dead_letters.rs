@@ -381,6 +381,10 @@ pub(super) async fn batch(
     let rate = checked(rate)?;
     let by = asker.signs(actor, reason);
     by.check()?;
+    if let Some(name) = &filter.projection {
+        // Nobody would do it.
+        admin.projection(name).map_err(|problem| Problem::invalid("filter.projection", problem))?;
+    }
     if dry_run {
         let plan = dead_letters::plan(&admin.pool, &filter, max_items).await?;
         if plan.selected == 0 {
@@ -412,7 +416,7 @@ impl From<Refused> for Problem {
         match refused {
             Refused::Database(error) => error.into(),
             Refused::Unknown(_) => Self::not_found(detail),
-            Refused::Decided { .. } | Refused::NothingLeft => Self::conflict(detail),
+            Refused::Decided { .. } | Refused::NothingLeft | Refused::NotRead { .. } => Self::conflict(detail),
             Refused::StalePlan => Self::of(Kind::StalePlan, detail),
             Refused::Changed { .. } | Refused::Unseen(_) => Self::of(Kind::Changed, detail),
             Refused::Operation(refused) => refused.into(),

@@ -13,6 +13,7 @@ use super::ledger::Ledger;
 use super::spans::Spans;
 use super::work::Condemned;
 use super::{Applier, Error, Mode, Tally};
+use crate::dead_letters::park::Parked;
 use crate::fence::Fence;
 use crate::generations::Part;
 use crate::verdict::Event;
@@ -85,7 +86,7 @@ impl Applier {
             return Ok(None);
         }
         kill_point!("rebuild.entered");
-        let tally = self.build_on(&mut tx, fence, &chunk.events, condemned).await?;
+        let (tally, parked) = self.build_on(&mut tx, fence, &chunk.events, condemned).await?;
         sqlx::query_file!(
             "src/generations/advance.sql",
             self.projection.name(),
@@ -102,19 +103,20 @@ impl Applier {
         kill_point!("rebuild.advanced");
         tx.commit().await?;
         kill_point!("rebuild.committed");
+        parked.iter().for_each(Parked::say);
         Ok(Some(tally))
     }
 
-    /// In the transaction in which the position moves past them.
+    /// In the transaction in which the position moves past them. What is parked is to be said when that is committed.
     pub(crate) async fn build_on(
         &self,
         db: &mut PgConnection,
         fence: Fence,
         events: &[Event],
         condemned: &Condemned,
-    ) -> Result<Tally, Error> {
+    ) -> Result<(Tally, Vec<Parked>), Error> {
         if events.is_empty() {
-            return Ok(Tally::default());
+            return Ok((Tally::default(), Vec::new()));
         }
         let ids: BTreeSet<AggregateId> = events.iter().map(|event| event.aggregate_id).collect();
         let discarded = self.discarded(db, events).await?;
@@ -134,11 +136,12 @@ impl Applier {
             }
         }
         kill_point!("rebuild.written");
+        let parked = ledger.parked();
         if ledger.is_changed() {
             ledger.record(db).await?;
         }
         kill_point!("rebuild.recorded");
-        Ok(tally)
+        Ok((tally, parked))
     }
 
     /// The events that a person decided to go on without: a generation that is built anew goes on without them as well.

@@ -16,6 +16,9 @@ pub enum Error {
     Write(sqlx::Error),
     #[error("the write panicked: {0}")]
     WritePanicked(String),
+    /// The projection's own code does not take an event.
+    #[error("{0}")]
+    Refused(String),
     /// An event cannot be folded, which leaves the changes of its batch in no state to be written.
     #[error("{}", .1.1)]
     Condemned(EventId, (Reason, String)),
@@ -33,9 +36,10 @@ pub enum Error {
 /// What is wrong with a statement itself, or with the tables, is no outage.
 fn written(error: &sqlx::Error) -> String {
     match error.as_database_error().and_then(|database| Some((database.code()?, database.message()))) {
-        Some((code, message)) if code.starts_with("42") && !database::is_forbidden(error) => format!(
+        Some((code, message)) if database::is_misfit(error) => format!(
             "{message} (SQLSTATE {code}): a statement of the read model does not fit its tables, which does not pass by itself. \
-             If somebody has changed the tables by hand, change them back; if the code is new, mend the statement, or raise VERSION"
+             If somebody has changed the tables by hand, change them back; if the code is new, mend the statement, or raise VERSION. \
+             A write must not end its transaction: after a commit in it, names mean other tables"
         ),
         _ => database::describe(error),
     }
@@ -63,6 +67,7 @@ impl From<read_model::Error> for Error {
     fn from(error: read_model::Error) -> Self {
         match error {
             read_model::Error::Database(error) => Self::Write(error),
+            read_model::Error::Refused(why) => Self::Refused(why),
         }
     }
 }
@@ -92,7 +97,12 @@ impl Error {
 
     /// The events themselves are to blame: they will fail again however often they are tried.
     pub(crate) fn is_poison(&self) -> bool {
-        matches!(self, Self::WritePanicked(_)) || self.database().is_some_and(database::blames_data)
+        matches!(self, Self::WritePanicked(_) | Self::Refused(_)) || self.database().is_some_and(database::blames_data)
+    }
+
+    /// Why the event is parked that is to blame.
+    pub(crate) fn reason(&self) -> Reason {
+        if matches!(self, Self::WritePanicked(_)) { Reason::Panicked } else { Reason::WriteFailed }
     }
 
     /// Without one of its events, the batch would go through.
@@ -113,5 +123,21 @@ impl Error {
     pub(crate) fn is_race(&self) -> bool {
         let code = self.database().and_then(|error| error.as_database_error()?.code());
         matches!(self, Self::Raced) || code.is_some_and(|code| code.starts_with("40"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_code_refuses_and_what_it_panics_at_is_poison_and_parked_for_its_own_reason() {
+        let refused = Error::from(read_model::Error::Refused("no carrier has this name".to_owned()));
+        assert_eq!((refused.is_poison(), refused.reason()), (true, Reason::WriteFailed));
+        assert_eq!(refused.to_string(), "no carrier has this name");
+        let panicked = Error::WritePanicked("out of paint".to_owned());
+        assert_eq!((panicked.is_poison(), panicked.reason()), (true, Reason::Panicked));
+        let away = Error::from(read_model::Error::Database(sqlx::Error::PoolClosed));
+        assert!(!away.is_poison());
     }
 }

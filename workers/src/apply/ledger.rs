@@ -7,6 +7,7 @@ use read_model::AnyProjection;
 use sqlx::PgConnection;
 
 use super::Error;
+use crate::dead_letters::park::Parked;
 use crate::fence::Fence;
 use crate::verdict::{Applied, Event, Verdict};
 
@@ -24,6 +25,8 @@ pub(crate) struct Ledger {
     remembers: bool,
     /// Events that a person decided to go on without.
     discarded: BTreeSet<EventId>,
+    /// Events that are parked when this is committed.
+    parked: Vec<Parked>,
 }
 
 impl Ledger {
@@ -52,6 +55,7 @@ impl Ledger {
             positions: Vec::new(),
             remembers: true,
             discarded: BTreeSet::new(),
+            parked: Vec::new(),
         })
     }
 
@@ -98,6 +102,17 @@ impl Ledger {
     pub fn hold(&mut self, id: AggregateId) {
         self.aggregates.entry(id).or_insert(Applied::NOTHING).held = true;
         self.changed.insert(id);
+    }
+
+    /// Holds the aggregate behind it.
+    pub fn park(&mut self, id: AggregateId, parked: Parked) {
+        self.parked.push(parked);
+        self.hold(id);
+    }
+
+    /// What is parked, to be said when it is committed.
+    pub fn parked(&mut self) -> Vec<Parked> {
+        std::mem::take(&mut self.parked)
     }
 
     /// The hold ends, as far as this transaction can see.

@@ -15,7 +15,7 @@ use super::ledger::Ledger;
 use super::spans::Spans;
 use super::{Applier, Error, Mode, Tally};
 use crate::dead_letters::decided;
-use crate::dead_letters::park::Reason;
+use crate::dead_letters::park::{Parked, Reason};
 use crate::fence::Fence;
 use crate::operations;
 use crate::verdict::{self, Event};
@@ -122,10 +122,12 @@ impl Applier {
             decided::take_front(&mut tx, &front).await?;
         }
         operations::advance(&mut tx, front.operation, over.into(), done.tally).await?;
+        let parked = ledger.parked();
         ledger.record(&mut tx).await?;
         kill_point!("redrive.recorded");
         tx.commit().await?;
         kill_point!("redrive.committed");
+        parked.iter().for_each(Parked::say);
         spans.tell(self, fence);
         self.count(done.tally, Mode::Redrive);
         Ok(redriven)

@@ -77,9 +77,9 @@ impl Work {
 
     /// One event of the batch is poison. Halves keep the order, and what follows the poison in its aggregate will find it
     /// held. Alone, it is condemned.
-    pub fn is_poison(&mut self, batch: Vec<Event>, error: String) {
+    pub fn is_poison(&mut self, batch: Vec<Event>, reason: Reason, error: String) {
         if let [event] = &batch[..] {
-            self.condemned.insert(event.event_id, (Reason::WriteFailed, error));
+            self.condemned.insert(event.event_id, (reason, error));
         }
         self.halve(batch);
     }
@@ -142,10 +142,10 @@ mod tests {
         for expected in [vec![1, 2, 3, 4], vec![1, 2]] {
             let batch = work.next(100).expect("there is work");
             assert_eq!(versions(&batch), expected);
-            work.is_poison(batch, "no".into());
+            work.is_poison(batch, Reason::WriteFailed, "no".into());
         }
         let batch = work.next(100).expect("the first half of the first half");
-        work.is_poison(batch, "no".into());
+        work.is_poison(batch, Reason::WriteFailed, "no".into());
         assert_eq!(work.condemned().keys().collect::<Vec<_>>(), [&events[0].event_id]);
         let rest: Vec<_> = std::iter::from_fn(|| work.next(100)).map(|batch| versions(&batch)).collect();
         assert_eq!(rest, [vec![1], vec![2], vec![3, 4]]);

@@ -49,6 +49,12 @@ pub enum Refused {
     /// What it is now.
     #[error("it is not what you have seen: event_id is {}, error is {error:?}", event_id.map_or("null".to_owned(), |id| id.to_string()))]
     Changed { event_id: Option<Uuid>, error: String },
+    /// Of the same event there is one in the generation that is read.
+    #[error(
+        "it is of generation {generation}, which is not read: in generation {live}, which is, dead letter {letter} holds the aggregate. \
+         Decide about that one"
+    )]
+    NotRead { generation: i32, live: i32, letter: Uuid },
     #[error("it is not as you have seen it: its tag is {0}")]
     Unseen(Tag),
     #[error(transparent)]
@@ -101,11 +107,25 @@ async fn decide_one(
         Accepted::Before(operation) => return Ok(operation),
         Accepted::New(operation) => operation,
     };
-    let now =
-        sqlx::query!("select event_id, error from parked_events where id = $1 and decision is null for update", id)
-            .fetch_optional(&mut *tx)
-            .await?;
-    let Some(now) = now else { return Err(why_not(pool, id).await?) };
+    let now = sqlx::query!(
+        r#"select letter.event_id, letter.error, letter.generation as "generation?", live.generation as "live?", read.id as "read?"
+           from parked_events as letter
+           left join projections as live on live.name = letter.projection and live.generation <> letter.generation
+           left join parked_events as read
+               on read.projection = live.name
+               and read.generation = live.generation
+               and read.event_id = letter.event_id
+               and read.decision is null
+           where letter.id = $1 and letter.decision is null
+           for update of letter"#,
+        id
+    );
+    let Some(now) = now.fetch_optional(&mut *tx).await? else { return Err(why_not(pool, id).await?) };
+    if let (Some(generation), Some(live), Some(letter)) = (now.generation, now.live, now.read)
+        && new.kind == "discard"
+    {
+        return Err(Refused::NotRead { generation, live, letter });
+    }
     if !same(now.event_id, &now.error) {
         return Err(Refused::Changed { event_id: now.event_id, error: now.error });
     }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use bus::Message;
-use events::{AggregateId, Payload, Recorded, Topic, wire};
+use events::{AggregateId, EventId, Payload, Position, Recorded, Topic, TraceContext, wire};
 use read_model::AnyProjection;
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
@@ -77,15 +77,28 @@ pub async fn event(
     event: &Recorded<Payload>,
     reason: Reason,
     error: &str,
-) -> sqlx::Result<()> {
+) -> sqlx::Result<Parked> {
     let (payload, attributes) = wire::encode(event);
     let attributes: BTreeMap<_, _> = attributes.into_iter().collect();
     sqlx::query!(
         "insert into parked_events as parked (
              id, topic, projection, generation, reason, error,
-             event_id, aggregate_id, event_version, position, payload, attributes
+             event_id, aggregate_id, event_version, position, payload, attributes, first_parked_at
          )
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+         values (
+             $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
+             -- It waits since it was parked in another generation.
+             coalesce((
+                 select min(before.first_parked_at)
+                 from generations as generation
+                 join parked_events as before
+                     on before.projection = generation.projection
+                     and before.generation = generation.generation
+                     and before.event_id = $7
+                 where generation.projection = $3
+                 and generation.retired_at is null
+             ), clock_timestamp())
+         )
          on conflict (projection, generation, event_id) where projection is not null do update
          set attempts = parked.attempts + 1, last_parked_at = clock_timestamp(),
              reason = excluded.reason, error = excluded.error, decision = null, operation_id = null",
@@ -104,18 +117,49 @@ pub async fn event(
     )
     .execute(db)
     .await?;
-    tracing::error!(
-        projection = projection.name(),
-        topic = topic.name,
-        event_id = %event.event_id,
-        aggregate_id = %event.aggregate_id,
-        position = event.position.0,
-        traceparent = event.data.metadata.trace().map(tracing::field::display),
-        reason = reason.as_str(),
-        error,
-        "parked; its aggregate is held"
-    );
-    Ok(())
+    Ok(Parked {
+        projection: projection.name(),
+        topic: topic.name,
+        generation: fence.generation,
+        event_id: event.event_id,
+        aggregate_id: event.aggregate_id,
+        position: event.position,
+        trace: event.data.metadata.trace(),
+        reason,
+        error: error.to_owned(),
+    })
+}
+
+/// An event that is parked as soon as the transaction is committed.
+#[derive(Debug)]
+pub struct Parked {
+    projection: &'static str,
+    topic: &'static str,
+    generation: i32,
+    event_id: EventId,
+    aggregate_id: AggregateId,
+    position: Position,
+    trace: Option<TraceContext>,
+    reason: Reason,
+    error: String,
+}
+
+impl Parked {
+    /// Says so in the log: it is committed.
+    pub fn say(&self) {
+        tracing::error!(
+            projection = self.projection,
+            topic = self.topic,
+            generation = self.generation,
+            event_id = %self.event_id,
+            aggregate_id = %self.aggregate_id,
+            position = self.position.0,
+            traceparent = self.trace.map(tracing::field::display),
+            reason = self.reason.as_str(),
+            error = self.error,
+            "parked; its aggregate is held"
+        );
+    }
 }
 
 /// Parks a message that is no event of the store, as it came.

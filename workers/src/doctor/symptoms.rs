@@ -13,6 +13,10 @@ use crate::losses::Counted;
 use crate::operations::{self, Operation};
 use crate::words::many;
 
+/// Aggregates that are held, above which it is the code or the database that is to blame, and no single event. The alert
+/// `AggregatesHeld` has the same.
+const MANY: i64 = 100;
+
 /// Seconds after which what is parked counts as forgotten. The alert `ParkedEventsOld` waits as long.
 const OLD: f64 = 86_400.0;
 
@@ -95,7 +99,7 @@ pub(super) fn of(diagnosis: &Diagnosis) -> Vec<Symptom> {
     }));
     if let Some(lateness) = &diagnosis.lateness {
         if let Some(stop) = &lateness.operations_stopped {
-            let stop = stop.to_string().replace("until it is resumed", "until `fleet operations go-on`");
+            let stop = stop.of_operations();
             symptoms.push(Symptom::new("OperationsStopped", format!("all operations are stopped {stop}")));
         }
         let mut forgotten: Vec<_> = lateness.projections.iter().filter_map(|it| paused(it, lateness)).collect();
@@ -200,7 +204,13 @@ fn parked(projection: &ProjectionLateness) -> Option<Symptom> {
     if status.parked == 0 {
         return None;
     }
-    let runbook = if status.parked_oldest_seconds > OLD { "ParkedEventsOld" } else { "ParkedEvents" };
+    let runbook = if status.held_aggregates > MANY {
+        "AggregatesHeld"
+    } else if status.parked_oldest_seconds > OLD {
+        "ParkedEventsOld"
+    } else {
+        "ParkedEvents"
+    };
     Some(Symptom::new(
         runbook,
         format!(

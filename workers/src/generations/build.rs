@@ -20,8 +20,7 @@ use super::size::Size;
 use super::source::Source;
 use super::throttle::{Gauge, Resting, Throttle};
 use super::{Part, promote, rebuild, retire, verify};
-use crate::apply::{self, Applier, Chunk, Condemned, Pace};
-use crate::dead_letters::park::Reason;
+use crate::apply::{self, Applier, Chunk, Condemned, News, Pace};
 use crate::operations::State;
 use crate::redrive::Beside;
 use crate::retry;
@@ -123,9 +122,17 @@ impl Generations {
         let Some(first) = self.appliers.first() else { return Ok(()) };
         let names: Vec<_> = self.appliers.iter().map(|applier| applier.projection.name()).collect();
         let versions: Vec<_> = self.appliers.iter().map(|applier| applier.projection.version() as i32).collect();
-        let failures: Vec<_> = self.appliers.iter().map(|applier| applier.failing.take()).collect();
-        let seen =
-            sqlx::query_file!("src/generations/seen.sql", &names as &[&str], &versions, &failures as &[Option<String>]);
+        let news: Vec<_> = self.appliers.iter().map(|applier| applier.failing.take()).collect();
+        let mended: Vec<_> = news.iter().map(|news| *news == Some(News::Mended)).collect();
+        let failed = |news| if let Some(News::Failed(error)) = news { Some(error) } else { None };
+        let failures: Vec<_> = news.into_iter().map(failed).collect();
+        let seen = sqlx::query_file!(
+            "src/generations/seen.sql",
+            &names as &[&str],
+            &versions,
+            &failures as &[Option<String>],
+            &mended
+        );
         seen.execute(&first.pool).await.map(drop)
     }
 
@@ -429,7 +436,7 @@ impl Builder {
                 self.size = self.size.halved(events);
             }
             Err(error) if error.is_poison() || error.is_too_slow() && self.too_slow >= TOO_SLOW_IN_A_ROW => {
-                let alone = now.events.iter().map(|event| (event.event_id, (Reason::WriteFailed, error.to_string())));
+                let alone = now.events.iter().map(|event| (event.event_id, (error.reason(), error.to_string())));
                 self.condemned.extend(alone);
             }
             Err(error) if error.is_too_slow() => self.too_slow += 1,

@@ -11,6 +11,16 @@ select
     generation.replaced_at is not null as "was_live!",
     coalesce(generation.kept_until <= clock_timestamp(), false) as "left!",
     live.generation as live_generation,
+    live.schema_name as live_schema,
+    (
+        select min(part.pace)
+        from generation_parts as part
+        where part.projection = generation.projection
+        and part.generation = generation.generation
+        and part.pace like 'failing: %'
+    ) as "failing?",
+    last_exchange.actor as "rolled_back_by?",
+    extract(epoch from clock_timestamp() - last_exchange.finished_at)::float8 as "rolled_back_ago?",
     exists (
         select
         from keepers as keeper
@@ -60,6 +70,19 @@ select
     ), 0)::bigint as "differed!"
 from projections as live
 join generations as generation on generation.projection = live.name
+left join lateral (
+    select
+        operation.kind,
+        operation.actor,
+        operation.finished_at
+    from operations as operation
+    where operation.projection = live.name
+    and operation.kind in ('promote', 'rollback')
+    and operation.state = 'succeeded'
+    order by operation.finished_at desc
+    limit 1
+) as last_exchange
+    on last_exchange.kind = 'rollback'
 where live.name = $1
 and (generation.purpose = 'rebuild' or generation.purpose = 'as_of' and generation.generation = $2)
 and (

@@ -9,6 +9,7 @@
 pub mod as_of;
 mod automatic;
 mod build;
+mod dependents;
 pub mod keepers;
 mod pace;
 pub mod promote;
@@ -24,6 +25,7 @@ pub mod verify;
 use chrono::{DateTime, Utc};
 use read_model::{AnyProjection, Foreign};
 use serde::{Deserialize, Serialize};
+use sqlx::postgres::{PgDatabaseError, PgErrorPosition};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -200,11 +202,14 @@ async fn busy(pool: &PgPool, projection: &str, generation: i32, with: &str) -> s
 /// A schema, and in it what the statements make. They come from the catalogue, which is code, never from outside.
 async fn create(db: &mut PgConnection, projection: &str, schema: &str, statements: &str) -> sqlx::Result<()> {
     let before = read_model::foreign(db, schema).await?;
-    let create = format!("create schema {schema}; set local search_path to {schema}, public; {statements}");
-    let made = as_owner(db, projection, &create).await;
+    let touched_before = dependents::touched(db, schema).await?;
+    let begin = format!("create schema {schema}; set local search_path to {schema}, public");
+    let made = as_owner(db, projection, &[&begin, statements]).await;
     if let Err(error) = made {
         // Of a statement that names another schema: this one is there.
-        return Err(if database::lacks_schema(&error) {
+        return Err(if database::is_misfit(&error) && !database::lacks_schema(&error) {
+            sqlx::Error::Configuration(misfit(projection, statements, &error).into())
+        } else if database::lacks_schema(&error) {
             let problem =
                 error.as_database_error().map_or_else(|| error.to_string(), |error| error.message().to_owned());
             let said = format!(
@@ -217,15 +222,25 @@ async fn create(db: &mut PgConnection, projection: &str, schema: &str, statement
     }
     let mut tables = read_model::foreign(db, schema).await?;
     tables.retain(|table| !before.contains(table));
-    if tables.is_empty() {
+    if !tables.is_empty() {
+        return Err(sqlx::Error::Configuration(Foreign { projection: projection.to_owned(), tables }.into()));
+    }
+    let mut touched = dependents::touched(db, schema).await?;
+    touched.retain(|table| !touched_before.contains(table));
+    if touched.is_empty() {
         return Ok(());
     }
-    Err(sqlx::Error::Configuration(Foreign { projection: projection.to_owned(), tables }.into()))
+    let said = format!(
+        "the tables of {projection} rest on {}, of another read model, which has its own generations: what was made on one of them \
+         would go on reading it, and go with it when it is dropped. Let {projection} listen to the events that it needs",
+        touched.join(", ")
+    );
+    Err(sqlx::Error::Configuration(said.into()))
 }
 
 /// Does what only the owner of a projection's schemas may. Where that is a role that this user is a member of, it is done as the
 /// role: what is made belongs to whom the live generation belongs to.
-async fn as_owner(db: &mut PgConnection, projection: &str, statements: &str) -> sqlx::Result<()> {
+async fn as_owner(db: &mut PgConnection, projection: &str, statements: &[&str]) -> sqlx::Result<()> {
     let owner = sqlx::query_scalar!(
         r#"select quote_ident(owner.rolname) as "owner!"
            from projections
@@ -234,11 +249,31 @@ async fn as_owner(db: &mut PgConnection, projection: &str, statements: &str) -> 
            where name = $1 and owner.rolname <> current_user and pg_has_role(owner.oid, 'member')"#,
         projection
     );
-    let statements = match owner.fetch_optional(&mut *db).await? {
-        Some(owner) => format!("set local role {owner}; {statements}; set local role none"),
-        None => statements.to_owned(),
+    let owner = owner.fetch_optional(&mut *db).await?;
+    let (begin, end) = match &owner {
+        Some(owner) => (format!("set local role {owner}"), "set local role none"),
+        None => (String::new(), ""),
     };
-    sqlx::raw_sql(AssertSqlSafe(statements)).execute(db).await.map(drop)
+    // Each for itself, so that Postgres counts the characters of an error from where its own text begins.
+    for statements in [&*begin].into_iter().chain(statements.iter().copied()).chain([end]) {
+        sqlx::raw_sql(AssertSqlSafe(statements.to_owned())).execute(&mut *db).await?;
+    }
+    Ok(())
+}
+
+/// What Postgres does not take of the statements that make a read model's tables, and in which line of them.
+pub fn misfit(projection: &str, statements: &str, error: &sqlx::Error) -> String {
+    let position =
+        error.as_database_error().and_then(|error| match error.try_downcast_ref::<PgDatabaseError>()?.position()? {
+            PgErrorPosition::Original(position) => position.checked_sub(1),
+            PgErrorPosition::Internal { .. } => None,
+        });
+    let line = position.map(|position| {
+        let line = 1 + statements.chars().take(position).filter(|character| *character == '\n').count();
+        format!(", line {line}")
+    });
+    let (line, error) = (line.unwrap_or_default(), database::describe(error));
+    format!("the tables of {projection}{line}: {error}")
 }
 
 /// The schema of a generation that is not live.

@@ -20,13 +20,14 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::rebuild::Refused;
-use super::schema_of;
+use super::{dependents, schema_of};
 use crate::apply::{Applier, Condemned, Error};
 use crate::audit::{self, Attribution};
+use crate::dead_letters::park::Parked;
 use crate::fence::{self, Fence};
 use crate::operations::{self, New};
 use crate::verdict::Event;
-use crate::words::many;
+use crate::words::{duration, many};
 
 /// Events that are left to be applied while the live generation stands still, at most. More are left to the builders first.
 const TAIL: i64 = 2000;
@@ -72,6 +73,9 @@ pub struct Gate {
     /// What whoever asks for it may not expect.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// Who rolled the read model back, and when, if nobody has promoted anything since: a rollback would take that back.
+    #[serde(default)]
+    pub rolled_back: Option<String>,
     /// Positions that it is behind the store.
     pub behind: i64,
     /// To be sent with the request.
@@ -129,17 +133,36 @@ async fn gate_on(
         refusals.push("it was never live: promote it".to_owned());
     }
     if row.behind > TAIL && !row.live {
-        refusals.push(format!("it is {} positions behind the store, at most {TAIL}", row.behind));
+        let nobody = if row.kept {
+            String::new()
+        } else {
+            format!(
+                ", and nobody brings it nearer: that takes a worker of version {}, the program of before",
+                row.version
+            )
+        };
+        refusals.push(format!("it is {} positions behind the store, at most {TAIL}{nobody}", row.behind));
     }
     if row.lost > 0 {
         let more = if row.lost >= 10_000 { " or more" } else { "" };
         refusals.push(format!(
-            "{}{more} events are parked in it that the live generation has applied: mend the code and retry them, or raise its \
-             VERSION if its tables were not right",
-            row.lost
+            "{}{more} parked in it, which the live generation has applied: mend the code and retry, or raise its VERSION if its \
+             tables were not right",
+            many(row.lost, "event")
         ));
     }
     let (version, mut warnings) = (row.version, Vec::new());
+    if let Some(failing) = row.failing {
+        warnings.push(format!("it does not follow the store, and will hardly take its place: {failing}"));
+    }
+    let dependents = dependents::of(db, &row.live_schema).await?;
+    if !dependents.is_empty() {
+        warnings.push(format!(
+            "made on the tables of the live generation: {}. That goes on reading them, which stand still from then on: make it anew \
+             afterwards",
+            dependents.join(", ")
+        ));
+    }
     if !row.kept {
         warnings.push(format!(
             "no worker of version {version} of {name} runs: it is done when one does, unless it is cancelled before"
@@ -159,6 +182,10 @@ async fn gate_on(
         live_generation: row.live_generation,
         refusals,
         warnings,
+        rolled_back: row
+            .rolled_back_by
+            .zip(row.rolled_back_ago)
+            .map(|(by, ago)| format!("{by}, {} ago", duration(ago))),
         behind: row.behind,
         plan_token: format!("{name}.{}.{}.{}", row.live_generation, row.generation, way.kind()),
     })
@@ -359,7 +386,7 @@ async fn promote(db: &mut PgConnection, applier: &Applier, wanted: &Wanted) -> R
         return Err(Failed::Never("it has no parts".to_owned()));
     }
     let before = read::head(&mut *tx).await?;
-    catch_up(&mut tx, applier, generation, &mut parts, before).await?;
+    let mut parked = catch_up(&mut tx, applier, generation, &mut parts, before).await?;
     kill_point!("promote.near");
 
     locked(fence::close(&mut tx, name).await)?;
@@ -375,12 +402,15 @@ async fn promote(db: &mut PgConnection, applier: &Applier, wanted: &Wanted) -> R
     }
     kill_point!("promote.fenced");
     let head = read::head(&mut *tx).await?;
-    catch_up(&mut tx, applier, generation, &mut parts, head).await?;
+    parked.extend(catch_up(&mut tx, applier, generation, &mut parts, head).await?);
     kill_point!("promote.caught_up");
     let lost = sqlx::query_file_scalar!("src/generations/lost.sql", name, generation, live.generation);
     let lost = lost.fetch_one(&mut *tx).await?;
     if lost > 0 {
-        return Err(Failed::Never(format!("{lost} events are parked in it that the live generation has applied")));
+        return Err(Failed::Never(format!(
+            "{} parked in it, which the live generation has applied",
+            many(lost, "event")
+        )));
     }
     exchange(&mut tx, applier.projection, (live.generation, &live.schema_name), (generation, &new.schema_name), head)
         .await?;
@@ -399,6 +429,7 @@ async fn promote(db: &mut PgConnection, applier: &Applier, wanted: &Wanted) -> R
     .await?;
     tx.commit().await?;
     kill_point!("promote.committed");
+    parked.iter().for_each(Parked::say);
     let (held_up, was) = (began.elapsed(), live.generation);
     tracing::info!(
         projection = name,
@@ -434,15 +465,17 @@ async fn parts(db: &mut PgConnection, name: &str, generation: i32) -> sqlx::Resu
     Ok(rows.into_iter().map(|row| reached(row.parts, row.part, row.position)).collect())
 }
 
-/// Applies what the generation lacks of the store up to `head`, which must not be much.
+/// Applies what the generation lacks of the store up to `head`, which must not be much. What is parked is to be said when it is
+/// committed.
 async fn catch_up(
     db: &mut PgConnection,
     applier: &Applier,
     generation: i32,
     parts: &mut [Reached],
     head: Position,
-) -> Result<(), Failed> {
+) -> Result<Vec<Parked>, Failed> {
     let name = applier.projection.name();
+    let mut parked = Vec::new();
     let behind = parts.iter().map(|part| head.0 - part.position.0).max().unwrap_or_default();
     if behind > TAIL {
         return Err(Failed::Later(format!("it is {behind} positions behind the store, at most {TAIL}")));
@@ -457,7 +490,7 @@ async fn catch_up(
             let page = read::careful::page(&mut *db, part.position, head, TAIL, &filter).await.map_err(Error::from)?;
             let mut events: Vec<_> = Event::all(page.events, page.unreadable).collect();
             events.sort_unstable_by_key(|event| event.position);
-            applier.build_on(&mut *db, fence, &events, &Condemned::new()).await?;
+            parked.extend(applier.build_on(&mut *db, fence, &events, &Condemned::new()).await?.1);
             part.position = page.upto;
         }
         sqlx::query!(
@@ -472,7 +505,7 @@ async fn catch_up(
         .await?;
     }
     sqlx::raw_sql("set local search_path = public").execute(db).await?;
-    Ok(())
+    Ok(parked)
 }
 
 /// A verification by the code of another version than the live one's would never be through: nobody compares with what that has built.

@@ -450,7 +450,7 @@ pub(super) async fn finish(applier: &Applier, reading: &PgPool, generation: i32)
         let only_read = format!(
             "revoke insert, update, delete, truncate on all tables in schema {schema} from public, current_user"
         );
-        as_owner(&mut tx, name, &only_read).await?;
+        as_owner(&mut tx, name, &[&only_read]).await?;
     }
     kill_point!("rebuild.indexed");
     tx.commit().await?;

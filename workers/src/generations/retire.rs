@@ -10,6 +10,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::dependents;
 use super::rebuild::Refused;
 use crate::apply::Applier;
 use crate::audit::{self, Attribution};
@@ -57,7 +58,7 @@ async fn plan_on(
     generation: i32,
 ) -> Result<Retirement, Refused> {
     let name = projection.name();
-    let row = sqlx::query_file!("src/generations/retirement.sql", name, generation).fetch_optional(db).await?;
+    let row = sqlx::query_file!("src/generations/retirement.sql", name, generation).fetch_optional(&mut *db).await?;
     let row = row.ok_or_else(|| Refused::Unknown(name.to_owned(), generation))?;
     let mut refusals = Vec::new();
     if row.live {
@@ -65,6 +66,9 @@ async fn plan_on(
     }
     if row.retired {
         refusals.push("it is retired already".to_owned());
+    }
+    if !row.retired {
+        refusals.extend(stands_on(&dependents::of(db, &row.schema_name).await?));
     }
     let warnings =
         if row.kept { vec!["the way back to it is open, and will be closed".to_owned()] } else { Vec::new() };
@@ -77,6 +81,12 @@ async fn plan_on(
         warnings,
         plan_token: format!("{name}.{}.{generation}.retire", row.live_generation),
     })
+}
+
+/// Why tables on which others were made are not dropped: those would be dropped with them.
+fn stands_on(dependents: &[String]) -> Option<String> {
+    let stand = "was made on its tables, and would be dropped with them: drop it, or make it anew on the live ones";
+    (!dependents.is_empty()).then(|| format!("{} {stand}", dependents.join(", ")))
 }
 
 /// Writes down that it is wanted. A worker of the projection does it.
@@ -185,6 +195,18 @@ async fn retire(db: &mut PgConnection, name: &str, generation: i32, operation: O
         .await?;
         return tx.commit().await;
     };
+    if let Some(operation) = operation
+        && let Some(refusal) = stands_on(&dependents::of(&mut tx, &schema).await?)
+    {
+        sqlx::query!(
+            "update operations set state = 'failed', error = $2, finished_at = clock_timestamp() where id = $1",
+            operation,
+            refusal
+        )
+        .execute(&mut *tx)
+        .await?;
+        return tx.commit().await;
+    }
     // The name is one that this code made of a projection's.
     sqlx::raw_sql(AssertSqlSafe(format!("drop schema {schema} cascade"))).execute(&mut *tx).await?;
     sqlx::query!(

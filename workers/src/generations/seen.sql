@@ -1,4 +1,5 @@
--- Binds: projections, the versions of their code that this worker has, what applying to them has failed with since it said so last.
+-- Binds: projections, the versions of their code that this worker has, what applying to them has failed with since it said so last,
+-- and whether what had failed here goes through again.
 -- Locks: the rows of these versions, in order of projection.
 -- A worker to which nothing fails leaves what another one says of its own: what is a minute old counts for nothing.
 insert into keepers as kept (projection, version, failure, failing_since, failed_at)
@@ -7,8 +8,9 @@ select
     ours.version,
     ours.failure,
     case when ours.failure is not null then clock_timestamp() end,
-    case when ours.failure is not null then clock_timestamp() end
-from unnest($1::text[], $2::integer[], $3::text[]) as ours (projection, version, failure)
+    -- A failure that has ended is one of long ago.
+    case when ours.mended then '-infinity' when ours.failure is not null then clock_timestamp() end
+from unnest($1::text[], $2::integer[], $3::text[], $4::boolean[]) as ours (projection, version, failure, mended)
 join projections on projections.name = ours.projection
 order by ours.projection
 on conflict (projection, version) do update set

@@ -6,8 +6,8 @@ use sqlx::{Connection, PgPool};
 
 use super::create;
 
-/// The columns in which the tables of the live generation differ from those that this code makes; empty: in none, or the code is of another
-/// version, which is built anew anyway. It makes them, and takes that back.
+/// The columns, constraints and views in which the tables of the live generation differ from those that this code makes; empty: in none,
+/// or the code is of another version, which is built anew anyway. It makes them, and takes that back.
 ///
 /// # Errors
 /// The database's; or that the tables cannot be made.

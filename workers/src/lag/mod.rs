@@ -49,6 +49,9 @@ const FAILING_SECONDS: f64 = 20.0;
 /// The same, while what is late may still be on its way: something may have gone through since.
 const JUST_FAILED_SECONDS: f64 = 8.0;
 
+/// How long a worker that still gives signs of life waits for a lock until that is what holds it up.
+const WAITED_SECONDS: f64 = 3.0;
+
 /// Seconds after which a person asks why an event is not there.
 const NOTICED_SECONDS: f64 = 5.0;
 
@@ -110,6 +113,13 @@ pub struct Status {
 pub struct Failure {
     pub error: String,
     pub since: DateTime<Utc>,
+}
+
+impl Status {
+    /// Whether it is worth asking who waits for a lock: it is behind, and nobody has said why.
+    fn may_wait_for_a_lock(&self) -> bool {
+        self.state.is_silent() || self.state == State::Running && self.lag_seconds >= NOTICED_SECONDS
+    }
 }
 
 #[cfg(test)]
@@ -315,7 +325,7 @@ impl Measurer {
             Err(error) => failed("oldest snapshot", None, error),
         }
         report.unmeasured = unmeasured;
-        if !report.unmeasured.is_empty() || report.projections.iter().any(|it| it.state.is_silent()) {
+        if !report.unmeasured.is_empty() || report.projections.iter().any(Status::may_wait_for_a_lock) {
             match in_time(self.limit, locks::waits(pool, locks::MOST)).await {
                 Ok(waits) => report.blocked(&waits),
                 Err(error) => {
@@ -337,8 +347,10 @@ impl Report {
                 it.problem.push_str(&format!("; {}", held_up(longest)));
             }
         }
-        for status in self.projections.iter_mut().filter(|it| it.state.is_silent()) {
-            if let Some(wait) = waits.iter().find(|wait| wait.holds_up(&status.name)) {
+        for status in self.projections.iter_mut().filter(|it| it.may_wait_for_a_lock()) {
+            // Whoever waits for a moment only is not blocked.
+            let long = |wait: &&locks::Wait| status.state.is_silent() || wait.seconds >= WAITED_SECONDS;
+            if let Some(wait) = waits.iter().filter(long).find(|wait| wait.holds_up(&status.name)) {
                 (status.state, status.blocked, status.failure) = (State::Blocked, Some(wait.clone()), None);
             }
         }

@@ -42,7 +42,7 @@ pub struct Switched {
 pub enum Unswitched {
     #[error(transparent)]
     Asked(#[from] Refused),
-    #[error("all operations are stopped already, {0}; with `replace` (--replace) this stop takes its place")]
+    #[error("all operations are stopped already, {}; with `replace` (--replace) this stop takes its place", .0.of_operations())]
     StoppedAlready(Pause),
     #[error("they are not stopped")]
     NotStopped,

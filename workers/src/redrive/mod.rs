@@ -64,7 +64,7 @@ async fn step(applier: &Applier, aggregate_id: AggregateId, beside: Option<i32>)
             Err(error) if (error.blames_an_event() || error.is_too_much()) && limit > 1 => limit /= 2,
             Err(error) if refused.is_some() => return Err(error),
             Err(Error::Condemned(_, refusal)) => refused = Some(refusal),
-            Err(error) if error.is_poison() => refused = Some((Reason::WriteFailed, error.to_string())),
+            Err(error) if error.is_poison() => refused = Some((error.reason(), error.to_string())),
             Err(error) if error.is_too_slow() && too_slow < TOO_SLOW_IN_A_ROW => too_slow += 1,
             Err(error) if error.is_too_slow() => refused = Some((Reason::WriteFailed, error.to_string())),
             Err(error) => return Err(error),

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use chrono::{DateTime, Utc};
-use workers::doctor::{Changes, Diagnosis, Lateness, Relays};
+use workers::doctor::{Changes, Diagnosis, Lateness, Relays, Symptom};
 use workers::lag::{self, Failure, Status};
 use workers::locks::Busy;
 use workers::losses::{Counted, Example};
@@ -42,11 +42,13 @@ pub(super) fn text(said: &Said) -> String {
         Some(runbook) => {
             let program = called::program();
             let _ = writeln!(text, "\nUnhealthy. What to do: {program} runbook {runbook}");
-            let mut more: Vec<_> = said.symptoms.iter().map(|symptom| &symptom.runbook).collect();
-            more.sort_unstable();
-            more.dedup();
-            for runbook in more.into_iter().filter(|more| *more != runbook) {
-                let _ = writeln!(text, "               then: {program} runbook {runbook}");
+            // In the order of the symptoms, which is that of their weight.
+            let mut named = vec![runbook];
+            for Symptom { runbook, .. } in &said.symptoms {
+                if !named.contains(&runbook) {
+                    named.push(runbook);
+                    let _ = writeln!(text, "               then: {program} runbook {runbook}");
+                }
             }
         }
         None => text.push_str("Not known to be healthy: see what was not found out.\n"),
@@ -102,9 +104,10 @@ fn answers(text: &mut String, diagnosis: &Diagnosis, losses: &[Counted]) {
             line(text, "Waits for you?", &paused);
         }
         let built: Vec<_> = operations().filter(|operation| operation.state == State::Waiting).collect();
-        for Operation { projection, .. } in &built {
+        for Operation { id, projection, .. } in &built {
             let name = projection.as_deref().unwrap_or_default();
-            let built = format!("yes, a rebuild of {name} is ready: promote it, or cancel it");
+            let built =
+                format!("yes, a rebuild of {name} is ready: fleet promote {name}, or fleet operations cancel {id}");
             line(text, "Waits for you?", &built);
         }
         if !lateness.unmeasured.is_empty() {
