@@ -334,7 +334,7 @@ mod tests {
         assert_eq!(mistake(&[&ORDERS, &ORDERS], &open), twice("topics", "order-events"));
         assert_eq!(mistake(&[&ORDERS], &[open[0], open[0]]), twice("read models", "open_orders"));
         let other = topic(Topic { subscription: ORDERS.subscription, ..MADE_UP });
-        assert_eq!(mistake(&[&ORDERS, other], &open), twice("topics", "order-projection-dead-letter"));
+        assert_eq!(mistake(&[&ORDERS, other], &open), twice("subscriptions", "order-projection"));
         let dead = topic(Topic { name: "order-projection-dead-letter", ..MADE_UP });
         assert_eq!(mistake(&[&ORDERS, dead], &open), twice("topics", "order-projection-dead-letter"));
     }
