@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use uuid::Uuid;
+
 /// Of the flags, those that have a meaning: sampled, and that the trace's id is random.
 const KNOWN_FLAGS: u8 = 0b11;
 
@@ -62,7 +64,15 @@ impl TraceContext {
 /// As a `traceparent`, always 55 characters.
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, self.flags)
+        // Written once for each event that is traced, at each stop.
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        Uuid::from_u128(self.trace_id).simple().encode_lower(&mut text[3..35]);
+        let mut span_id = [0; 32];
+        Uuid::from_u128(self.span_id.into()).simple().encode_lower(&mut span_id);
+        text[36..52].copy_from_slice(&span_id[16..]);
+        // The flags that are known are a digit.
+        text[54] += self.flags;
+        f.write_str(str::from_utf8(&text).unwrap_or_default())
     }
 }
 

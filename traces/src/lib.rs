@@ -26,7 +26,7 @@ pub use span::{Begin, Span, span, within};
 /// Who takes the spans that have ended.
 pub trait Keeper: fmt::Debug + Send + Sync {
     /// A `Span` of OTLP, in protobuf. It must not wait.
-    fn keep(&self, span: Vec<u8>);
+    fn keep(&self, span: &[u8]);
 }
 
 #[derive(Debug)]
@@ -81,8 +81,8 @@ mod tests {
     struct Kept(Arc<Mutex<Vec<otlp::Span>>>);
 
     impl Keeper for Kept {
-        fn keep(&self, span: Vec<u8>) {
-            let span = otlp::Span::decode(&*span).expect("it is one");
+        fn keep(&self, span: &[u8]) {
+            let span = otlp::Span::decode(span).expect("it is one");
             self.0.lock().unwrap_or_else(PoisonError::into_inner).push(span);
         }
     }

@@ -3,6 +3,7 @@
 //! Source: `opentelemetry/proto/trace/v1/trace.proto` and `common/v1/common.proto` of
 //! <https://github.com/open-telemetry/opentelemetry-proto>, version 1.
 
+use std::cell::RefCell;
 use std::time::SystemTime;
 
 use events::TraceContext;
@@ -14,6 +15,14 @@ use crate::names::Name;
 
 /// Bytes of most spans.
 const USUAL: usize = 640;
+
+/// Room of spans that have ended, kept by a thread for those that begin: so many, of so many bytes at most.
+const SPARE: usize = 64;
+const LARGEST: usize = 8 << 10;
+
+thread_local! {
+    static ROOM: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Numbers of the fields of `Span`.
 mod span {
@@ -102,7 +111,8 @@ impl Words {
 
     /// A span that has begun.
     pub(crate) fn begin(this: TraceContext, parent: Option<TraceContext>, name: &Name, kind: &SpanKind) -> Self {
-        let mut out = Vec::with_capacity(USUAL);
+        let spare = ROOM.try_with(|room| room.borrow_mut().pop()).ok().flatten();
+        let mut out = spare.unwrap_or_else(|| Vec::with_capacity(USUAL));
         bytes(&mut out, span::TRACE_ID, &this.trace_id().to_be_bytes());
         bytes(&mut out, span::SPAN_ID, &this.span_id().to_be_bytes());
         if let Some(parent) = parent {
@@ -140,10 +150,24 @@ impl Words {
         varint(out, status::CODE, status::ERROR);
     }
 
-    /// All of it.
-    pub(crate) fn end(mut self, at: SystemTime) -> Vec<u8> {
+    pub(crate) fn end(&mut self, at: SystemTime) {
         fixed64(&mut self.0, span::END, nanoseconds(at));
-        self.0
+    }
+
+    /// Shows all of it, and keeps the room for another.
+    pub(crate) fn give(self, show: impl FnOnce(&[u8])) {
+        let Self(mut out) = self;
+        show(&out);
+        if out.capacity() <= LARGEST {
+            out.clear();
+            // Of a thread that ends it is not needed.
+            let _ = ROOM.try_with(|room| {
+                let mut room = room.borrow_mut();
+                if room.len() < SPARE {
+                    room.push(out);
+                }
+            });
+        }
     }
 }
 

@@ -33,7 +33,7 @@ impl Begun {
         self.links = self.links.saturating_add(1);
     }
 
-    fn end(mut self) -> Vec<u8> {
+    fn end(mut self) -> Words {
         if let Some((kind, what)) = self.failed {
             self.words.text(names::ERROR_TYPE, kind);
             self.words.failed(&what);
@@ -41,7 +41,8 @@ impl Begun {
         if self.links > LINKS {
             self.words.links_left_out(self.links - LINKS);
         }
-        self.words.end(SystemTime::now())
+        self.words.end(SystemTime::now());
+        self.words
     }
 }
 
@@ -81,7 +82,7 @@ impl Span {
 impl Drop for Span {
     fn drop(&mut self) {
         if let (Some(begun), Some(tracer)) = (self.0.take(), Tracer::get()) {
-            tracer.keeper.keep(begun.end());
+            begun.end().give(|span| tracer.keeper.keep(span));
         }
     }
 }

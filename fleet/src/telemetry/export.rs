@@ -9,26 +9,22 @@ use ::traces::{Keeper, names};
 use anyhow::{Context, Result};
 use clap::Args;
 use opentelemetry::KeyValue;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
-use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
 use prometheus::{IntCounter, IntCounterVec, Opts};
 use tokio::runtime::Runtime;
-use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint as Receiver};
 use tonic::{Request, Status};
-use tonic_prost::ProstCodec;
+
+use super::request::{self, Sender, Written};
+use super::waiting::{Batch, Waiting};
 
 /// Spans that wait at most, unless `OTEL_BSP_MAX_QUEUE_SIZE` says otherwise. What comes then is lost. One has about half a kB.
 const QUEUE: usize = 32_768;
-
-/// Spans of one request at most.
-const AT_A_TIME: usize = 1024;
 
 /// How long spans wait for others to go with.
 const GATHER: Duration = Duration::from_secs(1);
@@ -120,16 +116,16 @@ impl Export {
             let receiver = Receiver::from_shared(endpoint.clone()).context("OTEL_EXPORTER_OTLP_ENDPOINT")?;
             Grpc::new(receiver.connect_timeout(REQUEST).timeout(REQUEST).connect_lazy())
         };
-        let (spans, ended) = mpsc::channel(queue()?);
-        let (enough, end) = (Arc::new(Notify::new()), CancellationToken::new());
+        let (waiting, end) = (Arc::new(Waiting::new(queue()?)), CancellationToken::new());
         let (going, gone) = sync_channel(0);
-        let mut out = Out { receiver, endpoint: endpoint.clone(), resource: resource(role), failing: None };
-        let (enough_there, ending) = (enough.clone(), end.clone());
+        let sender = Sender::new(&resource(role), names::SCOPE);
+        let mut out = Out { receiver, endpoint: endpoint.clone(), sender, failing: None };
+        let (to_send, ending) = (waiting.clone(), end.clone());
         runtime.spawn(async move {
-            out.run(ended, &enough_there, &ending).await;
+            out.run(&to_send, &ending).await;
             drop(going);
         });
-        ::traces::turn_on(traces.trace_share, Queue { spans, enough });
+        ::traces::turn_on(traces.trace_share, Queue(waiting));
         Ok(Some(Self { end, gone, runtime: Some(runtime) }))
     }
 }
@@ -166,59 +162,23 @@ impl Drop for Export {
     }
 }
 
-/// Spans that have ended, on their way to the thread that exports them.
+/// Where the spans go that have ended.
 #[derive(Debug)]
-struct Queue {
-    spans: mpsc::Sender<Vec<u8>>,
-    /// As many as go out at a time.
-    enough: Arc<Notify>,
-}
+struct Queue(Arc<Waiting>);
 
 impl Keeper for Queue {
-    fn keep(&self, span: Vec<u8>) {
+    fn keep(&self, span: &[u8]) {
         ENDED.inc();
-        // If too many wait, it is lost.
-        let _ = self.spans.try_send(span);
-        if self.spans.max_capacity() - self.spans.capacity() >= AT_A_TIME {
-            self.enough.notify_one();
-        }
+        self.0.put(span);
     }
 }
-
-/// What a receiver is asked for: OTLP's `ExportTraceServiceRequest`. Its spans are written already; in protobuf, a message in
-/// another is its bytes.
-#[derive(Clone, PartialEq, prost::Message)]
-struct ExportRequest {
-    #[prost(message, repeated, tag = "1")]
-    resource_spans: Vec<OfResource>,
-}
-
-/// Its `ResourceSpans`.
-#[derive(Clone, PartialEq, prost::Message)]
-struct OfResource {
-    #[prost(message, optional, tag = "1")]
-    resource: Option<Resource>,
-    #[prost(message, repeated, tag = "2")]
-    scope_spans: Vec<OfScope>,
-}
-
-/// Its `ScopeSpans`.
-#[derive(Clone, PartialEq, prost::Message)]
-struct OfScope {
-    #[prost(message, optional, tag = "1")]
-    scope: Option<InstrumentationScope>,
-    #[prost(bytes = "vec", repeated, tag = "2")]
-    spans: Vec<Vec<u8>>,
-}
-
-const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 /// Sends spans, counts what became of them, and says once that they are not taken, and once that they are again.
 #[derive(Debug)]
 struct Out {
     receiver: Grpc<Channel>,
     endpoint: String,
-    resource: Resource,
+    sender: Sender,
     failing: Option<Failing>,
 }
 
@@ -240,22 +200,20 @@ impl Failing {
 
 impl Out {
     /// Until `end`, and then what is left.
-    async fn run(&mut self, mut ended: mpsc::Receiver<Vec<u8>>, enough: &Notify, end: &CancellationToken) {
+    async fn run(&mut self, waiting: &Waiting, end: &CancellationToken) {
         let mut all_at = Instant::now() + GATHER;
         loop {
             let all = tokio::select! {
                 biased;
                 () = end.cancelled() => true,
                 () = sleep_until(all_at) => true,
-                () = enough.notified() => false,
+                () = waiting.enough() => false,
             };
-            let waiting = ended.len();
             // What is less than goes out at a time waits for others.
-            let mut left = if all { waiting } else { waiting - waiting % AT_A_TIME };
-            while left > 0 {
-                let batch: Vec<_> = std::iter::from_fn(|| ended.try_recv().ok()).take(left.min(AT_A_TIME)).collect();
-                left = if batch.is_empty() { 0 } else { left - batch.len() };
-                self.send(batch).await;
+            for _ in 0..waiting.requests(all) {
+                if let Some(batch) = waiting.take() {
+                    self.send(batch).await;
+                }
             }
             if end.is_cancelled() {
                 return;
@@ -266,8 +224,8 @@ impl Out {
         }
     }
 
-    async fn send(&mut self, batch: Vec<Vec<u8>>) {
-        let spans = batch.len() as u64;
+    async fn send(&mut self, batch: Batch) {
+        let spans = batch.spans as u64;
         let before = self.failing;
         if before.is_some_and(|failing| Instant::now() < failing.until) {
             SPANS.with_label_values(&["failed"]).inc_by(spans);
@@ -293,15 +251,11 @@ impl Out {
         }
     }
 
-    async fn export(&mut self, spans: Vec<Vec<u8>>) -> Result<(), Status> {
-        let scope = InstrumentationScope { name: names::SCOPE.to_owned(), ..InstrumentationScope::default() };
-        let of_scope = OfScope { scope: Some(scope), spans };
-        let of_resource = OfResource { resource: Some(self.resource.clone()), scope_spans: vec![of_scope] };
-        let request = Request::new(ExportRequest { resource_spans: vec![of_resource] });
-        let codec = ProstCodec::<ExportRequest, ExportTraceServiceResponse>::default();
+    async fn export(&mut self, batch: Batch) -> Result<(), Status> {
         let ready = self.receiver.ready().await;
         ready.map_err(|error| Status::unavailable(format!("{error:#}")))?;
-        self.receiver.unary(request, PathAndQuery::from_static(EXPORT), codec).await?;
+        let request = Request::new(self.sender.request(batch));
+        self.receiver.unary(request, PathAndQuery::from_static(request::PATH), Written).await?;
         Ok(())
     }
 }

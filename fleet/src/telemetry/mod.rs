@@ -3,7 +3,9 @@
 mod cloud;
 mod export;
 mod log;
+mod request;
 mod storms;
+mod waiting;
 
 use anyhow::Result;
 use clap::Args;
