@@ -100,8 +100,10 @@ fn as_typed(text: &str, program: &str) -> String {
     let text = RUNBOOKS.iter().fold(text.to_owned(), |text, (name, _)| {
         text.replace(&format!("[{name}]({name}.md)"), &format!("`{program} runbook {name}`"))
     });
-    let text =
-        text.replace("[by hand](../deploy.md#by-hand)", "by hand: psql as the database's owner, see docs/deploy.md");
+    let text = text.replace(
+        "[by hand](../deploy.md#by-hand)",
+        "by hand (with psql, as the database's owner; docs/deploy.md says how under By hand)",
+    );
     called::of(&text, program)
 }
 

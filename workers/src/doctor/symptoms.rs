@@ -70,8 +70,8 @@ pub(super) fn of(diagnosis: &Diagnosis) -> Vec<Symptom> {
     // Of a store that is dead nothing waits to be published, because nothing can be appended.
     if let Some(topics) = unled(&|it| it.lapsed) {
         let what = format!(
-            "the relay of {topics} is dead or hangs: if no other takes over within 10 s, perhaps no event store runs, and every \
-             append fails"
+            "the relay of {topics} is dead, hangs, or waits for a lock (see `fleet locks`): if no other takes over within 10 s, perhaps no \
+             event store runs, and every append fails"
         );
         symptoms.push(Symptom::new("RelayLeadership", what));
     }
@@ -151,6 +151,12 @@ fn late(projection: &ProjectionLateness) -> Option<Symptom> {
     }
     if let Some(failure) = projection.status.failure.as_ref().filter(|_| *state == State::Failing && !projection.late) {
         let what = format!("{name} fails on {topic}: {}", failure.error);
+        return Some(Symptom::new("ProjectionStalled", what));
+    }
+    if let Some(wait) = projection.status.blocked.as_ref().filter(|_| *state == State::Blocked && !projection.late) {
+        let held = wait.in_the_way();
+        let what =
+            format!("{name} waits on {topic} for a lock in the database, {held}: see `fleet locks`; soon that is late");
         return Some(Symptom::new("ProjectionStalled", what));
     }
     let stage = projection.status.stage.filter(|_| projection.late)?;
@@ -245,6 +251,7 @@ mod tests {
     use super::super::{Lateness, Relays};
     use super::*;
     use crate::lag::Unit;
+    use crate::locks::Wait;
 
     fn projection(stage: Option<Stage>, late: bool, direction: Direction, parked: i64) -> ProjectionLateness {
         let trend = Trend { seconds: 1.0, counted: Unit::Events, before: 1, now: 1, direction, done_in_seconds: None };
@@ -337,6 +344,17 @@ mod tests {
         assert_eq!(runbooks(vec![gone.clone()], 0.0, true), ["ProjectionStalled"], "before it is late");
         gone.status.lag_seconds = 1.0;
         assert_eq!(runbooks(vec![gone], 0.0, true), none, "it may only have slept");
+        let mut waits = projection(Some(Stage::Lock), false, Same, 0);
+        waits.status.state = State::Blocked;
+        waits.status.blocked = Some(Wait {
+            pid: 7,
+            name: "fleet".to_owned(),
+            seconds: 6.0,
+            waits_for: "the table orders.orders".to_owned(),
+            schemas: Vec::new(),
+            held_by: Vec::new(),
+        });
+        assert_eq!(runbooks(vec![waits], 0.0, true), ["ProjectionStalled"], "before it is late");
         assert_eq!(runbooks(vec![projection(Some(Stage::Apply), true, Better, 0)], 0.0, true), ["FreshnessBurnFast"]);
         assert_eq!(runbooks(vec![projection(Some(Stage::Apply), true, Same, 0)], 0.0, true), ["ProjectionStalled"]);
         let all = vec![projection(Some(Stage::Relay), true, Same, 9), projection(Some(Stage::Worker), true, Same, 1)];
