@@ -158,6 +158,8 @@ async fn a_retry_does_not_wait_for_code_that_is_gone() {
     is(&parts, retry, State::Failed).await;
     let error = operations::get(pool, retry).await.unwrap().unwrap().error.unwrap();
     assert!(error.starts_with("0 applied, 0 parked, 1 left as they are: another generation is read now"), "{error}");
+    let left = "select count(*) from parked_events where decision is null and operation_id is null";
+    assert_eq!(parts.database.count(left).await, 1, "somebody may decide about it again");
     keeping.stop().await;
 }
 

@@ -59,6 +59,43 @@ async fn what_a_verification_has_found_is_said_by_the_doctor_and_before_the_way_
     assert!(code == Some(0) && out.contains("generation 1 was replaced found 1 difference: "), "{out}");
 }
 
+/// An author has given it another name: of what is parked of the first nobody can take care, and whoever asked for it would wait.
+#[tokio::test]
+async fn nothing_is_decided_about_the_letters_of_a_read_model_that_nobody_has() {
+    let person = Person::new().await;
+    let (fleet, run) = (&person.fleet, async |args: &[&str]| person.run(args).await);
+    let by = ["--reason", "a test", "--actor", "ada"];
+    fleet.database.settled(SAMPLE_EVENTS, LIMIT).await;
+    let renamed = "create temp table renamed as select * from projections where name = 'user_directory';
+                   update renamed set name = 'user_list', schema_name = 'user_list';
+                   insert into projections select * from renamed;
+                   drop table renamed;
+                   insert into parked_events (id, topic, projection, generation, reason, error, event_id, aggregate_id, event_version,
+                                              position, payload)
+                   select '00000000-0000-0000-0000-000000000007', 'integration-events', 'user_list', 1, 'panicked', 'no', event_id,
+                          aggregate_id, event_version, position, ''
+                   from events where aggregate_type = 'User' order by position limit 1";
+    sqlx::raw_sql(renamed).execute(&fleet.database.pool).await.unwrap();
+    let event_id = "select event_id from parked_events where projection = 'user_list'";
+    let event_id: uuid::Uuid = sqlx::query_scalar(event_id).fetch_one(&fleet.database.pool).await.unwrap();
+    let id = uuid::Uuid::from_u128(7).to_string();
+    let (code, out) = run(&["dead-letters", "list"]).await;
+    assert!(code == Some(0) && out.contains("user_list"), "it can be looked at: {out}");
+    let nobodys = "this program has no user_list, and no worker that runs has it: nobody would do it";
+    let discard = ["dead-letters", "discard", &id, "--event-id", &event_id.to_string(), "--error", "no"];
+    for args in [
+        &discard[..],
+        &["dead-letters", "retry", &id],
+        &["dead-letters", "retry", "--projection", "user_list", "--yes"],
+    ] {
+        let (code, out) = run(&[args, &by].concat()).await;
+        assert!(code != Some(0) && out.contains(nobodys), "{args:?}: {out}");
+    }
+    let (code, out) = run(&[&["dead-letters", "retry", "--all", "--yes"][..], &by].concat()).await;
+    assert!(code == Some(0) && !out.contains("user_list"), "there is nothing else: {out}");
+    assert_eq!(fleet.database.count("select count(*) from operations").await, 0);
+}
+
 #[tokio::test]
 async fn the_commands_say_what_they_would_do_do_it_and_take_it_back() {
     let mut person = Person::new().await;

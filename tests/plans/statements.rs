@@ -231,9 +231,10 @@ pub const STATEMENTS: &[Statement] = &[
     window(&[Applying], "delete from awaited_events as awaited", "'integration-events', 100", 100_000, "the rows of the topic, which has room for so many"),
     few(&[Applying], "select event_id, aggregate_id from events where event_id = any($1)", "{events}"),
     // dead letters
-    few(&[Plain], "newest.event_version - parked.event_version", "null, null, null, null, null, null, null, null, false, 1000, null"),
+    few(&[Plain], "newest.event_version - parked.event_version", "null, null, null, null, null, null, null, null, false, 1000, null, array['gone']"),
     few(&[Plain], "select payload, attributes", "'01900000-0000-7000-8000-00000000000a'"),
     few(&[Plain], "for update of letter", "'01900000-0000-7000-8000-00000000000a'"),
+    few(&[Plain], "select name from projections where name <> all($1::text[])", "array['vocabulary', 'learner_progress']"),
     window(&[Plain], "for update of parked", "'retry', '01900000-0000-7000-9000-000000000007', {letters}", 12_000, "a batch that is a good part of all letters goes through them"),
     few(&[Applying], "select count(*) as \"count!\" from parked_events", "'01900000-0000-7000-8000-00000000000a'"),
     few(&[Plain], "select pg_advisory_xact_lock", "'key'"),

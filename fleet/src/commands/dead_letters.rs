@@ -134,7 +134,16 @@ impl Filter {
     fn selecting(self, ids: Vec<Uuid>) -> dead_letters::Filter {
         let Self { projection, generation, topic, parked_for: reason, aggregate_id, event_type } = self;
         let ids = (!ids.is_empty()).then(|| ids.into_iter().collect());
-        dead_letters::Filter { ids, projection, generation, topic, reason, aggregate_id, event_type }
+        dead_letters::Filter {
+            ids,
+            projection,
+            generation,
+            topic,
+            reason,
+            aggregate_id,
+            event_type,
+            ..dead_letters::Filter::default()
+        }
     }
 
     fn listing(self) -> Listing {

@@ -99,6 +99,11 @@ async fn make(url: &str, tables: &[Tables]) -> Result<()> {
             sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut *tx).await?;
             let created = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut *tx).await;
             created.map_err(|error| anyhow!(generations::misfit(name, sql, &error)))?;
+            let others: Vec<_> = tables.iter().map(|other| &*other.name).filter(|other| other != name).collect();
+            let touched = read_model::touched(&mut tx, &others).await?;
+            if !touched.is_empty() {
+                bail!(generations::rests(name, &touched));
+            }
             sqlx::raw_sql("set local search_path to default").execute(&mut *tx).await?;
             tx.commit().await?;
         }

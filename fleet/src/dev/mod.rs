@@ -284,10 +284,10 @@ impl Dev<'_> {
 async fn of_its_tables(pool: &PgPool, projection: &dyn AnyProjection) {
     let name = projection.name();
     match database::with_deadline("comparing tables", shape::differs(pool, projection)).await {
-        Ok(columns) if columns.is_empty() => {}
-        Ok(columns) => tracing::warn!(
+        Ok(different) if different.is_empty() => {}
+        Ok(different) => tracing::warn!(
             projection = name,
-            columns,
+            different,
             "its tables are not those that it was built with: raise its VERSION, or begin anew with --fresh"
         ),
         Err(error) => {

@@ -17,7 +17,7 @@ use super::access::Asker;
 use super::request::{
     IdempotencyKey, IfMatch, IfNoneMatch, Look, Parameters, idempotency_key, page, parse, query, seen, tagged,
 };
-use super::{Admin, Kind, Problem, operations};
+use super::{Admin, Kind, Problem, names, operations};
 use crate::dead_letters::park::Reason;
 use crate::dead_letters::{self, Content, DeadLetter, Discard, Filter, MAX_PLANNED, Plan, Refused, Retry};
 use crate::object::object;
@@ -75,7 +75,7 @@ pub(super) async fn list(
 ) -> Result<axum::Json<Page>, Problem> {
     let Listing { projection, generation, topic, reason, aggregate_id, event_type, after, limit } = query(listing)?;
     let limit = page(limit)?;
-    let filter = Filter { ids: None, projection, generation, topic, reason, aggregate_id, event_type };
+    let filter = Filter { projection, generation, topic, reason, aggregate_id, event_type, ..Filter::default() };
     admin.check("", &filter)?;
     let dead_letters = dead_letters::list(&admin.pool, &filter, after, limit).await?;
     if dead_letters.is_empty() && after.is_none() {
@@ -212,6 +212,7 @@ pub(super) async fn retry(
     let by = asker.signs(request.actor, request.reason);
     by.check()?;
     let key = idempotency_key(&headers)?;
+    admin.decidable(id).await?;
     let operation =
         dead_letters::retry_one(&admin.pool, id, rate, seen(&headers)?.as_ref(), &by, key.as_deref()).await?;
     Ok(operations::accepted(operations::find(&admin, operation).await?))
@@ -268,6 +269,7 @@ pub(super) async fn discard(
     }
     let discard =
         Discard { id, event_id, error, seen: seen(&headers)?, by, idempotency_key: idempotency_key(&headers)? };
+    admin.decidable(id).await?;
     let operation = dead_letters::discard_one(&admin.pool, &discard).await?;
     Ok(operations::accepted(operations::find(&admin, operation).await?))
 }
@@ -373,7 +375,7 @@ pub(super) async fn batch(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let Batch { action, filter, dry_run, plan_token, max_items, rate, actor, reason } = parse(&body)?;
+    let Batch { action, mut filter, dry_run, plan_token, max_items, rate, actor, reason } = parse(&body)?;
     admin.check("filter.", &filter)?;
     if !(1..=MAX_PLANNED).contains(&max_items) {
         return Err(Problem::invalid("max_items", format!("must be from 1 to {MAX_PLANNED}")));
@@ -381,9 +383,9 @@ pub(super) async fn batch(
     let rate = checked(rate)?;
     let by = asker.signs(actor, reason);
     by.check()?;
-    if let Some(name) = &filter.projection {
-        // Nobody would do it.
-        admin.projection(name).map_err(|problem| Problem::invalid("filter.projection", problem))?;
+    filter.not_of = admin.nobodys().await?;
+    if let Some(name) = filter.projection.as_ref().filter(|name| filter.not_of.contains(name)) {
+        return Err(Problem::invalid("filter.projection", names::nobodys(name)));
     }
     if dry_run {
         let plan = dead_letters::plan(&admin.pool, &filter, max_items).await?;

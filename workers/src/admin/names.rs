@@ -7,9 +7,10 @@ use event_store::read;
 use events::{Metadata, Payload};
 use read_model::{AnyProjection, Catalogue};
 use serde_json::value::RawValue;
+use uuid::Uuid;
 
 use super::{Admin, Problem};
-use crate::dead_letters::Filter;
+use crate::dead_letters::{self, Filter};
 use crate::invalid::Invalid;
 
 /// How alike two names are, from 0 to 1, for the one to be meant by the other.
@@ -54,6 +55,36 @@ impl Admin {
         Ok(())
     }
 
+    /// Read models that the database knows, this program does not have, and nobody has run lately: what is decided about their letters
+    /// nobody would do.
+    pub(super) async fn nobodys(&self) -> sqlx::Result<Vec<String>> {
+        let ours: Vec<_> = self.catalogue.projections().iter().map(|projection| projection.name()).collect();
+        sqlx::query_scalar!(
+            "select name
+             from projections
+             where name <> all($1::text[])
+             and not exists (
+                 select
+                 from keepers
+                 where keepers.projection = projections.name
+                 and keepers.seen_at > clock_timestamp() - interval '30 s'
+             )
+             order by name",
+            &ours as &[&str]
+        )
+        .fetch_all(&self.pool)
+        .await
+    }
+
+    /// Refuses to decide about a letter at which nobody would be.
+    pub(super) async fn decidable(&self, id: Uuid) -> Result<(), Problem> {
+        let letter = dead_letters::get(&self.pool, id).await?;
+        match letter.and_then(|letter| letter.projection) {
+            Some(name) if self.nobodys().await?.contains(&name) => Err(Problem::conflict(nobodys(&name))),
+            _ => Ok(()),
+        }
+    }
+
     /// Refuses event types of which `projection` makes nothing, and that have not been appended lately.
     pub(super) async fn check_types<'a>(
         &self,
@@ -71,6 +102,11 @@ impl Admin {
             }
         }
     }
+}
+
+/// Why nothing is decided about the letters of a read model.
+pub(super) fn nobodys(name: &str) -> String {
+    format!("this program has no {name}, and no worker that runs has it: nobody would do it")
 }
 
 /// # Errors

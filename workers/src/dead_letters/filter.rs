@@ -39,6 +39,10 @@ pub struct Filter {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 400, pattern = "^[^\\x00]*$")]
     pub event_type: Option<String>,
+    /// Nor of these projections; nobody outside says so.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub not_of: Vec<String>,
 }
 
 impl Filter {
@@ -98,7 +102,8 @@ impl Filter {
             upto,
             undecided,
             limit,
-            self.generation
+            self.generation,
+            &self.not_of
         )
         .fetch_all(db)
         .await

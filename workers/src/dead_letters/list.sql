@@ -56,5 +56,6 @@ and ($7::uuid is null or parked.id > $7)
 and ($8::uuid is null or parked.id <= $8)
 and (not $9 or parked.decision is null)
 and ($11::integer is null or parked.generation = $11)
+and (parked.projection is null or parked.projection <> all($12::text[]))
 order by parked.id
 limit $10

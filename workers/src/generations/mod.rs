@@ -230,12 +230,16 @@ async fn create(db: &mut PgConnection, projection: &str, schema: &str, statement
     if touched.is_empty() {
         return Ok(());
     }
-    let said = format!(
+    Err(sqlx::Error::Configuration(rests(projection, &touched).into()))
+}
+
+/// Why tables that rest on those of another read model are not made.
+pub fn rests(projection: &str, touched: &[String]) -> String {
+    format!(
         "the tables of {projection} rest on {}, of another read model, which has its own generations: what was made on one of them \
          would go on reading it, and go with it when it is dropped. Let {projection} listen to the events that it needs",
         touched.join(", ")
-    );
-    Err(sqlx::Error::Configuration(said.into()))
+    )
 }
 
 /// Does what only the owner of a projection's schemas may. Where that is a role that this user is a member of, it is done as the

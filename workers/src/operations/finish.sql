@@ -1,7 +1,7 @@
 -- Binds: none.
--- Locks: the operations that end.
+-- Locks: the operations that end, and letters that they leave, at which nobody is.
 -- A letter of a generation that is gone waits for nobody. Nor does one of a generation that another has replaced, if nobody runs the code
--- any more that built it: it is left as it is, which is said.
+-- any more that built it: it is left as it is, which is said, and may be decided about again.
 with ending as (
     select
         operation.id,
@@ -52,7 +52,17 @@ with ending as (
             )
         )
     )
+),
+
+spared as (
+    update parked_events
+    set decision = null, operation_id = null
+    from ending
+    where parked_events.operation_id = ending.id
+    and parked_events.decision is not null
+    and ending.lasting > 0
 )
+
 update operations
 set
     state = case when kind = 'retry' and parked > 0 or lasting > 0 then 'failed' else 'succeeded' end,
