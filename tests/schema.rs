@@ -86,6 +86,23 @@ async fn a_database_that_has_the_tables_already_is_refused() {
 }
 
 #[tokio::test]
+async fn tables_that_would_be_refused_later_are_refused_there() {
+    let (database, folder) = (Database::empty().await, tempfile::tempdir().unwrap());
+    for (name, sql) in [
+        ("late_orders", "create table late_orders (id uuid primary key)"),
+        ("totals", "create view totals as select count(*) from late_orders.late_orders"),
+    ] {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+        std::fs::write(folder.path().join(name).join("schema.sql"), sql).unwrap();
+    }
+    let folder = folder.path().to_str().unwrap();
+    let refused = output(schema(&["--database-url", &database.url, "--tables", folder, "--", "true"])).await;
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("the tables of totals rest on those of late_orders, of another read model"), "{said}");
+}
+
+#[tokio::test]
 async fn tables_that_the_program_does_not_know_yet_are_taken_from_their_files() {
     let (database, folder) = (Database::empty().await, tempfile::tempdir().unwrap());
     for (name, sql) in [

@@ -20,21 +20,6 @@ pub async fn foreign(db: &mut PgConnection, schema: &str) -> sqlx::Result<Vec<St
     sqlx::query_scalar(held).bind(schema).fetch_all(db).await
 }
 
-/// Tables, views and the like of these schemas that this transaction has looked at so far, whatever for.
-///
-/// # Errors
-/// The database is away.
-pub async fn touched(db: &mut PgConnection, schemas: &[&str]) -> sqlx::Result<Vec<String>> {
-    let held = "select distinct format('%I.%I', nspname, relname)
-         from pg_locks
-         join pg_class on pg_class.oid = relation
-         join pg_namespace on pg_namespace.oid = relnamespace
-         where locktype = 'relation' and pid = pg_backend_pid()
-         and relkind in ('r', 'p', 'v', 'm', 'S', 'f') and nspname = any($1)
-         order by 1";
-    sqlx::query_scalar(held).bind(schemas).fetch_all(db).await
-}
-
 /// The statements of a projection that make its tables touch others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Foreign {

@@ -96,16 +96,18 @@ async fn make(url: &str, tables: &[Tables]) -> Result<()> {
         for Tables { name, sql } in tables {
             let mut tx = connection.begin().await?;
             let begin = format!("create schema {name}; set local search_path to {name}, public");
-            sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut *tx).await?;
+            let begun = sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut *tx).await;
+            begun.map_err(|error| anyhow!(generations::misfit(name, "", &error)))?;
             let created = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut *tx).await;
             created.map_err(|error| anyhow!(generations::misfit(name, sql, &error)))?;
-            let others: Vec<_> = tables.iter().map(|other| &*other.name).filter(|other| other != name).collect();
-            let touched = read_model::touched(&mut tx, &others).await?;
-            if !touched.is_empty() {
-                bail!(generations::rests(name, &touched));
-            }
             sqlx::raw_sql("set local search_path to default").execute(&mut *tx).await?;
             tx.commit().await?;
+        }
+        for Tables { name, .. } in tables {
+            let dependents = generations::dependents::of(&mut *connection, name).await?;
+            if let Some((schema, _)) = dependents.first().and_then(|dependent| dependent.split_once('.')) {
+                bail!(generations::rests(schema, &[format!("those of {name}")]));
+            }
         }
         anyhow::Ok(Vec::new())
     };

@@ -329,6 +329,9 @@ pub enum Action {
     Retry,
 }
 
+/// Ids of which it is said why they cannot be decided about, at most.
+const SAID: usize = 10;
+
 fn yes() -> bool {
     true
 }
@@ -390,6 +393,9 @@ pub(super) async fn batch(
     if dry_run {
         let plan = dead_letters::plan(&admin.pool, &filter, max_items).await?;
         if plan.selected == 0 {
+            for id in filter.ids.iter().flatten().take(SAID) {
+                admin.decidable(*id).await?;
+            }
             admin.nothing_found("filter.", &filter).await?;
         }
         return Ok(axum::Json(DryRun { dry_run, action, filter, plan }).into_response());

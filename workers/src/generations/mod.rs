@@ -9,7 +9,7 @@
 pub mod as_of;
 mod automatic;
 mod build;
-mod dependents;
+pub mod dependents;
 pub mod keepers;
 mod pace;
 pub mod promote;
