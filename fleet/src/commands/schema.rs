@@ -104,9 +104,11 @@ async fn make(url: &str, tables: &[Tables]) -> Result<()> {
             tx.commit().await?;
         }
         for Tables { name, .. } in tables {
-            let dependents = generations::dependents::of(&mut *connection, name).await?;
-            if let Some((schema, _)) = dependents.first().and_then(|dependent| dependent.split_once('.')) {
-                bail!(generations::rests(schema, &[format!("those of {name}")]));
+            let others: Vec<_> =
+                tables.iter().map(|other| other.name.to_string()).filter(|other| *other != **name).collect();
+            let found = generations::dependents::rests_on(&mut *connection, name, &others).await?;
+            if !found.is_empty() {
+                bail!(generations::rests(name, &found));
             }
         }
         anyhow::Ok(Vec::new())

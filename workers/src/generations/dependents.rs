@@ -11,10 +11,17 @@ pub async fn of(db: &mut PgConnection, schema: &str) -> sqlx::Result<Vec<String>
     sqlx::query_file_scalar!("src/generations/dependents.sql", schema).fetch_all(db).await
 }
 
-/// Tables and the like of other generations that this transaction has looked at so far, whatever for.
+/// Which of these schemas tables of `schema` rest on.
 ///
 /// # Errors
 /// The database's.
-pub async fn touched(db: &mut PgConnection, schema: &str) -> sqlx::Result<Vec<String>> {
-    sqlx::query_file_scalar!("src/generations/touched.sql", schema).fetch_all(db).await
+pub async fn rests_on(db: &mut PgConnection, schema: &str, others: &[String]) -> sqlx::Result<Vec<String>> {
+    let mut found = Vec::new();
+    let ours = format!("{schema}.");
+    for other in others {
+        if of(db, other).await?.iter().any(|dependent| dependent.starts_with(&ours)) {
+            found.push(other.clone());
+        }
+    }
+    Ok(found)
 }

@@ -202,7 +202,6 @@ async fn busy(pool: &PgPool, projection: &str, generation: i32, with: &str) -> s
 /// A schema, and in it what the statements make. They come from the catalogue, which is code, never from outside.
 async fn create(db: &mut PgConnection, projection: &str, schema: &str, statements: &str) -> sqlx::Result<()> {
     let before = read_model::foreign(db, schema).await?;
-    let touched_before = dependents::touched(db, schema).await?;
     let begin = format!("create schema {schema}; set local search_path to {schema}, public");
     let made = as_owner(db, projection, &[&begin, statements]).await;
     if let Err(error) = made {
@@ -225,20 +224,21 @@ async fn create(db: &mut PgConnection, projection: &str, schema: &str, statement
     if !tables.is_empty() {
         return Err(sqlx::Error::Configuration(Foreign { projection: projection.to_owned(), tables }.into()));
     }
-    let mut touched = dependents::touched(db, schema).await?;
-    touched.retain(|table| !touched_before.contains(table));
-    if touched.is_empty() {
-        return Ok(());
-    }
-    Err(sqlx::Error::Configuration(rests(projection, &touched).into()))
+    let others = sqlx::query_scalar!(
+        "select schema_name from generations where schema_name <> $1 and retired_at is null",
+        schema
+    );
+    let others = others.fetch_all(&mut *db).await?;
+    let found = dependents::rests_on(db, schema, &others).await?;
+    if found.is_empty() { Ok(()) } else { Err(sqlx::Error::Configuration(rests(projection, &found).into())) }
 }
 
 /// Why tables that rest on those of another read model are not made.
-pub fn rests(projection: &str, touched: &[String]) -> String {
+pub fn rests(projection: &str, others: &[String]) -> String {
     format!(
-        "the tables of {projection} rest on {}, of another read model, which has its own generations: what was made on one of them \
-         would go on reading it, and go with it when it is dropped. Let {projection} listen to the events that it needs",
-        touched.join(", ")
+        "the tables of {projection} rest on those of {}, another read model, which has generations of its own: what was made on one of \
+         them would go on reading it, and go with it when it is dropped. Let {projection} listen to the events that it needs",
+        others.join(", ")
     )
 }
 
