@@ -237,7 +237,7 @@ fn fragile(parts: &Parts, mistake: Mistake) -> Applier {
 
 #[tokio::test]
 async fn an_event_on_which_a_projection_panics_is_parked_and_the_others_are_applied() {
-    for (mistake, reason) in [(Mistake::Fold, "panicked"), (Mistake::Write, "write_failed")] {
+    for mistake in [Mistake::Fold, Mistake::Write] {
         let parts = Parts::new().await;
         users(&parts, 20).await;
         let marked = Uuid::now_v7();
@@ -252,7 +252,7 @@ async fn an_event_on_which_a_projection_panics_is_parked_and_the_others_are_appl
             .fetch_one(&parts.database.pool)
             .await
             .unwrap();
-        assert_eq!((found.0.as_str(), found.2), (reason, 2));
+        assert_eq!((found.0.as_str(), found.2), ("panicked", 2));
         assert!(found.1.contains("divided by 0"), "{}", found.1);
         consistent(&parts.database.pool).await;
     }

@@ -6,8 +6,7 @@ use std::cell::RefCell;
 use std::convert::Infallible;
 use std::fmt::Display;
 use std::future::Future;
-use std::panic::{self, AssertUnwindSafe};
-use std::sync::Once;
+use std::panic::{AssertUnwindSafe, Location};
 
 use futures::FutureExt;
 use tokio::task::JoinSet;
@@ -76,19 +75,12 @@ thread_local! {
     static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// From now on it is known where code panics. What was done with a panic before is done as well.
-pub fn note_places() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let before = panic::take_hook();
-        panic::set_hook(Box::new(move |panic| {
-            PLACE.set(panic.location().map(ToString::to_string));
-            before(panic);
-        }));
-    });
+/// Code of this thread panics, here. It is for whoever has the hook of the process to say so.
+pub fn panics(place: Option<&Location<'_>>) {
+    PLACE.set(place.map(ToString::to_string));
 }
 
-/// What a panic said that this thread has just caught, and where it was, as far as places are noted.
+/// What a panic said that this thread has just caught, and where it was, if that was said.
 pub fn panicked(panic: &(dyn Any + Send)) -> String {
     match PLACE.take() {
         Some(place) => format!("{} ({place})", said(panic)),
@@ -105,6 +97,15 @@ pub fn said(panic: &(dyn Any + Send)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_panic_says_where_it_was_as_far_as_that_was_noted_and_once() {
+        let caught = std::panic::catch_unwind(|| panic!("out of paint")).expect_err("it panics");
+        panics(Some(Location::caller()));
+        let here = panicked(&*caught);
+        assert!(here.starts_with("out of paint (") && here.contains("part.rs:"), "{here}");
+        assert_eq!(panicked(&*caught), "out of paint");
+    }
 
     #[tokio::test]
     async fn a_part_that_ends_before_it_is_asked_to_is_an_error_that_names_it() {

@@ -7,6 +7,9 @@ mod request;
 mod storms;
 mod waiting;
 
+use std::panic;
+use std::sync::Once;
+
 use anyhow::Result;
 use clap::Args;
 
@@ -30,13 +33,25 @@ pub struct Telemetry {
     _export: Option<export::Export>,
 }
 
+/// From now on it is known where code panics: a dead letter says so. What was done with a panic before is done as well.
+fn note_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            workers::part::panics(panic.location());
+            before(panic);
+        }));
+    });
+}
+
 /// Begins to speak, in the name of a role.
 ///
 /// # Errors
 /// A setting is none; the error says which.
 pub fn begin(role: &str, settings: &Settings) -> Result<Telemetry> {
     init(role, &settings.log)?;
-    workers::part::note_places();
+    note_panics();
     workers::watch::begin();
     Ok(Telemetry { _export: export::Export::begin(role, &settings.traces)? })
 }
