@@ -1,10 +1,11 @@
 //! For authors of projections: say what happened, see what becomes of it.
 //!
 //! [`history`] and [`folded`] test the fold, without a database; [`Generation`] tests fold and write together, on a
-//! database that the test brings; [`any_cut`] and [`any_order`] are the laws that each projection keeps. There is an example at the top of the
-//! [crate].
+//! database that the test brings; [`any_cut`] and [`any_order`] are the laws that each projection keeps. There is an
+//! example at the top of the [crate].
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::iter::repeat_n;
 use std::marker::PhantomData;
 
 use chrono::{DateTime, Utc};
@@ -205,8 +206,8 @@ fn blames_data(error: &Error) -> bool {
 /// Those of the connection, and of a statement that does not fit the tables.
 ///
 /// # Panics
-/// If `P` breaks the law; the sizes of the batches that show it are in the message. Or if there are no events, or nothing got through,
-/// because that shows nothing.
+/// If `P` breaks the law; the sizes of the batches that show it are in the message. Or if there are no events, or nothing
+/// got through, because that shows nothing.
 pub async fn any_cut<P: Projection>(
     db: &mut PgConnection,
     events: &[Recorded<P::Event>],
@@ -220,38 +221,27 @@ pub async fn any_cut<P: Projection>(
         let most = 1 + next(&mut random) % events.len().clamp(1, 100) as u64;
         ways.push((0..50).map(|_| 1 + (next(&mut random) % most) as usize).collect());
     }
-    let mut expected = None;
+    let mut first = None;
     for sizes in ways {
-        let generation = Generation::<P>::create(db).await?;
-        let parked = generation.settle(db, events, &sizes).await?;
-        let rows = generation.all_rows(db).await?;
-        generation.drop(db).await?;
-        let nothing = !parked.is_empty() && rows.values().all(Vec::is_empty);
-        assert!(!nothing, "{}: {} events were parked, and nothing was written", P::NAME, parked.len());
-        let (first_rows, first_parked) = expected.get_or_insert_with(|| (rows.clone(), parked.clone()));
-        assert!(
-            parked == *first_parked,
-            "{}: in batches of {sizes:?} {} events are parked, and one by one {}: {:?}. A write that refuses what is folded together does \
-             not see single events: have the fold keep what is to be refused",
-            P::NAME,
-            parked.len(),
-            first_parked.len(),
-            parked.symmetric_difference(first_parked).take(5).collect::<Vec<_>>()
-        );
-        for (table, rows) in &rows {
-            let different = rows.iter().zip(&first_rows[table]).find(|(row, first)| row != first);
-            if let Some((row, first)) = different {
-                let differs = difference(row, first);
-                panic!("{}.{table}: in batches of {sizes:?} a row differs from that of one by one: {differs}", P::NAME);
-            }
-            assert_eq!(rows.len(), first_rows[table].len(), "{}.{table} in batches of {sizes:?}", P::NAME);
+        let outcome = Outcome::of::<P>(db, events, &sizes).await?;
+        let nothing = !outcome.parked.is_empty() && outcome.rows.values().all(Vec::is_empty);
+        assert!(!nothing, "{}: {} events were parked, and nothing was written", P::NAME, outcome.parked.len());
+        let one_by_one = first.get_or_insert_with(|| outcome.clone());
+        let hint = if outcome.parked == one_by_one.parked {
+            ""
+        } else {
+            ". A write that refuses what is folded together does not see single events: have the fold keep what is to be refused"
+        };
+        if let Some(difference) = outcome.difference(one_by_one, "one by one") {
+            panic!("{}: in batches of {sizes:?} {difference}{hint}", P::NAME);
         }
     }
     Ok(())
 }
 
-/// The law of the order: the events of each aggregate come in theirs, and across aggregates they come in any. The history as it is is
-/// compared with `orders` random ones that keep the order of each aggregate, one event at a time.
+/// The law of the order: the events of each aggregate come in theirs, and across aggregates they come in any. The history
+/// as it is is compared with `orders` others, one event at a time: one aggregate after the other, first of all that which
+/// was last, and then in turn all mixed and one after the other, at random.
 ///
 /// A read model breaks it in which the last event of whichever aggregate wins, or which says what came first.
 ///
@@ -269,47 +259,94 @@ pub async fn any_order<P: Projection>(
     let aggregates: BTreeSet<_> = events.iter().map(|event| event.aggregate_id).collect();
     assert!(aggregates.len() > 1, "{}: a history of one aggregate has one order, and shows nothing", P::NAME);
     let mut random = seed;
-    let mut expected = None;
+    let mut first = None;
     for order in 0..=orders {
-        let events: Vec<_> = if order == 0 { events.iter().collect() } else { interleaved(events, &mut random) };
-        let generation = Generation::<P>::create(db).await?;
-        let parked = generation.settle(db, events, &[1]).await?;
-        let rows = generation.all_rows(db).await?;
-        generation.drop(db).await?;
-        let (first_rows, first_parked) = expected.get_or_insert_with(|| (rows.clone(), parked.clone()));
-        assert_eq!(&parked, first_parked, "{}: parked in another order across aggregates (seed {seed})", P::NAME);
-        for (table, rows) in &rows {
-            let first = &first_rows[table];
-            let different = rows.iter().zip(first).find(|(row, first)| row != first);
-            if let Some((row, first)) = different {
-                let differs = difference(row, first);
-                panic!(
-                    "{}.{table}: in another order across aggregates a row differs: {differs} (seed {seed})",
-                    P::NAME
-                );
+        let ordered: Vec<_> = match order {
+            0 => events.iter().collect(),
+            1 => of_each(events).into_iter().flatten().collect(),
+            _ if order % 2 == 0 => interleaved(of_each(events), &mut random),
+            _ => {
+                let mut aggregates = of_each(events);
+                shuffle(&mut aggregates, &mut random);
+                aggregates.into_iter().flatten().collect()
             }
-            assert_eq!(rows.len(), first.len(), "{}.{table} in another order across aggregates", P::NAME);
+        };
+        let outcome = Outcome::of::<P>(db, ordered, &[1]).await?;
+        let as_it_was = first.get_or_insert_with(|| outcome.clone());
+        if let Some(difference) = outcome.difference(as_it_was, "in the order of the history") {
+            panic!("{}: in another order across aggregates (seed {seed}) {difference}", P::NAME);
         }
     }
     Ok(())
 }
 
-/// The events in a random order that is that of each aggregate.
-fn interleaved<'a, E>(events: &'a [Recorded<E>], random: &mut u64) -> Vec<&'a Recorded<E>> {
-    let mut of_each: BTreeMap<AggregateId, VecDeque<&Recorded<E>>> = BTreeMap::new();
-    for event in events {
-        of_each.entry(event.aggregate_id).or_default().push_back(event);
-    }
-    let mut waiting: Vec<_> = of_each.into_values().collect();
-    let mut all = Vec::with_capacity(events.len());
-    while !waiting.is_empty() {
-        let next = (next(random) % waiting.len() as u64) as usize;
-        all.extend(waiting[next].pop_front());
-        if waiting[next].is_empty() {
-            waiting.swap_remove(next);
+/// The events of each aggregate, in their order; of the aggregates, that whose last event came last is the first.
+fn of_each<E>(events: &[Recorded<E>]) -> Vec<VecDeque<&Recorded<E>>> {
+    let mut places = BTreeMap::new();
+    let mut of_each: Vec<VecDeque<_>> = Vec::new();
+    for event in events.iter().rev() {
+        let place = *places.entry(event.aggregate_id).or_insert(of_each.len());
+        if place == of_each.len() {
+            of_each.push(VecDeque::new());
         }
+        of_each[place].push_front(event);
     }
-    all
+    of_each
+}
+
+/// Of all the orders in which each aggregate's events are in theirs, one, and each as likely as the others.
+fn interleaved<'a, E>(mut of_each: Vec<VecDeque<&'a Recorded<E>>>, random: &mut u64) -> Vec<&'a Recorded<E>> {
+    let turns = of_each.iter().enumerate().flat_map(|(aggregate, events)| repeat_n(aggregate, events.len()));
+    let mut turns: Vec<_> = turns.collect();
+    shuffle(&mut turns, random);
+    turns.into_iter().filter_map(|aggregate| of_each[aggregate].pop_front()).collect()
+}
+
+fn shuffle<T>(items: &mut [T], random: &mut u64) {
+    for last in (1..items.len()).rev() {
+        items.swap(last, (next(random) % (last as u64 + 1)) as usize);
+    }
+}
+
+/// What a projection made of a history.
+#[derive(Debug, Clone)]
+struct Outcome {
+    rows: BTreeMap<String, Vec<Value>>,
+    parked: BTreeSet<EventId>,
+}
+
+impl Outcome {
+    async fn of<'a, P: Projection>(
+        db: &mut PgConnection,
+        events: impl IntoIterator<Item = &'a Recorded<P::Event>>,
+        sizes: &[usize],
+    ) -> Result<Self, Error>
+    where
+        P::Event: 'a,
+    {
+        let generation = Generation::<P>::create(db).await?;
+        let parked = generation.settle(db, events, sizes).await?;
+        let rows = generation.all_rows(db).await?;
+        generation.drop(db).await?;
+        Ok(Self { rows, parked })
+    }
+
+    /// In which it differs from the first, if in anything. `way`: how the first came to be.
+    fn difference(&self, first: &Self, way: &str) -> Option<String> {
+        if self.parked != first.parked {
+            let events: Vec<_> = self.parked.symmetric_difference(&first.parked).take(5).collect();
+            let (now, then) = (self.parked.len(), first.parked.len());
+            return Some(format!("{now} events are parked, and {way} {then}: {events:?}"));
+        }
+        self.rows.iter().find_map(|(table, rows)| {
+            let of_first = &first.rows[table];
+            if let Some((row, first)) = rows.iter().zip(of_first).find(|(row, first)| row != first) {
+                return Some(format!("a row of {table} differs from that {way}: {}", difference(row, first)));
+            }
+            let (now, then) = (rows.len(), of_first.len());
+            (now != then).then(|| format!("{table} has {now} rows, and {way} {then}"))
+        })
+    }
 }
 
 /// The columns in which two rows differ, and all of the second, by which it can be found.

@@ -43,6 +43,8 @@ async fn what_a_verification_has_found_is_said_by_the_doctor_and_before_the_way_
     assert_eq!(sqlx::query(changed).execute(&fleet.database.pool).await.unwrap().rows_affected(), 1);
     let (code, out) = run(&[&["verify", "user_directory"][..], &by].concat()).await;
     assert_eq!(code, Some(1), "{out}");
+    let (code, out) = run(&["operations", "list"]).await;
+    assert!(code == Some(0) && out.contains("    rows differ: fleet operations differences "), "{out}");
     let (code, out) = run(&["doctor"]).await;
     assert!(code == Some(3) && out.contains("the last verification of user_directory found 1 difference"), "{out}");
     assert!(out.contains("What to do: fleet runbook ReadModelDiffers"), "{out}");

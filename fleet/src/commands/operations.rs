@@ -253,6 +253,9 @@ async fn list(api: &client::AdminApi, limit: usize, as_json: bool) -> Result<Exi
                 if operation.rate.is_some() && operation.finished_at.is_none() {
                     out::line(format!("    {}", paced(operation)))?;
                 }
+                if operation.result.as_ref().is_some_and(|result| result.0["equal"] == false) {
+                    out::advise(&format!("    rows differ: fleet operations differences {}", operation.id))?;
+                }
                 if let Some(stalled) = &operation.stalled {
                     out::line(format!(
                         "    stands still since {}: {}",

@@ -55,20 +55,20 @@ impl Waiting {
     /// If too many wait, it is lost.
     pub fn put(&self, span: &[u8]) {
         let mut batches = self.batches();
-        if batches.spans >= self.most || batches.bytes + span.len() > MOST_BYTES {
+        let Batches { full, last, spans, bytes } = &mut *batches;
+        if *spans >= self.most || *bytes + span.len() > MOST_BYTES {
             return;
         }
-        batches.spans += 1;
-        batches.bytes += span.len();
-        let last = &mut batches.last;
-        last.spans += 1;
+        let before = last.bytes.len();
         encode_key(SPANS, WireType::LengthDelimited, &mut last.bytes);
         encode_varint(span.len() as u64, &mut last.bytes);
         last.bytes.extend_from_slice(span);
+        last.spans += 1;
+        *spans += 1;
+        *bytes += last.bytes.len() - before;
         if last.is_full() {
             let next = Batch { spans: 0, bytes: Vec::with_capacity(last.bytes.len()) };
-            let full = std::mem::replace(last, next);
-            batches.full.push_back(full);
+            full.push_back(std::mem::replace(last, next));
             drop(batches);
             self.enough.notify_one();
         }
@@ -93,8 +93,7 @@ impl Waiting {
             (last.spans > 0).then_some(last)
         })?;
         batches.spans -= batch.spans;
-        // What stands before each does not count.
-        batches.bytes = if batches.spans == 0 { 0 } else { batches.bytes.saturating_sub(batch.bytes.len()) };
+        batches.bytes -= batch.bytes.len();
         Some(batch)
     }
 
@@ -132,6 +131,13 @@ mod tests {
     #[test]
     fn a_request_and_all_that_wait_are_bounded_in_bytes_too() {
         let waiting = Waiting::new(1 << 20);
+        // Something waits throughout, as where spans come faster than they go.
+        for span in 0..50_000_u32 {
+            waiting.put(&span.to_le_bytes());
+            if waiting.requests(false) > 2 {
+                waiting.take();
+            }
+        }
         let long = vec![0; 100_000];
         for _ in 0..1000 {
             waiting.put(&long);

@@ -3,12 +3,12 @@
 
 use sqlx::PgConnection;
 
-/// Views, tables with foreign keys and tables that inherit, outside of `schema`, which rest on its tables.
+/// Views, tables with foreign keys and tables that inherit, outside of `schema`, which rest on its tables: the first 20.
 ///
 /// # Errors
 /// The database's.
 pub async fn of(db: &mut PgConnection, schema: &str) -> sqlx::Result<Vec<String>> {
-    sqlx::query_file_scalar!("src/generations/dependents.sql", schema).fetch_all(db).await
+    sqlx::query_file_scalar!("src/generations/dependents.sql", schema, None::<&str>).fetch_all(db).await
 }
 
 /// Which of these schemas tables of `schema` rest on.
@@ -17,9 +17,9 @@ pub async fn of(db: &mut PgConnection, schema: &str) -> sqlx::Result<Vec<String>
 /// The database's.
 pub async fn rests_on(db: &mut PgConnection, schema: &str, others: &[String]) -> sqlx::Result<Vec<String>> {
     let mut found = Vec::new();
-    let ours = format!("{schema}.");
     for other in others {
-        if of(db, other).await?.iter().any(|dependent| dependent.starts_with(&ours)) {
+        let ours = sqlx::query_file_scalar!("src/generations/dependents.sql", other, Some(schema));
+        if !ours.fetch_all(&mut *db).await?.is_empty() {
             found.push(other.clone());
         }
     }
