@@ -1,5 +1,7 @@
 //! The parts in a process that is not the fleet's: its pool, its router and its end are those of the program around them.
 
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use event_store::proto::event_store_client::EventStoreClient;
@@ -122,6 +124,103 @@ impl Projection for OutOfPaint {
     async fn write(_: Broken, _: &mut PgConnection) -> Result<(), Error> {
         Ok(())
     }
+}
+
+/// Writes the ids of entries, and only one of the two ever comes back from it.
+struct Spinning;
+struct Calm;
+
+static RELEASED: AtomicBool = AtomicBool::new(false);
+
+/// Also if the test fails, or its threads would never end.
+struct Release;
+
+impl Drop for Release {
+    fn drop(&mut self) {
+        RELEASED.store(true, Ordering::Relaxed);
+    }
+}
+
+macro_rules! entries {
+    ($type:ident, $name:literal, $before:expr) => {
+        impl Projection for $type {
+            const NAME: &'static str = $name;
+            const VERSION: u32 = 1;
+            const TABLES: &'static str = "create table entries (entry_id uuid primary key)";
+            type Event = VocabularyEvent;
+            type Changes = BTreeSet<Uuid>;
+
+            fn fold(changes: &mut Self::Changes, event: &Recorded<VocabularyEvent>) {
+                changes.insert(event.aggregate_id.0);
+            }
+
+            async fn write(changes: Self::Changes, db: &mut PgConnection) -> Result<(), Error> {
+                $before();
+                let entries: Vec<_> = changes.into_iter().collect();
+                sqlx::query("insert into entries select * from unnest($1::uuid[]) on conflict do nothing")
+                    .bind(entries)
+                    .execute(db)
+                    .await?;
+                Ok(())
+            }
+        }
+    };
+}
+entries!(Spinning, "spinning", || {
+    while !RELEASED.load(Ordering::Relaxed) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+});
+entries!(Calm, "calm", || {});
+
+/// Nothing can take back the thread that it keeps; it keeps no other, and the threads that are left are woken.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_never_comes_back_holds_up_its_own_read_model_only() {
+    let release = Release;
+    workers::watch::begin();
+    let database = Database::empty().await;
+    let program = fleet::Fleet::builder().topic(&VOCABULARY).projection::<Spinning>().projection::<Calm>();
+    let program = program.build().unwrap();
+    let stop = CancellationToken::new();
+    let mut parts = Parts::builder(program.catalogue(), &database.pool).shutdown(stop.clone()).start().await.unwrap();
+    parts.migrate().await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let bus = Bus::Embedded(Embedded::new());
+    bus.ensure(program.catalogue().topics()).await.unwrap();
+    parts.event_store(listener, Gate::open(), Some(bus.clone()), 4).unwrap();
+    parts.worker(Worker::of(&VOCABULARY, bus, &*address)).unwrap();
+    let running = tokio::spawn(parts.run());
+
+    let mut client = EventStoreClient::connect(format!("http://{address}")).await.unwrap();
+    let rows = async |count: &'static str, wanted: i64| {
+        eventually("it is applied", LIMIT, async || match database.count(count).await {
+            count if count == wanted => Ok(()),
+            other => Err(format!("{count}: {other}")),
+        })
+        .await;
+    };
+    let projections = program.catalogue().projections().to_vec();
+    for seen in 1..=3 {
+        let entry = Uuid::now_v7();
+        let created = event("EntryCreated", json!({"entry_id": entry, "spelling": "merry-go-round"}));
+        client.append_events(append("VocabularyEntry", entry, vec![created])).await.unwrap();
+        rows("select count(*) from calm.entries", seen).await;
+        eventually("it is said what holds the other up", LIMIT, async || {
+            let report = workers::lag::report(&database.pool, &projections).await.map_err(|error| error.to_string())?;
+            let status = report.projections.into_iter().find(|status| status.name == "spinning").ok_or("none")?;
+            match status.failure {
+                Some(failure) if failure.error.starts_with("its write at position 1 does not come back") => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+    }
+    assert_eq!(database.count("select count(*) from spinning.entries").await, 0);
+    drop(release);
+    rows("select count(*) from spinning.entries", 3).await;
+    stop.cancel();
+    tokio::time::timeout(LIMIT, running).await.expect("they end").unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ use workers::apply::Mode;
 use workers::audit::Attribution;
 use workers::dead_letters::{self, Filter, MAX_PLANNED, Retry};
 use workers::generations::Generations;
-use workers::generations::promote::Way;
+use workers::generations::gate::Way;
 use workers::pause::{self, NewPause};
 use workers::redrive::Redrive;
 use workers::replay::{self, NewReplay, Replays, Selection};

@@ -223,7 +223,7 @@ async fn one_switch_stops_all_operations_and_what_one_needs_then_goes_on() {
         }
     })
     .await;
-    crate::generations::exchanged(&parts, PROGRESS, workers::generations::promote::Way::Promote).await;
+    crate::generations::exchanged(&parts, PROGRESS, workers::generations::gate::Way::Promote).await;
     let report = parts.database.lag().await;
     assert_eq!(report.operations_stopped.map(|stop| stop.reason).as_deref(), Some("the database is busy"));
     stop::go_on(&pool, &ada(), None).await.unwrap();

@@ -19,6 +19,10 @@ const GLANCE: Duration = Duration::from_secs(2);
 /// The same for one that comes back, perhaps with something unfinished.
 const GOODBYE: Duration = Duration::from_secs(10);
 
+/// The same where it is read only: nothing is lost with it, and whoever reads next needs its place. What it waits for may be
+/// why its reader has given up.
+const READ: Duration = Duration::from_millis(300);
+
 /// The way to the database, and what is known of who answers there. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
@@ -42,13 +46,13 @@ impl Endpoint {
 
     /// A pool for reading and administering. It does not connect before it is used.
     pub fn reading(&self, connections: u32) -> PgPool {
-        self.pool(connections, Session::Any, true).connect_lazy_with(self.options.clone())
+        self.pool(connections, Session::Any, true, READ).connect_lazy_with(self.options.clone())
     }
 
     /// A pool for the event store, which sends the same few statements for ever: their plans are made once for each connection
     /// and kept, as for [applying](Self::applying). Planning a page anew would take the relay longer than reading it.
     pub fn serving(&self, connections: u32) -> PgPool {
-        self.pool(connections, Session::ByKey, true).connect_lazy_with(self.options.clone())
+        self.pool(connections, Session::ByKey, true, GOODBYE).connect_lazy_with(self.options.clone())
     }
 
     /// A pool for applying. A connection is not tried out before its use; a broken one fails the transaction, which is
@@ -58,12 +62,12 @@ impl Endpoint {
     /// What is kept must be right for every batch and for tables of any size, also when it was made while they were
     /// empty: so only plans that go from the rows in hand to the tables by index. See docs/adr/0012.
     pub fn applying(&self, connections: u32) -> PgPool {
-        self.pool(connections, Session::ByKey, false).connect_lazy_with(self.options.clone())
+        self.pool(connections, Session::ByKey, false, GOODBYE).connect_lazy_with(self.options.clone())
     }
 
     /// What was connected before the primary changed is closed instead of used: found by its age, without asking. What is
     /// `tried` before its use is asked after that, and for a moment only, for the pool itself would wait for an answer.
-    fn pool(&self, connections: u32, session: Session, tried: bool) -> PgPoolOptions {
+    fn pool(&self, connections: u32, session: Session, tried: bool, goodbye: Duration) -> PgPoolOptions {
         let (opened, used, back) = (self.primary.clone(), self.primary.clone(), self.primary.clone());
         PgPoolOptions::new()
             .max_connections(connections)
@@ -83,7 +87,7 @@ impl Endpoint {
             })
             .after_release(move |connection, its| {
                 let (primary, valid) = (back.clone(), !back.voids(its.age));
-                Box::pin(async move { Ok(valid && (responds(connection, GOODBYE).await || primary.look_again())) })
+                Box::pin(async move { Ok(valid && (responds(connection, goodbye).await || primary.look_again())) })
             })
     }
 }

@@ -1,6 +1,8 @@
 //! A team's program: its topics and its read models, and the whole command line around them.
 
+use std::io::ErrorKind;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Command, FromArgMatches};
 use events::Topic;
@@ -11,6 +13,9 @@ use crate::cli::{self, Cli};
 use crate::commands::out;
 use crate::exit::Exit;
 use crate::origin::Origin;
+
+/// How long threads may still take when a command has ended.
+const LAST: Duration = Duration::from_secs(2);
 
 /// A fleet: what [`Fleet::builder`] makes of topics and read models.
 ///
@@ -134,18 +139,34 @@ impl Builder {
         };
         fleet.origin.of_this_process();
         let matches =
-            fleet.command().try_get_matches().unwrap_or_else(|error| cli::explained(error, fleet.command()).exit());
-        let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-        match tokio::runtime::Runtime::new() {
-            Ok(runtime) => match runtime.block_on(cli.run(&fleet.catalogue, fleet.sample)) {
-                Ok(code) => code,
-                // Whoever read what is written here has stopped reading, as `head` does.
-                Err(error) if error.is::<out::Closed>() => ExitCode::SUCCESS,
-                Err(error) => failed(&error),
-            },
-            Err(error) => failed(&anyhow::Error::from(error).context("starting the runtime")),
+            fleet.command().try_get_matches().unwrap_or_else(|error| explain(&cli::explained(error, fleet.command())));
+        let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| explain(&error));
+        let runtime = match tokio::runtime::Runtime::new() {
+            Ok(runtime) => runtime,
+            Err(error) => return failed(&anyhow::Error::from(error).context("starting the runtime")),
+        };
+        let ended = runtime.block_on(cli.run(&fleet.catalogue, fleet.sample));
+        // An author's code may never come back, and whoever has been told that all has stopped believes it.
+        runtime.shutdown_timeout(LAST);
+        match ended {
+            Ok(code) => code,
+            // Whoever read what is written here has stopped reading, as `head` does.
+            Err(error) if error.is::<out::Closed>() => ExitCode::SUCCESS,
+            Err(error) => failed(&error),
         }
     }
+}
+
+/// What clap has to say instead of a command: what was wrong with it, or its help.
+fn explain(error: &clap::Error) -> ! {
+    if let Err(unwritten) = error.print()
+        && !error.use_stderr()
+        && unwritten.kind() != ErrorKind::BrokenPipe
+    {
+        out::complain(format!("{}: writing the output: {unwritten}", called::program()));
+        std::process::exit(Exit::Failure.code().into());
+    }
+    std::process::exit(error.exit_code())
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {

@@ -6,7 +6,7 @@ use rand::Rng;
 use sqlx::postgres::PgPoolOptions;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use workers::generations::promote::{self, Way};
+use workers::generations::gate::{self, Way};
 use workers::generations::rebuild::{self, NewRebuild};
 use workers::generations::{Generations, Refused, Standing};
 use workers::operations::{self, State};
@@ -113,7 +113,7 @@ async fn a_rebuild_whose_projection_is_redriven_meanwhile_is_equal_and_can_be_pr
     // To the last event: until then it may park another, which it was refused before.
     let users = catalogue().projection(USERS).unwrap();
     eventually("it has caught up", LIMIT, async || {
-        let gate = promote::gate(pool, users, Way::Promote, None).await.unwrap();
+        let gate = gate::look(pool, users, Way::Promote, None).await.unwrap();
         if gate.behind == 0 { Ok(()) } else { Err(format!("{gate:?}")) }
     })
     .await;

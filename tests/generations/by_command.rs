@@ -137,6 +137,22 @@ async fn the_commands_say_what_they_would_do_do_it_and_take_it_back() {
     assert!(code == Some(4) && out.contains("rolled back already, by ada, "), "{out}");
     assert!(out.contains("--generation 2"), "{out}");
 
+    // What nobody's program can do is asked for, and not waited for.
+    let version = async |version: i32| {
+        let changed = "update generations set version = $1 where projection = 'learner_progress' and generation = 2";
+        sqlx::query(changed).bind(version).execute(&fleet.database.pool).await.unwrap();
+    };
+    version(7).await;
+    let (code, out) = run(&[&["rollback", PROGRESS, "--generation", "2"][..], &by].concat()).await;
+    assert!(
+        code == Some(1) && out.contains("rollback, not done yet\nStart the program with version 7 of learner_progress"),
+        "{out}"
+    );
+    let id = out.split("operations cancel ").nth(1).and_then(|rest| rest.split('`').next()).unwrap();
+    let (code, out) = run(&[&["operations", "cancel", id][..], &by].concat()).await;
+    assert_eq!(code, Some(0), "{out}");
+    version(1).await;
+
     // What somebody else has made on its tables is not dropped with them.
     let pool = &fleet.database.pool;
     let schema = "select schema_name from generations where projection = 'learner_progress' and generation = 2";
@@ -171,7 +187,7 @@ async fn the_commands_say_what_they_would_do_do_it_and_take_it_back() {
     let (code, out) = run(&[&["retire", PROGRESS, "--generation", "2"][..], &by].concat()).await;
     assert_eq!(code, Some(0), "{out}");
     let audit = "select count(*) from audit_log where actor = 'ada' and reason = 'a test'";
-    assert_eq!(fleet.database.count(audit).await, 4, "rebuild, promote, rollback, retire");
+    assert_eq!(fleet.database.count(audit).await, 6, "rebuild, promote, rollback, one that is cancelled, retire");
     let (code, out) = run(&[&["rollback", PROGRESS][..], &by].concat()).await;
     assert!(code != Some(0) && out.contains("no generation that is previous"), "{out}");
 

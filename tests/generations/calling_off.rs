@@ -1,6 +1,6 @@
 //! What was asked for and is not wanted any more, before anybody has done it.
 
-use workers::generations::promote::Way;
+use workers::generations::gate::Way;
 use workers::generations::retire::{self, NewRetirement};
 use workers::generations::{Refused, Standing, rebuild, verify};
 use workers::operations::{self, State};

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 #[cfg(debug_assertions)]
 use workers::apply::Mode;
 use workers::fence::Fence;
-use workers::generations::promote::Way;
+use workers::generations::gate::Way;
 #[cfg(debug_assertions)]
 use workers::generations::retire::{self, NewRetirement};
 use workers::generations::{Generation, Standing};

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use workers::apply::{Applier, Mode};
 use workers::audit::Attribution;
-use workers::generations::promote::{self, NewPromote, Way};
+use workers::generations::gate::{self, NewPromote, Way};
 use workers::generations::rebuild::{self, NewRebuild};
 use workers::generations::retire::{self, NewRetirement};
 use workers::generations::{self, Generation, Generations, Raised, Refused, Standing};
@@ -83,10 +83,10 @@ async fn ask(parts: &Parts, projection: &str, way: Way) -> Result<Uuid, Refused>
 
 pub async fn ask_to_exchange(pool: &PgPool, projection: &str, way: Way) -> Result<Uuid, Refused> {
     let projection = catalogue().projection(projection).unwrap();
-    let gate = promote::gate(pool, projection, way, None).await?;
+    let gate = gate::look(pool, projection, way, None).await?;
     let (generation, plan_token) = (Some(gate.generation), gate.plan_token);
     let new = NewPromote { way, generation, plan_token, by: by(), idempotency_key: None };
-    promote::ask(pool, projection, &new).await
+    gate::ask(pool, projection, &new).await
 }
 
 /// What was asked for, unless it cannot be done as things stand.

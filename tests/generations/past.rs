@@ -2,7 +2,7 @@
 
 use rand::Rng;
 use workers::generations::as_of::{self, AsOf, NewAsOf};
-use workers::generations::promote::{self, Way};
+use workers::generations::gate::{self, Way};
 use workers::generations::{Refused, Standing};
 use workers::operations::State;
 
@@ -57,7 +57,7 @@ async fn a_read_model_as_of_a_past_position_is_what_the_store_folded_to_there_an
     let built = all(&parts, PROGRESS).await.into_iter().find(|it| it.operation == Some(operation)).unwrap();
     assert_eq!((built.standing, built.as_of), (Standing::AsOf, Some(position)));
     crate::oracle::assert_equal_as_of(pool, PROGRESS, &built.schema_name, position).await;
-    let gate = promote::gate(pool, projection, Way::Promote, Some(built.generation)).await.unwrap();
+    let gate = gate::look(pool, projection, Way::Promote, Some(built.generation)).await.unwrap();
     assert!(gate.refusals.iter().any(|it| it.contains("to be looked at")), "{gate:?}");
     parts.load(&History::of(13, 300).lines).await;
     exchanged(&parts, PROGRESS, Way::Promote).await;

@@ -5,7 +5,7 @@ use read_model::AnyProjection;
 use sqlx::AssertSqlSafe;
 use tokio_util::sync::CancellationToken;
 use workers::apply::Applier;
-use workers::generations::promote::Way;
+use workers::generations::gate::Way;
 use workers::generations::{Generations, Raised, Standing, rebuild};
 use workers::operations::State;
 

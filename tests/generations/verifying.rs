@@ -6,7 +6,7 @@ use std::time::Instant;
 use rand::Rng;
 use rand::rngs::StdRng;
 use uuid::Uuid;
-use workers::generations::promote::Way;
+use workers::generations::gate::Way;
 use workers::generations::verify::{self, Findings};
 use workers::operations::{self, State};
 

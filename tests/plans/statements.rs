@@ -173,7 +173,7 @@ pub const STATEMENTS: &[Statement] = &[
     few(&[Plain], "select version as \"version!\" from projections", "'vocabulary'"),
     window(&[Plain], "string_agg(differing.name", "'vocabulary', 'learner_progress'", 20_000, "the columns of all tables of two schemas, of which the catalogue has no index"),
     few(&[Plain], "pg_total_relation_size(oid) as \"bytes!\" from pg_class", "'vocabulary'"),
-    window(&[Plain, Applying], "foreign_key.conrelid <> 0", "'vocabulary'", 20_000, "the tables of a schema, and what the catalogue knows of them"),
+    window(&[Plain, Applying], "when foreign_key.oid is not null", "'vocabulary', 'user_directory'", 20_000, "the tables of a schema, and what the catalogue knows of them"),
     few(&[Plain, Applying], "select schema_name from generations where schema_name <> $1", "'vocabulary'"),
     few(&[Plain], "select generation from projections where name = $1 for no key update", "'vocabulary'"),
     few(&[Plain], "select id from operations where kind = $1 and kind in ('rebuild', 'verify', 'as_of') and projection = $2", "'rebuild', 'vocabulary'"),

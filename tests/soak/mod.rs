@@ -21,7 +21,7 @@ use rand::{Rng, SeedableRng};
 use read_model::AnyProjection;
 use uuid::Uuid;
 use workers::audit::Attribution;
-use workers::generations::promote::Way;
+use workers::generations::gate::Way;
 use workers::pause::{self, NewPause};
 
 use crate::generations;

@@ -15,20 +15,24 @@ mod work;
 
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use event_store::read;
-use events::{AggregateId, EventId, Topic};
+use events::{AggregateId, EventId, Position, Topic};
 use futures::FutureExt;
 use kill_points::kill_point;
 use read_model::{AnyProjection, Folded, Pending};
 use sqlx::{Connection, PgConnection, PgPool};
+use tokio::time::timeout;
 
 use crate::dead_letters::park::{self, Parked, Reason};
 use crate::fence::Fence;
 use crate::fold::{Refusal, decodes, fold};
 use crate::part::panicked;
 use crate::verdict::{Event, Verdict};
+use crate::watch::{self, At};
 use crate::{Metrics, retry};
 use ledger::Ledger;
 use spans::{Became, Spans};
@@ -45,6 +49,25 @@ pub use stride::Stride;
 
 /// Tries of a batch that lost a race (serialization, deadlock, first with an aggregate) before the race is reported.
 const RACES: u32 = 20;
+
+/// A write that takes longer is named in the log while it goes on.
+const LONG: Duration = Duration::from_secs(10);
+
+async fn said_if_long<T>(at: At, events: usize, writing: impl Future<Output = T>) -> T {
+    let mut writing = pin!(writing);
+    if let Ok(written) = timeout(LONG, &mut writing).await {
+        return written;
+    }
+    tracing::warn!(
+        projection = at.projection,
+        position = at.position.0,
+        events,
+        seconds = LONG.as_secs(),
+        "its write goes on: a statement of it is slow, or waits for a lock; Postgres ends a statement after a minute, and what takes \
+         so long alone three times is parked"
+    );
+    writing.await
+}
 
 /// On whose behalf events are applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -259,6 +282,9 @@ impl Applier {
 
     /// How every transaction begins: nobody promotes, and nobody else applies these aggregates, until it ends.
     async fn enter(&self, db: &mut PgConnection, ids: BTreeSet<AggregateId>) -> Result<Ledger, Error> {
+        if let Some(at) = watch::stuck(self.projection.name()) {
+            return Err(Error::Stuck(at));
+        }
         let fence = Fence::enter(&mut *db, self.projection).await?;
         kill_point!("apply.fenced");
         let ledger = Ledger::lock(db, (self.projection, self.topic), fence, ids).await?;
@@ -328,7 +354,10 @@ impl Applier {
             }
         }
         if done.tally.applied > 0 {
-            let written = AssertUnwindSafe(pending.write(db)).catch_unwind().await;
+            let first = events.first().map_or(Position::START, |event| event.position);
+            let at = At { projection: self.projection.name(), what: "write", position: first };
+            let writing = watch::whenever(at, AssertUnwindSafe(pending.write(db)).catch_unwind());
+            let written = said_if_long(at, events.len(), writing).await;
             written.map_err(|panic| Error::WritePanicked(panicked(&*panic)))??;
             kill_point!("apply.written");
         }

@@ -7,7 +7,7 @@ use read_model::{AnyProjection, Folded, Pending};
 
 use crate::dead_letters::park::Reason;
 use crate::part::panicked;
-use crate::watch;
+use crate::watch::{self, At};
 
 /// Why an event cannot be folded, for as long as neither it nor the code changes. After a panic the changes may be half of
 /// what they should be, and must not be written; else they are as before.
@@ -24,7 +24,7 @@ pub fn fold(
     pending: &mut dyn Pending,
     event: &Recorded<Payload>,
 ) -> Result<Folded, Refusal> {
-    let _watched = watch::at(projection.name(), event.position);
+    let _watched = watch::enter(At { projection: projection.name(), what: "fold", position: event.position });
     // What it leaves behind is not looked at again after a panic.
     refusing("fold", AssertUnwindSafe(|| pending.fold(event)))
 }

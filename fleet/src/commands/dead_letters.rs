@@ -285,6 +285,7 @@ async fn retry(
     by: &Actor,
 ) -> Result<ExitCode> {
     const BATCHES: &str = "/admin/v1/dead-letter-batches";
+    let named = filter.ids.clone().unwrap_or_default();
     let batch = Batch::of(filter);
     let planned: DryRun = api.post(BATCHES, &batch).await?;
     if as_json && (!yes || planned.plan.plan_token.is_none()) {
@@ -306,6 +307,11 @@ async fn retry(
         out::line("these are the oldest; there are more, for another time")?;
     }
     if plan.plan_token.is_none() {
+        if let Some(id) = named.first() {
+            let others = if named.len() > 1 { " and the others" } else { "" };
+            let why = "there is no such dead letter, or it was retried or discarded";
+            return Err(Exit::Refused.because(format!("nothing to retry of {id}{others}: {why}")));
+        }
         out::line("nothing to retry")?;
         return Ok(ExitCode::SUCCESS);
     }

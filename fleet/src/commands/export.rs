@@ -20,7 +20,8 @@ use crate::exit::Exit;
 
 #[derive(Debug, Args)]
 pub struct Options {
-    /// Where to write: .ndjson, .ndjson.gz, or - for standard output.
+    /// Where to write: .ndjson, .ndjson.gz, or - for standard output. Until all of it is there it is called FILE.part, which an
+    /// export that was interrupted leaves behind, and which may be deleted.
     #[arg(default_value = "-")]
     pub file: PathBuf,
     #[command(flatten)]

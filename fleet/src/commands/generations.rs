@@ -8,7 +8,7 @@ use clap::Args;
 use uuid::Uuid;
 use workers::admin::generations::{AsOfRequest, Change, Rebuild, Steering};
 use workers::generations::as_of::{self, AsOf};
-use workers::generations::promote::Gate;
+use workers::generations::gate::Gate;
 use workers::generations::rebuild::Plan;
 use workers::generations::retire::Retirement;
 use workers::generations::verify::{Difference, Findings};
@@ -395,7 +395,20 @@ async fn exchange(options: Exchange, verb: &str, meant: Standing) -> Result<Exit
         return Ok(ExitCode::SUCCESS);
     }
     let operation: Operation = api.post(&path, &changing.doing(gate.plan_token).await?).await?;
-    operation::follow(api, operation, changing.json).await
+    if !gate.awaits_worker {
+        return operation::follow(api, operation, changing.json).await;
+    }
+    let id = operation.id;
+    if changing.json {
+        out::json(&operation)?;
+    } else {
+        out::line(format!("operation {id}: {verb}, not done yet"))?;
+        out::advise(&format!(
+            "Start the program with version {version} of {projection}, and it is done; a `fleet dev` with another version is to be \
+             stopped first. `fleet operations follow {id}` waits for it, `fleet operations cancel {id}` gives it up."
+        ))?;
+    }
+    Ok(Exit::Failure.into())
 }
 
 pub async fn retire(options: Retire) -> Result<ExitCode> {

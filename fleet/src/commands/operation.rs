@@ -33,7 +33,7 @@ async fn unless_interrupted<T>(operation: &Operation, waiting: impl Future<Outpu
             pressed.context("listening to Ctrl-C")?;
             let Operation { id, kind, .. } = operation;
             let cancel = match kind.as_str() {
-                "rebuild" | "verify" | "as_of" => format!(", `fleet operations cancel {id}` ends it"),
+                "rebuild" | "verify" | "as_of" | "repair" | "promote" | "rollback" => format!(", `fleet operations cancel {id}` ends it"),
                 _ => String::new(),
             };
             Err(Exit::Interrupted.because(format!(

@@ -18,7 +18,7 @@ use super::request::{IdempotencyKey, idempotency_key, parse};
 use super::{Admin, Kind, Problem, operations};
 use crate::audit::Attribution;
 use crate::generations::as_of::{self, AsOf, NewAsOf};
-use crate::generations::promote::{self, NewPromote, Way};
+use crate::generations::gate::{self, NewPromote, Way};
 use crate::generations::rebuild::{self, NewRebuild};
 use crate::generations::retire::{self, NewRetirement};
 use crate::generations::verify::{self, Difference};
@@ -315,7 +315,7 @@ pub(super) async fn build_as_of(
     params(("name" = String, Path, description = "Of a projection."), ("generation" = i32, Path, description = "Its number."), IdempotencyKey),
     request_body = Change,
     responses(
-        (status = 200, description = "Of a dry run.", body = promote::Gate),
+        (status = 200, description = "Of a dry run.", body = gate::Gate),
         (
             status = 202,
             description = "It is asked for.",
@@ -344,7 +344,7 @@ pub(super) async fn promote(
     params(("name" = String, Path, description = "Of a projection."), ("generation" = i32, Path, description = "Its number."), IdempotencyKey),
     request_body = Change,
     responses(
-        (status = 200, description = "Of a dry run.", body = promote::Gate),
+        (status = 200, description = "Of a dry run.", body = gate::Gate),
         (
             status = 202,
             description = "It is asked for.",
@@ -375,11 +375,11 @@ async fn exchange(
     let change: Change = parse(&body)?;
     let projection = projection(&admin, &name)?;
     let Some((by, plan_token)) = decided(&asker, change)? else {
-        return Ok(Json(promote::gate(&admin.pool, projection, way, Some(generation)).await?).into_response());
+        return Ok(Json(gate::look(&admin.pool, projection, way, Some(generation)).await?).into_response());
     };
     let idempotency_key = idempotency_key(&headers)?;
     let new = NewPromote { way, generation: Some(generation), plan_token, by, idempotency_key };
-    let id = promote::ask(&admin.pool, projection, &new).await?;
+    let id = gate::ask(&admin.pool, projection, &new).await?;
     Ok(operations::accepted(operations::find(&admin, id).await?))
 }
 

@@ -5,6 +5,7 @@ use events::EventId;
 
 use crate::dead_letters::park::Reason;
 use crate::fence;
+use crate::watch::At;
 
 /// The transaction was rolled back. A retry may succeed, except after `NotWritable`.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +29,9 @@ pub enum Error {
     /// The store lacks positions.
     #[error("{0}")]
     Gap(String),
+    /// The projection's code keeps a thread of this process, and may keep another.
+    #[error("{0} does not come back: this process leaves the projection alone; other code has to be started")]
+    Stuck(At),
     /// Another worker was first with an aggregate.
     #[error("lost a race for an aggregate")]
     Raced,

@@ -9,7 +9,8 @@ use read_model::AnyProjection;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::promote::{self, NewPromote, Way};
+use super::gate::{self, NewPromote, Way};
+use super::promote;
 use super::rebuild::{self, NewRebuild, Refused};
 use crate::apply::Applier;
 use crate::audit::Attribution;
@@ -96,6 +97,8 @@ pub(super) async fn look(
         let older = begun.get(projection.name());
         applier.metrics.observe_outdated(applier.topic, projection.name(), older.is_some());
         let hindrance = match (raised, older) {
+            // A person has put one of this version in place, or had one put back: that is under way.
+            (Raised::Promoted, _) if promote::wanted(applier).await?.is_some() => None,
             (Raised::Promoted, _) => refused(renew(pool, projection, hindrances.run).await)?,
             (Raised::Built, Some(false)) => refused(build(pool, projection).await)?,
             (Raised::Built | Raised::Ignored, _) => None,
@@ -181,14 +184,14 @@ async fn renew(pool: &PgPool, projection: &dyn AnyProjection, run: Uuid) -> Resu
     }
     let by = by(&plan);
     let name = projection.name();
-    match promote::gate(pool, projection, Way::Promote, None).await {
+    match gate::look(pool, projection, Way::Promote, None).await {
         Ok(gate) if gate.version == plan.version => {
             if gate.refusals.is_empty() {
                 let (generation, plan_token) = (Some(gate.generation), gate.plan_token.clone());
                 // However often it is looked at, it is one promote.
                 let idempotency_key = Some(format!("renewed.{}", gate.plan_token));
                 let new = NewPromote { way: Way::Promote, generation, plan_token, by, idempotency_key };
-                promote::ask(pool, projection, &new).await?;
+                gate::ask(pool, projection, &new).await?;
                 return Ok(None);
             }
             return Ok(Some(gate.refusals.join("; ")));

@@ -3,16 +3,17 @@
 //! Every generation has a schema and a ledger of its own. The live one is written from the bus, by
 //! [`apply`](mod@crate::apply); all others by their [builders](Generations) from the store. A process keeps the generations that
 //! its version of the code built, so that a new one is fresh before anybody reads it, and the one before stays current for
-//! the way back. [Promoting](promote) is one transaction in which the store is caught up with, the schemas change their
+//! the way back. Promoting, [asked for](gate) by a person, is one transaction in which the store is caught up with, the schemas change their
 //! names, and the fence moves. See docs/adr/0027.
 
 pub mod as_of;
 mod automatic;
 mod build;
 pub mod dependents;
+pub mod gate;
 pub mod keepers;
 mod pace;
-pub mod promote;
+mod promote;
 pub mod rebuild;
 pub mod retire;
 pub mod shape;

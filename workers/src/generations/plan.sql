@@ -1,6 +1,7 @@
 -- Binds: projection.
 -- Locks: none.
--- One statement, so that a plan is of one moment. The rate is that of the last rebuild that was built to its end.
+-- One statement, so that a plan is of one moment. The rate is that of the last rebuild that was built to its end, in positions a
+-- second; the share is that of its own events among them.
 select
     live.generation,
     live.version,
@@ -9,19 +10,29 @@ select
     (select coalesce(max(position), 0) from events) as "head!",
     open.id as "under_way?",
     (open.selection ->> 'version')::integer as "under_way_version?",
-    (
-        select operation.upto / greatest(extract(epoch from built.built_at - built.created_at), 0.001)
-        from generations as built
-        join operations as operation on operation.id = built.operation_id
-        where built.projection = live.name
-        and built.built_at is not null
-        and built.purpose = 'rebuild'
-        order by built.generation desc
-        limit 1
-    )::float8 as rate
+    last.rate,
+    last.share
 from projections as live
 left join operations as open
     on open.projection = live.name
     and open.kind = 'rebuild'
     and open.state in ('pending', 'running', 'paused', 'waiting')
+left join lateral (
+    select
+        (operation.upto / greatest(extract(epoch from built.built_at - built.created_at), 0.001))::float8 as rate,
+        (
+            select sum(part.events)
+            from generation_parts as part
+            where part.projection = built.projection
+            and part.generation = built.generation
+        )::float8 / operation.upto as share
+    from generations as built
+    join operations as operation on operation.id = built.operation_id
+    where built.projection = live.name
+    and built.built_at is not null
+    and built.purpose = 'rebuild'
+    and operation.upto > 0
+    order by built.generation desc
+    limit 1
+) as last on true
 where live.name = $1

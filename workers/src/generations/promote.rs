@@ -1,4 +1,4 @@
-//! Putting a generation in the place of the live one, and taking it back: both are the same.
+//! Putting a generation in the place of the live one, as it was asked for, and taking it back: both are the same.
 //!
 //! It is one transaction. The generation's builders are kept out, then the fence is taken, and from then on nobody writes to
 //! the live generation. What the store has by now and the generation has not is applied, so that no reader ever sees fewer
@@ -12,25 +12,18 @@ use event_store::tail::Head;
 use events::{Position, TraceContext};
 use kill_points::kill_point;
 use read_model::AnyProjection;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use traces::{SpanKind, names};
-use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::rebuild::Refused;
-use super::{dependents, schema_of};
+use super::gate::{TAIL, Way};
+use super::schema_of;
 use crate::apply::{Applier, Condemned, Error};
-use crate::audit::{self, Attribution};
 use crate::dead_letters::park::Parked;
 use crate::fence::{self, Fence};
-use crate::operations::{self, New};
 use crate::verdict::Event;
-use crate::words::{duration, many};
-
-/// Events that are left to be applied while the live generation stands still, at most. More are left to the builders first.
-const TAIL: i64 = 2000;
+use crate::words::many;
 
 /// How long the transaction waits for a lock. Whoever wants to write waits behind it.
 const LOCK: &str = "2s";
@@ -41,212 +34,8 @@ const TRIED_FOR: Duration = Duration::from_secs(120);
 /// How long the way back stays open.
 const KEPT_HOURS: i32 = 24;
 
-/// Which way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Way {
-    /// To a generation that was built.
-    Promote,
-    /// To the one that was live before.
-    Rollback,
-}
-
-impl Way {
-    fn kind(self) -> &'static str {
-        match self {
-            Self::Promote => "promote",
-            Self::Rollback => "rollback",
-        }
-    }
-}
-
-/// Whether a generation may become the live one, and why not.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[schema(as = PromoteGate)]
-pub struct Gate {
-    pub projection: String,
-    pub generation: i32,
-    pub version: i32,
-    pub live_generation: i32,
-    /// Why it would be refused now. Empty: it may.
-    pub refusals: Vec<String>,
-    /// What whoever asks for it may not expect.
-    #[serde(default)]
-    pub warnings: Vec<String>,
-    /// Who rolled the read model back, and when, if nobody has promoted anything since: a rollback would take that back.
-    #[serde(default)]
-    pub rolled_back: Option<String>,
-    /// Positions that it is behind the store.
-    pub behind: i64,
-    /// To be sent with the request.
-    pub plan_token: String,
-}
-
-/// What would become of a promote or a rollback now; the generation, if it is not named, is the newest that could be meant.
-///
-/// # Errors
-/// There is none that could be meant, or the database does not answer.
-pub async fn gate(
-    pool: &PgPool,
-    projection: &dyn AnyProjection,
-    way: Way,
-    generation: Option<i32>,
-) -> Result<Gate, Refused> {
-    gate_on(&mut *pool.acquire().await?, projection, way, generation).await
-}
-
-async fn gate_on(
-    db: &mut PgConnection,
-    projection: &dyn AnyProjection,
-    way: Way,
-    generation: Option<i32>,
-) -> Result<Gate, Refused> {
-    let name = projection.name();
-    let back = way == Way::Rollback;
-    let row = sqlx::query_file!("src/generations/gate.sql", name, generation, back).fetch_optional(&mut *db).await?;
-    let Some(row) = row else {
-        return Err(match (way, generation) {
-            (_, Some(generation)) => Refused::Unknown(name.to_owned(), generation),
-            (Way::Promote, None) => {
-                Refused::Impossible(format!("{name} has no generation that could be promoted: rebuild it first"))
-            }
-            (Way::Rollback, None) => Refused::Impossible(format!("{name} has no generation that was live before")),
-        });
-    };
-    let mut refusals = Vec::new();
-    if row.live {
-        refusals.push("it is live already".to_owned());
-    }
-    if let Some(position) = row.as_of {
-        refusals.push(format!("it ends at position {position}: it is there to be looked at"));
-    }
-    if row.retired {
-        refusals.push("its tables are gone".to_owned());
-    }
-    if !row.built {
-        refusals.push("it is not built yet".to_owned());
-    }
-    if row.left {
-        refusals.push("the time in which it was kept current is over: rebuild".to_owned());
-    }
-    if back && !row.was_live {
-        refusals.push("it was never live: promote it".to_owned());
-    }
-    if row.behind > TAIL && !row.live {
-        let nobody = if row.kept {
-            String::new()
-        } else {
-            format!(
-                ", and nobody brings it nearer: that takes a worker of version {}, the program of before",
-                row.version
-            )
-        };
-        refusals.push(format!("it is {} positions behind the store, at most {TAIL}{nobody}", row.behind));
-    }
-    if row.lost > 0 {
-        let more = if row.lost >= 10_000 { " or more" } else { "" };
-        refusals.push(format!(
-            "{}{more} parked in it, which the live generation has applied: mend the code and retry, or raise its VERSION if its \
-             tables were not right",
-            many(row.lost, "event")
-        ));
-    }
-    let (version, mut warnings) = (row.version, Vec::new());
-    if let Some(failing) = row.failing {
-        warnings.push(format!("it does not follow the store, and will hardly take its place: {failing}"));
-    }
-    let dependents = dependents::of(db, &row.live_schema).await?;
-    if !dependents.is_empty() {
-        warnings.push(format!(
-            "made on the tables of the live generation: {}. That goes on reading them, which stand still from then on: make it anew \
-             afterwards",
-            dependents.join(", ")
-        ));
-    }
-    if !row.kept {
-        warnings.push(format!(
-            "no worker of version {version} of {name} runs: it is done when one does, unless it is cancelled before"
-        ));
-    }
-    if row.differed > 0 {
-        warnings.push(format!(
-            "the last verification before generation {} was replaced found {}: its rows may be wrong, retire it if so",
-            row.generation,
-            many(row.differed, "difference")
-        ));
-    }
-    Ok(Gate {
-        projection: name.to_owned(),
-        generation: row.generation,
-        version: row.version,
-        live_generation: row.live_generation,
-        refusals,
-        warnings,
-        rolled_back: row
-            .rolled_back_by
-            .zip(row.rolled_back_ago)
-            .map(|(by, ago)| format!("{by}, {} ago", duration(ago))),
-        behind: row.behind,
-        plan_token: format!("{name}.{}.{}.{}", row.live_generation, row.generation, way.kind()),
-    })
-}
-
-/// A promote, a rollback that is asked for.
-#[derive(Debug, Clone)]
-pub struct NewPromote {
-    pub way: Way,
-    pub generation: Option<i32>,
-    pub plan_token: String,
-    pub by: Attribution,
-    pub idempotency_key: Option<String>,
-}
-
-/// Writes down that it is wanted. A worker of the generation's version does it.
-///
-/// # Errors
-/// It may not, the plan is of another state, or the key was used for something else.
-pub async fn ask(pool: &PgPool, projection: &dyn AnyProjection, new: &NewPromote) -> Result<Uuid, Refused> {
-    let mut db = Lent::by(pool).await?;
-    let asked = ask_on(&mut db, projection, new).await;
-    db.give_back();
-    asked
-}
-
-async fn ask_on(db: &mut PgConnection, projection: &dyn AnyProjection, new: &NewPromote) -> Result<Uuid, Refused> {
-    let name = projection.name();
-    let selection = json!({"generation": new.generation, "plan_token": new.plan_token});
-    let mut tx = db.begin().await?;
-    let asked = New {
-        kind: new.way.kind(),
-        projection: Some(name),
-        selection: &selection,
-        by: &new.by,
-        idempotency_key: new.idempotency_key.as_deref(),
-        positions: None,
-        selected: 0,
-        rate: None,
-    };
-    if let Some(before) = operations::before(&mut tx, &asked).await? {
-        return Ok(before);
-    }
-    let gate = gate_on(&mut tx, projection, new.way, new.generation).await?;
-    if gate.plan_token != new.plan_token {
-        return Err(Refused::StalePlan);
-    }
-    if !gate.refusals.is_empty() {
-        return Err(Refused::Impossible(gate.refusals.join("; ")));
-    }
-    let id = operations::insert(&mut tx, &asked).await?;
-    operations::of_generation(&mut tx, id, gate.generation).await?;
-    let action = format!("generation.{}", new.way.kind());
-    let detail = json!({"projection": name, "generation": gate.generation, "live_generation": gate.live_generation});
-    audit::record(&mut tx, &new.by, &action, id, &detail).await?;
-    tx.commit().await?;
-    Ok(id)
-}
-
 /// What is to be done.
-struct Wanted {
+pub(super) struct Wanted {
     operation: Uuid,
     way: Way,
     generation: i32,
@@ -324,7 +113,7 @@ pub(super) async fn carry_out(applier: &Applier, head: &Head) -> sqlx::Result<()
     .map(drop)
 }
 
-async fn wanted(applier: &Applier) -> sqlx::Result<Option<Wanted>> {
+pub(super) async fn wanted(applier: &Applier) -> sqlx::Result<Option<Wanted>> {
     let row = sqlx::query!(
         r#"select operation.id, operation.kind, generation.generation,
                   split_part(operation.selection ->> 'plan_token', '.', 2)::integer as "live!",
@@ -377,8 +166,14 @@ async fn promote(db: &mut PgConnection, applier: &Applier, wanted: &Wanted) -> R
         generation
     );
     let new = locked(new.fetch_optional(&mut *tx).await)?.ok_or_else(|| Failed::Never("it is gone".to_owned()))?;
-    if new.live || new.retired || !new.built {
-        return Err(Failed::Never("it is live already, not built, or retired".to_owned()));
+    let in_its_way = match () {
+        () if new.live => Some("it is live already: somebody else has done the same"),
+        () if new.retired => Some("its tables are gone"),
+        () if !new.built => Some("it is not built"),
+        () => None,
+    };
+    if let Some(why) = in_its_way {
+        return Err(Failed::Never(why.to_owned()));
     }
     kill_point!("promote.locked");
     let mut parts = parts(&mut tx, name, generation).await?;

@@ -41,6 +41,14 @@ pub struct Plan {
     pub under_way: Option<(Uuid, i32)>,
     /// To be sent with the request that starts it.
     pub plan_token: String,
+    /// Of so many positions the last rebuild had an event that is the projection's own.
+    #[serde(skip, default = "all")]
+    #[schema(ignore)]
+    pub share: f64,
+}
+
+fn all() -> f64 {
+    1.0
 }
 
 impl Plan {
@@ -49,7 +57,9 @@ impl Plan {
     pub fn at(self, limit: Rate) -> Self {
         let positions = self.positions as f64;
         let last = self.estimated_seconds.filter(|seconds| *seconds > 0.0).map(|seconds| positions / seconds);
-        let slow = last.map_or(limit.events, |last| last.min(limit.events));
+        // A rate is of events that are its own.
+        let fastest = limit.events / self.share;
+        let slow = last.map_or(fastest, |last| last.min(fastest));
         let limited = limit.seconds.map_or(f64::INFINITY, f64::from);
         let estimated_seconds = if positions <= slow * limited {
             Some(positions / slow)
@@ -147,6 +157,7 @@ async fn plan_on(db: &mut PgConnection, projection: &dyn AnyProjection) -> Resul
         estimated_seconds: stands.rate.filter(|rate| *rate > 0.0).map(|rate| stands.head as f64 / rate),
         conflicts: stands.under_way.into_iter().map(|operation| conflict("rebuild", operation)).collect(),
         under_way: stands.under_way.zip(stands.under_way_version),
+        share: stands.share.filter(|share| *share > 0.0).map_or_else(all, |share| share.min(1.0)),
         plan_token: format!("{name}.{}.{}.{}", stands.generation, stands.next, projection.version()),
     })
 }
@@ -483,7 +494,7 @@ mod tests {
 
     #[test]
     fn a_rate_makes_an_estimate_longer_for_as_long_as_it_holds() {
-        let estimated = |last: Option<f64>, events, seconds| {
+        let estimated_of = |share, last: Option<f64>, events, seconds| {
             let plan = Plan {
                 projection: "orders".to_owned(),
                 generation: 2,
@@ -496,9 +507,12 @@ mod tests {
                 conflicts: Vec::new(),
                 under_way: None,
                 plan_token: String::new(),
+                share,
             };
             plan.at(Rate { events, seconds: Some(seconds) }).estimated_seconds
         };
+        let estimated = |last, events, seconds| estimated_of(1.0, last, events, seconds);
+        assert_eq!(estimated_of(0.5, Some(10.0), 100.0, 3600), Some(50.0), "the rate is of its own events");
         assert_eq!(estimated(Some(10.0), 100.0, 3600), Some(100.0));
         assert_eq!(estimated(None, 100.0, 3600), Some(100.0), "nothing else is known, and nothing else is needed");
         assert_eq!(estimated(Some(10.0), 100.0, 50), Some(55.0), "half at 100 a second, the rest at 1000");

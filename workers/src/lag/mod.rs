@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use database::Lent;
 use event_store::read;
 use event_store::relay::behind::Behind;
 use events::Topic;
@@ -290,11 +291,14 @@ impl Measurer {
         let Memory { backlogs, horizon } = &mut *memory;
         let pool = &self.pool;
         let store = async {
-            let head = read::head(pool).await?;
-            let now = sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(pool).await?;
-            Ok::<_, sqlx::Error>((head.0, now, stop::standing(pool).await?))
+            // It is kept for who is in the way, because by then all others may be waiting.
+            let mut db = Lent::by(pool).await?;
+            let head = read::head(&mut *db).await?;
+            let now = sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(&mut *db).await?;
+            let stopped = stop::standing(&mut *db).await?;
+            Ok::<_, sqlx::Error>((head.0, now, stopped, db))
         };
-        let (head, observed_at, operations_stopped) = in_time(self.limit, store).await?;
+        let (head, observed_at, operations_stopped, mut db) = in_time(self.limit, store).await?;
         let measuring = self.projections.iter().zip(backlogs).map(|((projection, topic), backlog)| async {
             let measured = in_time(self.limit, status(pool, *projection, topic, backlog, head, self.patience)).await;
             (projection.name(), topic.name, measured)
@@ -326,14 +330,19 @@ impl Measurer {
         }
         report.unmeasured = unmeasured;
         if !report.unmeasured.is_empty() || report.projections.iter().any(Status::may_wait_for_a_lock) {
-            match in_time(self.limit, locks::waits(pool, locks::MOST)).await {
-                Ok(waits) => report.blocked(&waits),
+            match in_time(self.limit, locks::waits(&mut *db, locks::MOST)).await {
+                Ok(waits) => {
+                    report.blocked(&waits);
+                    db.give_back();
+                }
                 Err(error) => {
                     let problem = database::describe(&error);
                     tracing::warn!(error = problem, "who waits for a lock could not be found out");
                     report.unmeasured.push(Unmeasured { name: "locks".to_owned(), topic: None, problem });
                 }
             }
+        } else {
+            db.give_back();
         }
         Ok(report)
     }

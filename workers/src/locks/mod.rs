@@ -5,7 +5,7 @@ mod busy;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use sqlx::PgPool;
+use sqlx::PgExecutor;
 use sqlx::types::Json;
 use utoipa::ToSchema;
 
@@ -95,8 +95,8 @@ impl Wait {
 ///
 /// # Errors
 /// The database's.
-pub async fn waits(pool: &PgPool, most: i64) -> sqlx::Result<Vec<Wait>> {
-    let rows = sqlx::query_file!("src/locks/waits.sql", most).fetch_all(pool).await?;
+pub async fn waits(db: impl PgExecutor<'_>, most: i64) -> sqlx::Result<Vec<Wait>> {
+    let rows = sqlx::query_file!("src/locks/waits.sql", most).fetch_all(db).await?;
     let waits = rows.into_iter().map(|row| Wait {
         pid: row.pid,
         name: row.name,
