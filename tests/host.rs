@@ -177,6 +177,11 @@ entries!(Calm, "calm", || {});
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_that_never_comes_back_holds_up_its_own_read_model_only() {
     let release = Release;
+    // Were all threads kept, not even this test would end.
+    std::thread::spawn(|| {
+        std::thread::sleep(2 * LIMIT);
+        drop(Release);
+    });
     workers::watch::begin();
     let database = Database::empty().await;
     let program = fleet::Fleet::builder().topic(&VOCABULARY).projection::<Spinning>().projection::<Calm>();
