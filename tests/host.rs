@@ -299,6 +299,13 @@ shaped!(
     "create table own (id int primary key, text text default 'some');
      create view shaped as select shaped.id from own as shaped where id > 1"
 );
+shaped!(Unlogged, "unlogged", 1, "create unlogged table own (id int primary key)");
+shaped!(
+    Stale,
+    "stale",
+    1,
+    "create table own (id int primary key); create materialized view all_of_it as select * from own"
+);
 shaped!(Leaning, "leaning", 1, "create view own as select id from shaped.own");
 shaped!(Bound, "bound", 1, "create table own (id int references shaped.own)");
 shaped!(Misspelt, "misspelt", 1, "create table own (id int);\ncreate tabel more (id int)");
@@ -327,6 +334,114 @@ async fn tables_that_rest_on_those_of_another_read_model_are_refused() {
     assert!(refused.contains("the tables of bound rest on those of shaped"), "{refused}");
     let refused = migrate(of(begin().projection::<Misspelt>())).await.unwrap_err();
     assert!(refused.contains("the tables of misspelt, line 2: syntax error at or near \"tabel\""), "{refused}");
+}
+
+/// Rows that Postgres does not keep, or that nobody writes.
+#[tokio::test]
+async fn tables_that_lose_rows_are_refused() {
+    let database = Database::empty().await;
+    let begin = || fleet::Fleet::builder().topic(&VOCABULARY);
+    for (program, said) in [
+        (
+            begin().projection::<Unlogged>(),
+            "among the tables of unlogged is the unlogged table own, which Postgres empties",
+        ),
+        (begin().projection::<Stale>(), "among the tables of stale is the materialized view all_of_it, which nobody"),
+    ] {
+        let program = program.build().unwrap();
+        let parts = Parts::builder(program.catalogue(), &database.pool).start().await.unwrap();
+        let refused = format!("{:#}", anyhow::Error::from(parts.migrate().await.unwrap_err()));
+        assert!(refused.contains(said), "{refused}");
+    }
+}
+
+/// One sets what it should not, for the session; the other writes down what it finds there, in a type of its own.
+struct Setting;
+struct Seeing;
+
+macro_rules! zones {
+    ($type:ident, $name:literal, $before:literal) => {
+        impl Projection for $type {
+            const NAME: &'static str = $name;
+            const VERSION: u32 = 1;
+            const TABLES: &'static str = "create type day as enum ('2026-11-22', '2026-11-23');
+                                          create table days (day day, entry_id uuid, primary key (day, entry_id))";
+            type Event = VocabularyEvent;
+            type Changes = BTreeSet<Uuid>;
+
+            fn fold(changes: &mut Self::Changes, event: &Recorded<VocabularyEvent>) {
+                changes.insert(event.aggregate_id.0);
+            }
+
+            async fn write(changes: Self::Changes, db: &mut PgConnection) -> Result<(), Error> {
+                sqlx::query($before).execute(&mut *db).await?;
+                let entries: Vec<_> = changes.into_iter().collect();
+                sqlx::query(
+                    "insert into days
+                     select (timestamptz '2026-11-22 23:30Z')::date::text::day, entry_id from unnest($1::uuid[]) as entry_id
+                     on conflict do nothing",
+                )
+                .bind(entries)
+                .execute(db)
+                .await?;
+                Ok(())
+            }
+        }
+    };
+}
+zones!(Setting, "setting", "set time zone 'Pacific/Auckland'");
+zones!(Seeing, "seeing", "select 1");
+
+/// What one read model's write sets for its session, another's does not find; and what it makes of types of its own is compared.
+#[tokio::test]
+async fn a_write_does_not_reach_another_read_model_and_types_of_its_own_are_verified() {
+    let database = Database::empty().await;
+    let program = fleet::Fleet::builder().topic(&VOCABULARY).projection::<Setting>().projection::<Seeing>();
+    let program = program.build().unwrap();
+    let stop = CancellationToken::new();
+    let mut parts = Parts::builder(program.catalogue(), &database.pool).shutdown(stop.clone()).start().await.unwrap();
+    parts.migrate().await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let bus = Bus::Embedded(Embedded::new());
+    bus.ensure(program.catalogue().topics()).await.unwrap();
+    parts.event_store(listener, Gate::open(), Some(bus.clone()), 4).unwrap();
+    parts.worker(Worker::of(&VOCABULARY, bus, &*address)).unwrap();
+    let running = tokio::spawn(parts.run());
+    let mut client = EventStoreClient::connect(format!("http://{address}")).await.unwrap();
+    for seen in 1..=30 {
+        let entry = Uuid::now_v7();
+        let created = event("EntryCreated", json!({"entry_id": entry, "spelling": "antipodes"}));
+        client.append_events(append("VocabularyEntry", entry, vec![created])).await.unwrap();
+        eventually("both have it", LIMIT, async || {
+            let both = "select least((select count(*) from setting.days), (select count(*) from seeing.days))";
+            match database.count(both).await {
+                count if count == seen => Ok(()),
+                other => Err(format!("{other}")),
+            }
+        })
+        .await;
+    }
+    assert_eq!(database.count("select count(*) from seeing.days where day <> '2026-11-22'").await, 0);
+    let by = workers::audit::Attribution { actor: "ada".to_owned(), reason: "a test".to_owned() };
+    let seeing = program.catalogue().projection("seeing").unwrap();
+    for wrong in [false, true] {
+        if wrong {
+            sqlx::query("update seeing.days set day = '2026-11-23' where entry_id = (select min(entry_id::text)::uuid from seeing.days)")
+                .execute(&database.pool)
+                .await
+                .unwrap();
+        }
+        let operation = workers::generations::verify::ask(&database.pool, seeing, &by, None).await.unwrap();
+        let result = eventually("it has been compared", LIMIT, async || {
+            let now = workers::operations::get(&database.pool, operation).await.unwrap().unwrap();
+            now.result.map(|result| result.0).ok_or_else(|| format!("{:?} {:?}", now.state, now.error))
+        })
+        .await;
+        assert_eq!(result["equal"], !wrong, "{result}");
+    }
+    stop.cancel();
+    tokio::time::timeout(LIMIT, running).await.expect("they end").unwrap().unwrap();
 }
 
 /// What `fleet dev` warns of: an author has changed the tables, and not the version.

@@ -118,6 +118,34 @@ impl Projection for Latest {
     }
 }
 
+/// It sets something for its session, which is another read model's next.
+struct Careless;
+
+impl Projection for Careless {
+    const NAME: &'static str = "careless";
+    const VERSION: u32 = 1;
+    const TABLES: &'static str = "create table nothing (id int primary key)";
+    type Event = <UserDirectory as Projection>::Event;
+    type Changes = ();
+
+    fn fold((): &mut Self::Changes, _: &Recorded<Self::Event>) {}
+
+    async fn write((): Self::Changes, db: &mut PgConnection) -> Result<(), read_model::Error> {
+        sqlx::query("set time zone 'Pacific/Auckland'").execute(&mut *db).await?;
+        sqlx::query("set local statement_timeout = '5s'").execute(db).await?;
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_a_write_sets_for_its_session_is_named() {
+    let (parts, decoded) = of_users(200).await;
+    let mut db = parts.database.pool.acquire().await.unwrap();
+    let error = any_cut::<Careless>(&mut db, &decoded, 1, 7).await.expect_err("it does not pass").to_string();
+    assert!(error.contains("careless: a write has set TimeZone for the whole session"), "{error}");
+    db.close().await.unwrap();
+}
+
 /// It takes nobody whose id begins with a zero.
 struct Choosy;
 

@@ -113,5 +113,5 @@ mod orders;
 pub use catalogue::{Catalogue, Mistake, erased};
 pub use column::column;
 pub use erased::{AnyProjection, Folded, Pending};
-pub use foreign::{Foreign, foreign};
+pub use foreign::{Foreign, Unfit, foreign, unfit};
 pub use projection::{Error, Projection};

@@ -14,7 +14,7 @@ use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use uuid::Uuid;
 
-use crate::{Error, Foreign, Projection, foreign};
+use crate::{Error, Foreign, Projection, Unfit, foreign, unfit};
 
 /// An event as the store would have recorded it, at `occurred_at` (RFC 3339).
 ///
@@ -80,6 +80,11 @@ impl<P: Projection> Generation<P> {
             let foreign = Foreign { projection: P::NAME.to_owned(), tables };
             return Err(sqlx::Error::Configuration(foreign.into()).into());
         }
+        let what = unfit(&mut db, &generation.schema).await?;
+        if !what.is_empty() {
+            let unfit = Unfit { projection: P::NAME.to_owned(), what };
+            return Err(sqlx::Error::Configuration(unfit.into()).into());
+        }
         db.commit().await?;
         Ok(generation)
     }
@@ -102,7 +107,8 @@ impl<P: Projection> Generation<P> {
     /// the event that it refuses is alone and parked. Later events of its aggregate are held. Returns what was parked.
     ///
     /// # Errors
-    /// Something else than an event is to blame, such as a statement that does not fit the tables.
+    /// Something else than an event is to blame, such as a statement that does not fit the tables, or one that sets something for
+    /// the whole session.
     pub async fn settle<'a>(
         &self,
         db: &mut PgConnection,
@@ -112,6 +118,7 @@ impl<P: Projection> Generation<P> {
     where
         P::Event: 'a,
     {
+        let before = set(db).await?;
         let (mut parked, mut held) = (BTreeSet::new(), BTreeSet::new());
         let mut sizes = sizes.iter().copied().cycle();
         let mut rest: Vec<_> = events.into_iter().collect();
@@ -135,6 +142,16 @@ impl<P: Projection> Generation<P> {
                     }
                 }
             }
+        }
+        let after = set(db).await?;
+        let left: BTreeSet<_> = after.symmetric_difference(&before).map(|(name, _)| name.as_str()).collect();
+        if !left.is_empty() {
+            let said = format!(
+                "{}: a write has set {} for the whole session, which other read models use after it: say `set local`",
+                P::NAME,
+                left.into_iter().collect::<Vec<_>>().join(", ")
+            );
+            return Err(sqlx::Error::Configuration(said.into()).into());
         }
         Ok(parked)
     }
@@ -182,11 +199,19 @@ impl<P: Projection> Generation<P> {
         Ok(())
     }
 
-    /// Unqualified names mean this generation's tables, until the transaction ends: as in the worker.
+    /// Unqualified names mean this generation's tables, and times are in UTC, until the transaction ends: as in the worker.
     async fn enter(&self, db: &mut PgConnection) -> Result<(), Error> {
-        sqlx::query("select set_config('search_path', $1 || ', public', true)").bind(&self.schema).execute(db).await?;
+        let enter = "select set_config('search_path', $1 || ', public', true), set_config('TimeZone', 'UTC', true),
+                            set_config('DateStyle', 'ISO, MDY', true), set_config('IntervalStyle', 'postgres', true)";
+        sqlx::query(enter).bind(&self.schema).execute(db).await?;
         Ok(())
     }
+}
+
+/// What somebody has set for this session.
+async fn set(db: &mut PgConnection) -> Result<BTreeSet<(String, String)>, Error> {
+    let set = "select name, setting from pg_settings where source = 'session'";
+    Ok(sqlx::query_as(set).fetch_all(db).await?.into_iter().collect())
 }
 
 /// Whether Postgres refuses what was to be written, by the classes of its SQLSTATE, as a worker has it: of any other error a

@@ -126,7 +126,7 @@ pub const STATEMENTS: &[Statement] = &[
     window(&[Applying], "as lasting from operations as operation where operation.kind in ('retry', 'discard')", "", 20_000, "the operations that are open"),
     window(&[Applying], "operation.kind in ('retry', 'discard') and exists ( select from parked_events as parked join generations as generation", "'vocabulary', 1, 1000", 20_000, "the operations that are open, and the letters of each until one is of such a generation: a batch has 10,000 at most"),
     window(&[Applying], "parked.generation as \"generation!\", operation.rate", "'vocabulary', '01900000-0000-7000-9000-000000000001', 1, 100", 12_000, "the letters of one operation: a batch has 10,000 at most"),
-    few(&[Applying], "true) as \"search_path!\" from generations where projection = $1 and generation = $2 and version = $3", "'vocabulary', 2, 1"),
+    few(&[Applying], "true) as \"values!\" from generations where projection = $1 and generation = $2 and version = $3", "'vocabulary', 2, 1"),
     // replay
     few(&[Plain, Applying], "as \"of_aggregates!\"", "{aggregates}, '1970-01-01', '1970-01-01', 100001"),
     window(&[Plain], "min(selected.position) as first", "now() - interval '99.9 days', now() - interval '99.9 days' + interval '10 minutes', 1000001", 1000, "the events of that time, a million at most"),
@@ -158,7 +158,7 @@ pub const STATEMENTS: &[Statement] = &[
     few(&[Applying], "update generation_parts set pace = ''", "'vocabulary', 2"),
     // generations
     few(&[Applying], "for share of generation skip locked", "'vocabulary', 2, 0, 1, null, null"),
-    few(&[Applying], "true) as \"search_path!\" from generations where projection = $1 and generation = $2", "'vocabulary', 2"),
+    few(&[Applying], "true) as \"values!\" from generations where projection = $1 and generation = $2", "'vocabulary', 2"),
     few(&[Plain], "insert into generations (projection, generation, version, schema_name, built_at, live_since) select", "'nobody'"),
     few(&[Applying], "from discarded_events where projection = $1) as \"any!\"", "'vocabulary'"),
     few(&[Applying], "select from discarded_events where projection = $1 and event_id = wanted.event_id", "'vocabulary', {events}"),
@@ -173,6 +173,7 @@ pub const STATEMENTS: &[Statement] = &[
     few(&[Plain], "select version as \"version!\" from projections", "'vocabulary'"),
     window(&[Plain], "string_agg(differing.name", "'vocabulary', 'learner_progress'", 20_000, "the columns of all tables of two schemas, of which the catalogue has no index"),
     few(&[Plain], "pg_total_relation_size(oid) as \"bytes!\" from pg_class", "'vocabulary'"),
+    window(&[Plain], "type.typnamespace = class.relnamespace", "'vocabulary'", 20_000, "the columns of a schema's tables, of which the catalogue has an index"),
     window(&[Plain, Applying], "when foreign_key.oid is not null", "'vocabulary', 'user_directory'", 20_000, "the tables of a schema, and what the catalogue knows of them"),
     few(&[Plain, Applying], "select schema_name from generations where schema_name <> $1", "'vocabulary'"),
     few(&[Plain], "select generation from projections where name = $1 for no key update", "'vocabulary'"),

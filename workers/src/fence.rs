@@ -76,7 +76,9 @@ impl Fence {
         generation: i32,
     ) -> sqlx::Result<Option<Self>> {
         let row = sqlx::query!(
-            r#"select set_config('search_path', quote_ident(schema_name) || ', public', true) as "search_path!"
+            r#"select set_config('search_path', quote_ident(schema_name) || ', public', true) as "search_path!",
+                      set_config('TimeZone', 'UTC', true) || set_config('DateStyle', 'ISO, MDY', true)
+                          || set_config('IntervalStyle', 'postgres', true) as "values!"
                from generations
                where projection = $1 and generation = $2 and version = $3 and purpose = 'rebuild'
                and live_since is null and retired_at is null
@@ -92,7 +94,9 @@ impl Fence {
     /// Enters a generation whose row is locked already, so that nobody else is in it.
     pub(crate) async fn alone(db: &mut PgConnection, projection: &str, generation: i32) -> sqlx::Result<Self> {
         sqlx::query!(
-            r#"select set_config('search_path', quote_ident(schema_name) || ', public', true) as "search_path!"
+            r#"select set_config('search_path', quote_ident(schema_name) || ', public', true) as "search_path!",
+                      set_config('TimeZone', 'UTC', true) || set_config('DateStyle', 'ISO, MDY', true)
+                          || set_config('IntervalStyle', 'postgres', true) as "values!"
                from generations
                where projection = $1 and generation = $2"#,
             projection,
@@ -111,6 +115,8 @@ impl Fence {
                    generation,
                    version,
                    set_config('search_path', quote_ident(schema_name) || ', public', true) as "search_path!",
+                   set_config('TimeZone', 'UTC', true) || set_config('DateStyle', 'ISO, MDY', true)
+                       || set_config('IntervalStyle', 'postgres', true) as "values!",
                    pg_advisory_xact_lock_shared(hashtextextended(name, 1)) as "shared!",
                    coalesce(paused_until > clock_timestamp(), false) as "paused!",
                    pause_reason, paused_by, paused_at, nullif(paused_until, 'infinity') as until

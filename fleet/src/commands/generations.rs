@@ -1,10 +1,13 @@
 //! `fleet rebuild`, `promote`, `rollback`, `retire`, `generations`, `operation`: read models built anew, put in place, taken
 //! back. Each says first what it would do, and then does that and nothing else.
 
+use std::pin::pin;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use tokio::time::timeout;
 use uuid::Uuid;
 use workers::admin::generations::{AsOfRequest, Change, Rebuild, Steering};
 use workers::generations::as_of::{self, AsOf};
@@ -23,6 +26,9 @@ use super::{operation, out};
 use crate::called;
 use crate::client;
 use crate::exit::Exit;
+
+/// How often it is looked whether anybody still runs the code that is waited for.
+const LOOK: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Args)]
 pub struct Show {
@@ -395,10 +401,17 @@ async fn exchange(options: Exchange, verb: &str, meant: Standing) -> Result<Exit
         return Ok(ExitCode::SUCCESS);
     }
     let operation: Operation = api.post(&path, &changing.doing(gate.plan_token).await?).await?;
-    if !gate.awaits_worker {
-        return operation::follow(api, operation, changing.json).await;
-    }
     let id = operation.id;
+    if !gate.awaits_worker {
+        let mut following = pin!(operation::follow(api, operation.clone(), changing.json));
+        // Whoever has run until now may have been stopped a moment ago, which is known after half a minute.
+        while !gate.awaits_worker {
+            match timeout(LOOK, &mut following).await {
+                Ok(ended) => return ended,
+                Err(_) => gate = api.post(&path, &changing.planning()).await?,
+            }
+        }
+    }
     if changing.json {
         out::json(&operation)?;
     } else {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use local_servers::{Place, Postgres};
-use read_model::Catalogue;
+use read_model::{Catalogue, Unfit};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
@@ -100,6 +100,10 @@ async fn make(url: &str, tables: &[Tables]) -> Result<()> {
             begun.map_err(|error| anyhow!(generations::misfit(name, "", &error)))?;
             let created = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut *tx).await;
             created.map_err(|error| anyhow!(generations::misfit(name, sql, &error)))?;
+            let what = read_model::unfit(&mut tx, name).await?;
+            if !what.is_empty() {
+                bail!(Unfit { projection: name.to_string(), what });
+            }
             sqlx::raw_sql("set local search_path to default").execute(&mut *tx).await?;
             tx.commit().await?;
         }

@@ -24,7 +24,7 @@ mod throttle;
 pub mod verify;
 
 use chrono::{DateTime, Utc};
-use read_model::{AnyProjection, Foreign};
+use read_model::{AnyProjection, Foreign, Unfit};
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::{PgDatabaseError, PgErrorPosition};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
@@ -224,6 +224,10 @@ async fn create(db: &mut PgConnection, projection: &str, schema: &str, statement
     tables.retain(|table| !before.contains(table));
     if !tables.is_empty() {
         return Err(sqlx::Error::Configuration(Foreign { projection: projection.to_owned(), tables }.into()));
+    }
+    let what = read_model::unfit(db, schema).await?;
+    if !what.is_empty() {
+        return Err(sqlx::Error::Configuration(Unfit { projection: projection.to_owned(), what }.into()));
     }
     let others = sqlx::query_scalar!(
         "select schema_name from generations where schema_name <> $1 and retired_at is null",
