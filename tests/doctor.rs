@@ -256,6 +256,15 @@ async fn who_keeps_the_lag_from_being_measured_is_named_at_once() {
         }
         holder.rollback().await.unwrap();
     }
+    // Not asked for what is late, but for whether it is published.
+    let mut holder = fleet.database.pool.begin().await.unwrap();
+    sqlx::raw_sql("lock table relay_cursors").execute(&mut *holder).await.unwrap();
+    let pid: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut *holder).await.unwrap();
+    let (code, found) = said(&admin.http(), &[]).await;
+    assert!(code == Some(3) && runbooks(&found) == ["RelayLeadership"], "{found}");
+    let what = found["symptoms"][0]["what"].as_str().unwrap();
+    assert!(what.contains(&format!("the fleet waits for the table relay_cursors, held by pid {pid} (")), "{what}");
+    holder.rollback().await.unwrap();
     let mut holder = fleet.database.pool.begin().await.unwrap();
     sqlx::raw_sql("lock table events").execute(&mut *holder).await.unwrap();
     let pid: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut *holder).await.unwrap();

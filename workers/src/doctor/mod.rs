@@ -10,6 +10,7 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use database::Lent;
 use event_store::relay::behind::Behind;
 use event_store::relay::refused;
 use event_store::unreadable;
@@ -25,7 +26,7 @@ pub use symptoms::{Symptom, of_losses};
 use crate::audit::{self, Entry};
 use crate::lag::samples::{self, Sample};
 use crate::lag::{Measurer, Point, Report, Status, Trend, Unmeasured};
-use crate::locks::{self, Busy};
+use crate::locks::{self, Busy, Wait};
 use crate::operations::{self, Operation};
 use crate::pause::Pause;
 use crate::under_way;
@@ -60,6 +61,9 @@ pub struct Diagnosis {
     /// Others that have kept the database busy for a while; `null`: not known.
     #[serde(default)]
     pub busy: Option<Vec<Busy>>,
+    /// For what a session of the fleet waits, if some of it could not be found out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_the_way: Option<Wait>,
     /// What could not be found out, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unknown: Vec<Unknown>,
@@ -139,6 +143,8 @@ pub struct SetAside {
 
 /// Asks all of it. Data is late if an unsettled event is older than `late_after` seconds.
 pub async fn diagnose(pool: &PgPool, catalogue: &Catalogue, late_after: f64) -> Diagnosis {
+    // For who is in the way, because by then all others may be waiting.
+    let spare = in_time(Lent::by(pool)).await.ok();
     let (measured, relays, changes, set_aside, busy) = tokio::join!(
         measure(pool, catalogue),
         in_time(relays(pool, catalogue)),
@@ -176,6 +182,20 @@ pub async fn diagnose(pool: &PgPool, catalogue: &Catalogue, late_after: f64) -> 
             None
         }
     };
+    // What could not be measured says so itself.
+    let given_up = relays.is_none() || changes.is_none() || set_aside.is_none() || busy.is_none();
+    let measured = lateness.as_ref().is_some_and(|lateness| lateness.unmeasured.is_empty());
+    let mut in_the_way = None;
+    match spare {
+        Some(mut db) if given_up && measured => {
+            if let Ok(waits) = in_time(locks::waits(&mut *db, locks::MOST)).await {
+                in_the_way = waits.into_iter().find(Wait::is_ours);
+                db.give_back();
+            }
+        }
+        Some(db) => db.give_back(),
+        None => {}
+    }
     let mut diagnosis = Diagnosis {
         late_after_seconds: late_after,
         lateness,
@@ -184,6 +204,7 @@ pub async fn diagnose(pool: &PgPool, catalogue: &Catalogue, late_after: f64) -> 
         set_aside,
         busy,
         unknown,
+        in_the_way,
         symptoms: Vec::new(),
     };
     diagnosis.symptoms = symptoms::of(&diagnosis);

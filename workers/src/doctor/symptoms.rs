@@ -51,6 +51,11 @@ pub(super) fn of(diagnosis: &Diagnosis) -> Vec<Symptom> {
     symptoms.extend(outdated.collect::<BTreeMap<_, _>>().into_values());
     symptoms.sort_by_key(|symptom| symptom.runbook != "ProjectionStalled");
     symptoms.extend(unmeasured(diagnosis));
+    symptoms.extend(diagnosis.in_the_way.as_ref().map(|wait| {
+        let runbook = if diagnosis.relays.is_none() { "RelayLeadership" } else { "LagTelemetryStale" };
+        let what = format!("not all could be found out: {}; see `fleet locks`", wait.held_up());
+        Symptom::new(runbook, what)
+    }));
     let differing = diagnosis.changes.iter().flat_map(|changes| &changes.differing);
     let differs = differing.map(|Differing { projection, differences }| {
         let what =
@@ -163,7 +168,7 @@ fn late(projection: &ProjectionLateness) -> Option<Symptom> {
     let runbook = match stage {
         Stage::Paused => "ProjectionPaused",
         Stage::Version | Stage::Worker | Stage::Lock => "ProjectionStalled",
-        Stage::Relay | Stage::Bus => "FreshnessBurnFast",
+        Stage::Relay | Stage::Bus | Stage::Unknown => "FreshnessBurnFast",
         // Whether anything gets through at all.
         Stage::Apply => {
             let stands = |trend: &Trend| trend.direction != Direction::Better;
@@ -271,6 +276,7 @@ mod tests {
         let observed_at = DateTime::UNIX_EPOCH;
         let topic = "order-events".to_owned();
         let diagnosis = Diagnosis {
+            in_the_way: None,
             late_after_seconds: 30.0,
             lateness: Some(Lateness {
                 observed_at,

@@ -282,7 +282,9 @@ impl Measurer {
         };
         let waits = in_time(self.limit, locks::waits(&self.pool, locks::MOST)).await.unwrap_or_default();
         let ours = waits.iter().find(|wait| wait.is_ours());
-        Err(ours.map_or(sqlx::Error::Io(error), |wait| database::timed_out_because("measuring", &held_up(wait))).into())
+        Err(ours
+            .map_or(sqlx::Error::Io(error), |wait| database::timed_out_because("measuring", &wait.held_up()))
+            .into())
     }
 
     async fn measured(&self) -> Result<Report, read::Error> {
@@ -353,7 +355,7 @@ impl Report {
     fn blocked(&mut self, waits: &[locks::Wait]) {
         if let Some(longest) = waits.iter().find(|wait| wait.is_ours()) {
             for it in &mut self.unmeasured {
-                it.problem.push_str(&format!("; {}", held_up(longest)));
+                it.problem.push_str(&format!("; {}", longest.held_up()));
             }
         }
         for status in self.projections.iter_mut().filter(|it| it.may_wait_for_a_lock()) {
@@ -388,10 +390,6 @@ impl Report {
     fn since(&self, pause: Option<&Pause>) -> f64 {
         pause.map_or(0.0, |pause| (self.observed_at - pause.since).as_seconds_f64().max(0.0))
     }
-}
-
-fn held_up(wait: &locks::Wait) -> String {
-    format!("the fleet waits for {}, {}", wait.waits_for, wait.in_the_way())
 }
 
 async fn in_time<T>(limit: Duration, measuring: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {

@@ -25,6 +25,8 @@ pub enum Stage {
     Relay,
     /// It is published, and young enough to be on its way.
     Bus,
+    /// It is as young, and whether it is published could not be found out.
+    Unknown,
     /// A worker has had it in its hands, or its sweep has, and does not get it through.
     Apply,
 }
@@ -41,6 +43,7 @@ impl Stage {
             State::Failing => Self::Apply,
             // It is the same event, or one before it. The two were not measured at once.
             State::Running if unpublished.is_some_and(|age| age > 0.0 && age + 2.0 >= lag_seconds) => Self::Relay,
+            State::Running if lag_seconds < ON_ITS_WAY && unpublished.is_none() => Self::Unknown,
             State::Running if lag_seconds < ON_ITS_WAY => Self::Bus,
             State::Running => Self::Apply,
         }
@@ -55,6 +58,9 @@ impl Stage {
             Self::Lock => "its worker waits for a lock in the database: `fleet locks` says whose",
             Self::Relay => "it is not published: `fleet leases` says whether a relay has the topic",
             Self::Bus => "it is published, and on its way to a worker",
+            Self::Unknown => {
+                "whether it is published could not be found out: `fleet locks` says whether somebody is in the way"
+            }
             Self::Apply => "a worker is at work and does not get it through",
         }
     }
@@ -67,6 +73,7 @@ impl Stage {
             Self::Lock => "lock",
             Self::Relay => "relay",
             Self::Bus => "bus",
+            Self::Unknown => "unknown",
             Self::Apply => "apply",
         }
     }
@@ -89,7 +96,7 @@ mod tests {
             (State::Running, 100.0, Some(0.0), Stage::Apply),
             (State::Running, 100.0, None, Stage::Apply),
             (State::Running, 0.4, Some(0.0), Stage::Bus),
-            (State::Running, 8.0, None, Stage::Bus),
+            (State::Running, 8.0, None, Stage::Unknown),
             (State::Running, 8.0, Some(8.1), Stage::Relay),
         ] {
             assert_eq!(Stage::of(state, lag, unpublished), stage, "{state:?} {lag} {unpublished:?}");

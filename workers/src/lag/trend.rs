@@ -68,6 +68,8 @@ impl Point {
 
 impl Trend {
     pub(crate) fn of(before: Point, now: Point, seconds: f64) -> Self {
+        // Whatever was there then is settled by now: what there is now has come since, and will not take longer.
+        let through = now.settled >= before.head;
         let known = !before.lag_at_most && !now.lag_at_most;
         let (counted, before, now) = if known {
             (Unit::Events, before.lag_events, now.lag_events)
@@ -81,8 +83,10 @@ impl Trend {
         };
         let done_in_seconds = if now == 0 {
             Some(0.0)
+        } else if direction == Direction::Better {
+            Some(now as f64 * seconds / (before - now) as f64)
         } else {
-            (direction == Direction::Better).then(|| now as f64 * seconds / (before - now) as f64)
+            through.then_some(seconds)
         };
         Self { seconds, counted, before, now, direction, done_in_seconds }
     }
@@ -105,6 +109,12 @@ mod tests {
         assert_eq!((same.direction, same.done_in_seconds), (Direction::Same, None));
         let worse = trend(point(100, false, 0, 100), point(110, false, 0, 110));
         assert_eq!((worse.direction, worse.done_in_seconds), (Direction::Worse, None));
+        let through = trend(point(5, false, 95, 100), point(5, false, 100, 105));
+        assert_eq!(
+            (through.direction, through.done_in_seconds),
+            (Direction::Same, Some(2.0)),
+            "none of them are the same"
+        );
         let done = trend(point(0, false, 100, 100), point(0, false, 110, 110));
         assert_eq!((done.direction, done.done_in_seconds), (Direction::Same, Some(0.0)));
         // What was looked at meanwhile says nothing of what got through.

@@ -71,6 +71,11 @@ impl fmt::Display for Holder {
 }
 
 impl Wait {
+    /// For what it waits, and who holds it, of a session of the fleet.
+    pub(crate) fn held_up(&self) -> String {
+        format!("the fleet waits for {}, {}", self.waits_for, self.in_the_way())
+    }
+
     /// Who holds what it waits for.
     pub fn in_the_way(&self) -> String {
         if self.held_by.is_empty() {
