@@ -365,7 +365,8 @@ macro_rules! zones {
             const NAME: &'static str = $name;
             const VERSION: u32 = 1;
             const TABLES: &'static str = "create type day as enum ('2026-11-22', '2026-11-23');
-                                          create table days (day day, entry_id uuid, primary key (day, entry_id))";
+                                          create table days (day day, entry_id uuid, live int, fold int, t int, shown int,
+                                                             primary key (day, entry_id))";
             type Event = VocabularyEvent;
             type Changes = BTreeSet<Uuid>;
 

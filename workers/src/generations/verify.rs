@@ -327,7 +327,9 @@ impl Table {
         let Some(first) = self.key.first() else {
             // Rows without a key are told apart by what they are.
             let counted = |schema: &str| {
-                format!(r#"(select to_jsonb(it) as row, count(*) from {schema}."{name}" as it group by 1)"#)
+                format!(
+                    r#"(select to_jsonb("one row") as row, count(*) from {schema}."{name}" as "one row" group by 1)"#
+                )
             };
             return format!(
                 "select
@@ -342,30 +344,37 @@ impl Table {
                 counted(fold)
             );
         };
+        // Names of rows that no column has: a column goes before a row of its name.
         let (as_text, differ) = match self.own_types {
-            true => ("::text", "to_jsonb(live) is distinct from to_jsonb(fold)"),
-            false => ("", "live *<> fold"),
+            true => ("::text", r#"to_jsonb("live row") is distinct from to_jsonb("fold row")"#),
+            false => ("", r#""live row" *<> "fold row""#),
         };
-        let on: Vec<_> = self.key.iter().map(|key| format!("live.{key}{as_text} = fold.{key}{as_text}")).collect();
+        let on: Vec<_> =
+            self.key.iter().map(|key| format!(r#""live row".{key}{as_text} = "fold row".{key}{as_text}"#)).collect();
         let key: Vec<_> = self
             .key
             .iter()
-            .map(|key| format!("'{}', coalesce(to_jsonb(live.{key}), to_jsonb(fold.{key}))", key.replace('"', "")))
+            .map(|key| {
+                format!(
+                    r#"'{}', coalesce(to_jsonb("live row".{key}), to_jsonb("fold row".{key}))"#,
+                    key.replace('"', "")
+                )
+            })
             .collect();
         format!(
             r#"select
                    jsonb_build_object({}) as key,
-                   case when live.{first} is null then 'missing' when fold.{first} is null then 'extra' else 'changed' end as kind,
+                   case when "live row".{first} is null then 'missing' when "fold row".{first} is null then 'extra' else 'changed' end as kind,
                    array(
                        select name
-                       from jsonb_each(to_jsonb(live)) as it (name, value)
-                       where live.{first} is not null and fold.{first} is not null
-                       and value is distinct from to_jsonb(fold) -> name
+                       from jsonb_each(to_jsonb("live row")) as it (name, value)
+                       where "live row".{first} is not null and "fold row".{first} is not null
+                       and value is distinct from to_jsonb("fold row") -> name
                        order by name
                    ) as columns,
                    count(*) over () as differences
-               from {live}."{name}" as live full join {fold}."{name}" as fold on {}
-               where live.{first} is null or fold.{first} is null or {differ}
+               from {live}."{name}" as "live row" full join {fold}."{name}" as "fold row" on {}
+               where "live row".{first} is null or "fold row".{first} is null or {differ}
                limit $1"#,
             key.join(", "),
             on.join(" and ")

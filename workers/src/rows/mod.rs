@@ -197,9 +197,9 @@ fn statement(schema: &str, table: &Table, wanted: &Wanted) -> (String, Vec<Strin
     let (looked_at, largest, most, given) = (bounds + 1, bounds + 2, bounds + 3, bounds + 4);
     let sql = format!(
         "with page as (
-             select row_number() over ({order}) as number, array[{texts}]::text[] as key, to_json(shown)::text as row
+             select row_number() over ({order}) as number, array[{texts}]::text[] as key, to_json(\"one row\")::text as row
              from {schema}.{table} as it
-             cross join lateral (select {columns}) as shown
+             cross join lateral (select {columns}) as \"one row\"
              where {conditions}
              {order}
              limit ${looked_at}
