@@ -4,16 +4,20 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use event_store::proto::NewEvent;
 use event_store::proto::event_store_client::EventStoreClient;
-use fleet::host::{Bus, Embedded, Gate, Parts, Worker};
+use fleet::host::{Bus, Embedded, Ended, Gate, Parts, Worker};
 use fleet::{Error, Projection, Recorded};
 use projections::topics::VOCABULARY;
 use projections::topics::vocabulary::VocabularyEvent;
+use read_model::Catalogue;
 use reqwest::StatusCode;
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
 use uuid::Uuid;
 
 use crate::harness::client::{append, connect, event};
@@ -25,6 +29,46 @@ mod example;
 
 /// Everything is slow when all cores are busy with other tests.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// An event store and the worker of one topic, in the process of the test.
+struct Hosted {
+    address: String,
+    stop: CancellationToken,
+    running: JoinHandle<Result<(), Ended>>,
+}
+
+impl Hosted {
+    async fn of(catalogue: &Catalogue, database: &Database) -> Self {
+        let stop = CancellationToken::new();
+        let mut parts = Parts::builder(catalogue, &database.pool).shutdown(stop.clone()).start().await.unwrap();
+        parts.migrate().await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let bus = Bus::Embedded(Embedded::new());
+        bus.ensure(catalogue.topics()).await.unwrap();
+        parts.event_store(listener, Gate::open(), Some(bus.clone()), 4).unwrap();
+        parts.worker(Worker::of(&VOCABULARY, bus, &*address)).unwrap();
+        Self { address, stop, running: tokio::spawn(parts.run()) }
+    }
+
+    async fn connect(&self) -> Result<EventStoreClient<Channel>, tonic::transport::Error> {
+        EventStoreClient::connect(format!("http://{}", self.address)).await
+    }
+
+    async fn append(&self, entry: Uuid, created: NewEvent) {
+        let append = append("VocabularyEntry", entry, vec![created]);
+        self.connect().await.unwrap().append_events(append).await.unwrap();
+    }
+
+    async fn ended(&mut self) -> Result<(), Ended> {
+        tokio::time::timeout(LIMIT, &mut self.running).await.expect("they end").unwrap()
+    }
+
+    async fn end(mut self) {
+        self.stop.cancel();
+        self.ended().await.unwrap();
+    }
+}
 
 async fn get(url: &str) -> (StatusCode, String) {
     let answer = reqwest::get(url).await.unwrap();
@@ -64,23 +108,15 @@ async fn a_worker_within_a_foreign_service_applies_shows_itself_and_ends_with_th
 async fn an_event_store_and_a_worker_in_one_program_need_no_other_process() {
     let database = Database::empty().await;
     let catalogue = catalogue().of(&VOCABULARY);
-    let stop = CancellationToken::new();
-    let mut parts = Parts::builder(&catalogue, &database.pool).shutdown(stop.clone()).start().await.unwrap();
+    let parts = Parts::builder(&catalogue, &database.pool).start().await.unwrap();
     let done = parts.migrate().await.unwrap();
     assert_eq!(done.last().unwrap(), "projection vocabulary");
     assert!(parts.migrate().await.unwrap().is_empty(), "the second time there is nothing to do");
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let bus = Bus::Embedded(Embedded::new());
-    bus.ensure(catalogue.topics()).await.unwrap();
-    parts.event_store(listener, Gate::open(), Some(bus.clone()), 4).unwrap();
-    parts.worker(Worker::of(&VOCABULARY, bus, &*address)).unwrap();
-    let running = tokio::spawn(parts.run());
+    let hosted = Hosted::of(&catalogue, &database).await;
 
-    let mut client = EventStoreClient::connect(format!("http://{address}")).await.unwrap();
     let entry = Uuid::now_v7();
     let created = event("EntryCreated", json!({"entry_id": entry, "spelling": "hermit"}));
-    client.append_events(append("VocabularyEntry", entry, vec![created])).await.unwrap();
+    hosted.append(entry, created).await;
     eventually("it is applied", LIMIT, async || {
         match database.count("select count(*) from vocabulary.vocabulary_entries").await {
             1 => Ok(()),
@@ -88,8 +124,7 @@ async fn an_event_store_and_a_worker_in_one_program_need_no_other_process() {
         }
     })
     .await;
-    stop.cancel();
-    tokio::time::timeout(LIMIT, running).await.expect("they end").unwrap().unwrap();
+    hosted.end().await;
 }
 
 #[tokio::test]
@@ -115,7 +150,7 @@ impl Default for Broken {
 impl Projection for OutOfPaint {
     const NAME: &'static str = "out_of_paint";
     const VERSION: u32 = 1;
-    const TABLES: &'static str = "";
+    const TABLES: &'static str = "create table nothing (id int primary key)";
     type Event = VocabularyEvent;
     type Changes = Broken;
 
@@ -186,18 +221,8 @@ async fn a_write_that_never_comes_back_holds_up_its_own_read_model_only() {
     let database = Database::empty().await;
     let program = fleet::Fleet::builder().topic(&VOCABULARY).projection::<Spinning>().projection::<Calm>();
     let program = program.build().unwrap();
-    let stop = CancellationToken::new();
-    let mut parts = Parts::builder(program.catalogue(), &database.pool).shutdown(stop.clone()).start().await.unwrap();
-    parts.migrate().await.unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let bus = Bus::Embedded(Embedded::new());
-    bus.ensure(program.catalogue().topics()).await.unwrap();
-    parts.event_store(listener, Gate::open(), Some(bus.clone()), 4).unwrap();
-    parts.worker(Worker::of(&VOCABULARY, bus, &*address)).unwrap();
-    let running = tokio::spawn(parts.run());
+    let hosted = Hosted::of(program.catalogue(), &database).await;
 
-    let mut client = EventStoreClient::connect(format!("http://{address}")).await.unwrap();
     let rows = async |count: &'static str, wanted: i64| {
         eventually("it is applied", LIMIT, async || match database.count(count).await {
             count if count == wanted => Ok(()),
@@ -209,7 +234,7 @@ async fn a_write_that_never_comes_back_holds_up_its_own_read_model_only() {
     for seen in 1..=3 {
         let entry = Uuid::now_v7();
         let created = event("EntryCreated", json!({"entry_id": entry, "spelling": "merry-go-round"}));
-        client.append_events(append("VocabularyEntry", entry, vec![created])).await.unwrap();
+        hosted.append(entry, created).await;
         rows("select count(*) from calm.entries", seen).await;
         eventually("it is said what holds the other up", LIMIT, async || {
             let report = workers::lag::report(&database.pool, &projections).await.map_err(|error| error.to_string())?;
@@ -224,135 +249,22 @@ async fn a_write_that_never_comes_back_holds_up_its_own_read_model_only() {
     assert_eq!(database.count("select count(*) from spinning.entries").await, 0);
     drop(release);
     rows("select count(*) from spinning.entries", 3).await;
-    stop.cancel();
-    tokio::time::timeout(LIMIT, running).await.expect("they end").unwrap().unwrap();
+    hosted.end().await;
 }
 
 #[tokio::test]
 async fn a_part_that_fails_is_named_and_ends_the_others_and_not_the_program() {
     let database = Database::empty().await;
     let program = fleet::Fleet::builder().topic(&VOCABULARY).projection::<OutOfPaint>().build().unwrap();
-    let stop = CancellationToken::new();
-    let builder = Parts::builder(program.catalogue(), &database.pool).shutdown(stop.clone());
-    let mut parts = builder.start().await.unwrap();
-    parts.migrate().await.unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let bus = Bus::Embedded(Embedded::new());
-    bus.ensure(program.catalogue().topics()).await.unwrap();
-    parts.event_store(listener, Gate::open(), Some(bus.clone()), 4).unwrap();
-    parts.worker(Worker::of(&VOCABULARY, bus, &*address)).unwrap();
-    let running = tokio::spawn(parts.run());
+    let mut hosted = Hosted::of(program.catalogue(), &database).await;
 
-    let mut client = EventStoreClient::connect(format!("http://{address}")).await.unwrap();
     let entry = Uuid::now_v7();
     let created = event("EntryCreated", json!({"entry_id": entry, "spelling": "brush"}));
-    client.append_events(append("VocabularyEntry", entry, vec![created])).await.unwrap();
-    let ended = tokio::time::timeout(LIMIT, running).await.expect("they end").unwrap().unwrap_err().to_string();
+    hosted.append(entry, created).await;
+    let ended = hosted.ended().await.unwrap_err().to_string();
     assert!(ended.starts_with("the worker of vocabulary-events") && ended.ends_with("out of paint"), "{ended}");
-    assert!(EventStoreClient::connect(format!("http://{address}")).await.is_err(), "the event store has ended too");
-    assert!(!stop.is_cancelled(), "what that means for the program, it decides");
-}
-
-/// Read models that differ in their tables.
-macro_rules! shaped {
-    ($type:ident, $name:literal, $version:literal, $tables:literal) => {
-        struct $type;
-
-        impl Projection for $type {
-            const NAME: &'static str = $name;
-            const VERSION: u32 = $version;
-            const TABLES: &'static str = $tables;
-            type Event = VocabularyEvent;
-            type Changes = ();
-
-            fn fold(_: &mut (), _: &Recorded<VocabularyEvent>) {}
-
-            async fn write(_: (), _: &mut PgConnection) -> Result<(), Error> {
-                Ok(())
-            }
-        }
-    };
-}
-
-shaped!(
-    Trespasser,
-    "trespasser",
-    1,
-    "create table own (id int primary key); create table public.shared (id int primary key)"
-);
-shaped!(Wanderer, "wanderer", 1, "create table nowhere.own (id int primary key)");
-shaped!(Shaped, "shaped", 1, "create table own (id int primary key, text text)");
-shaped!(Reshaped, "shaped", 1, "create table own (id int primary key, text text not null, more int)");
-shaped!(Raised, "shaped", 2, "create table own (id int primary key)");
-shaped!(
-    Ruled,
-    "shaped",
-    1,
-    "create table own (id int primary key, text text default 'none', constraint positive check (id > 0));
-     create view shaped as select shaped.id from own as shaped"
-);
-shaped!(
-    Unruled,
-    "shaped",
-    1,
-    "create table own (id int primary key, text text default 'some');
-     create view shaped as select shaped.id from own as shaped where id > 1"
-);
-shaped!(Unlogged, "unlogged", 1, "create unlogged table own (id int primary key)");
-shaped!(
-    Stale,
-    "stale",
-    1,
-    "create table own (id int primary key); create materialized view all_of_it as select * from own"
-);
-shaped!(Leaning, "leaning", 1, "create view own as select id from shaped.own");
-shaped!(Bound, "bound", 1, "create table own (id int references shaped.own)");
-shaped!(Misspelt, "misspelt", 1, "create table own (id int);\ncreate tabel more (id int)");
-
-/// Whoever makes something on the tables of another read model would go on reading a generation of it that is dropped one day.
-#[tokio::test]
-async fn tables_that_rest_on_those_of_another_read_model_are_refused() {
-    let database = Database::empty().await;
-    let of = |built: fleet::Builder| built.build().unwrap();
-    let migrate = async |program: fleet::Fleet| {
-        let parts = Parts::builder(program.catalogue(), &database.pool).start().await.unwrap();
-        parts.migrate().await.map_err(|error| format!("{:#}", anyhow::Error::from(error)))
-    };
-    let begin = || fleet::Fleet::builder().topic(&VOCABULARY);
-    migrate(of(begin().projection::<Shaped>())).await.unwrap();
-    for (name, program) in [("leaning", begin().projection::<Leaning>()), ("bound", begin().projection::<Bound>())] {
-        let refused = migrate(of(program.projection::<Shaped>())).await.unwrap_err();
-        let said = format!("the tables of {name} rest on those of shaped, another read model");
-        assert!(refused.contains(&said), "{refused}");
-    }
-    // Of both that are new, too.
-    let empty = Database::empty().await;
-    let program = of(begin().projection::<Shaped>().projection::<Bound>());
-    let parts = Parts::builder(program.catalogue(), &empty.pool).start().await.unwrap();
-    let refused = format!("{:#}", anyhow::Error::from(parts.migrate().await.unwrap_err()));
-    assert!(refused.contains("the tables of bound rest on those of shaped"), "{refused}");
-    let refused = migrate(of(begin().projection::<Misspelt>())).await.unwrap_err();
-    assert!(refused.contains("the tables of misspelt, line 2: syntax error at or near \"tabel\""), "{refused}");
-}
-
-/// Rows that Postgres does not keep, or that nobody writes.
-#[tokio::test]
-async fn tables_that_lose_rows_are_refused() {
-    let database = Database::empty().await;
-    let begin = || fleet::Fleet::builder().topic(&VOCABULARY);
-    for (program, said) in [
-        (
-            begin().projection::<Unlogged>(),
-            "among the tables of unlogged is the unlogged table own, which Postgres empties",
-        ),
-        (begin().projection::<Stale>(), "among the tables of stale is the materialized view all_of_it, which nobody"),
-    ] {
-        let program = program.build().unwrap();
-        let parts = Parts::builder(program.catalogue(), &database.pool).start().await.unwrap();
-        let refused = format!("{:#}", anyhow::Error::from(parts.migrate().await.unwrap_err()));
-        assert!(refused.contains(said), "{refused}");
-    }
+    assert!(hosted.connect().await.is_err(), "the event store has ended too");
+    assert!(!hosted.stop.is_cancelled(), "what that means for the program, it decides");
 }
 
 /// One sets what it should not, for the session; the other writes down what it finds there, in a type of its own.
@@ -399,21 +311,11 @@ async fn a_write_does_not_reach_another_read_model_and_types_of_its_own_are_veri
     let database = Database::empty().await;
     let program = fleet::Fleet::builder().topic(&VOCABULARY).projection::<Setting>().projection::<Seeing>();
     let program = program.build().unwrap();
-    let stop = CancellationToken::new();
-    let mut parts = Parts::builder(program.catalogue(), &database.pool).shutdown(stop.clone()).start().await.unwrap();
-    parts.migrate().await.unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let bus = Bus::Embedded(Embedded::new());
-    bus.ensure(program.catalogue().topics()).await.unwrap();
-    parts.event_store(listener, Gate::open(), Some(bus.clone()), 4).unwrap();
-    parts.worker(Worker::of(&VOCABULARY, bus, &*address)).unwrap();
-    let running = tokio::spawn(parts.run());
-    let mut client = EventStoreClient::connect(format!("http://{address}")).await.unwrap();
+    let hosted = Hosted::of(program.catalogue(), &database).await;
     for seen in 1..=30 {
         let entry = Uuid::now_v7();
         let created = event("EntryCreated", json!({"entry_id": entry, "spelling": "antipodes"}));
-        client.append_events(append("VocabularyEntry", entry, vec![created])).await.unwrap();
+        hosted.append(entry, created).await;
         eventually("both have it", LIMIT, async || {
             let both = "select least((select count(*) from setting.days), (select count(*) from seeing.days))";
             match database.count(both).await {
@@ -441,67 +343,5 @@ async fn a_write_does_not_reach_another_read_model_and_types_of_its_own_are_veri
         .await;
         assert_eq!(result["equal"], !wrong, "{result}");
     }
-    stop.cancel();
-    tokio::time::timeout(LIMIT, running).await.expect("they end").unwrap().unwrap();
-}
-
-/// What `fleet dev` warns of: an author has changed the tables, and not the version.
-#[tokio::test]
-async fn tables_that_were_changed_without_the_version_are_named() {
-    let database = Database::empty().await;
-    let pool = &database.pool;
-    let program = |built: fleet::Builder| built.build().unwrap();
-    let shaped = program(fleet::Fleet::builder().topic(&VOCABULARY).projection::<Shaped>());
-    let reshaped = program(fleet::Fleet::builder().topic(&VOCABULARY).projection::<Reshaped>());
-    let raised = program(fleet::Fleet::builder().topic(&VOCABULARY).projection::<Raised>());
-    let differs = async |program: &fleet::Fleet| {
-        workers::generations::shape::differs(pool, program.catalogue().projection("shaped").unwrap()).await.unwrap()
-    };
-    Parts::builder(shaped.catalogue(), pool).start().await.unwrap().migrate().await.unwrap();
-    assert_eq!(differs(&shaped).await, "");
-    assert_eq!(differs(&reshaped).await, "own.more, own.text");
-    assert_eq!(differs(&raised).await, "", "it is built anew");
-    sqlx::raw_sql(
-        "alter table shaped.own alter text set default 'none', add constraint positive check (id > 0);
-         create view shaped.shaped as select shaped.id from shaped.own as shaped",
-    )
-    .execute(pool)
-    .await
-    .unwrap();
-    let ruled = program(fleet::Fleet::builder().topic(&VOCABULARY).projection::<Ruled>());
-    let unruled = program(fleet::Fleet::builder().topic(&VOCABULARY).projection::<Unruled>());
-    assert_eq!(differs(&ruled).await, "");
-    assert_eq!(differs(&unruled).await, "own.positive, own.text, shaped");
-    let left: i64 = sqlx::query_scalar("select count(*) from pg_namespace where nspname like 'shaped%'")
-        .fetch_one(pool)
-        .await
-        .unwrap();
-    assert_eq!(left, 1, "what was made to compare it with is gone");
-}
-
-#[tokio::test]
-async fn a_table_in_a_schema_that_is_not_there_is_to_be_made_without_naming_one() {
-    let database = Database::empty().await;
-    let program = fleet::Fleet::builder().topic(&VOCABULARY).projection::<Wanderer>().build().unwrap();
-    let parts = Parts::builder(program.catalogue(), &database.pool).start().await.unwrap();
-    let refused = format!("{:#}", anyhow::Error::from(parts.migrate().await.unwrap_err()));
-    let said = "the tables of wanderer are to be made without naming a schema, because each generation has its own: \
-                schema \"nowhere\" does not exist";
-    assert!(refused.contains(said), "{refused}");
-}
-
-#[tokio::test]
-async fn tables_outside_of_the_schema_of_their_generation_are_refused_and_named() {
-    let database = Database::empty().await;
-    let program = fleet::Fleet::builder().topic(&VOCABULARY).projection::<Trespasser>().build().unwrap();
-    let parts = Parts::builder(program.catalogue(), &database.pool).start().await.unwrap();
-    let refused = format!("{:#}", anyhow::Error::from(parts.migrate().await.unwrap_err()));
-    assert!(refused.contains("trespasser") && refused.contains("public.shared"), "{refused}");
-    assert!(!refused.contains("trespasser.own"), "{refused}");
-    let mut db = database.pool.acquire().await.unwrap();
-    let by_the_kit = read_model::testing::Generation::<Trespasser>::create(&mut db).await.err().unwrap().to_string();
-    assert!(by_the_kit.contains("public.shared"), "{by_the_kit}");
-    let left: Option<String> =
-        sqlx::query_scalar("select to_regclass('public.shared')::text").fetch_one(&mut *db).await.unwrap();
-    assert_eq!(left, None);
+    hosted.end().await;
 }

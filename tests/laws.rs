@@ -101,7 +101,7 @@ struct Latest;
 impl Projection for Latest {
     const NAME: &'static str = "latest";
     const VERSION: u32 = 1;
-    const TABLES: &'static str = "create table latest (it boolean primary key, user_id uuid not null)";
+    const TABLES: &'static str = "create table latest (t boolean primary key, live uuid not null)";
     type Event = <UserDirectory as Projection>::Event;
     type Changes = Option<Uuid>;
 
@@ -110,12 +110,44 @@ impl Projection for Latest {
     }
 
     async fn write(changes: Self::Changes, db: &mut PgConnection) -> Result<(), read_model::Error> {
-        sqlx::query("insert into latest values (true, $1) on conflict (it) do update set user_id = excluded.user_id")
+        sqlx::query("insert into latest values (true, $1) on conflict (t) do update set live = excluded.live")
             .bind(changes)
             .execute(db)
             .await?;
         Ok(())
     }
+}
+
+/// It forgets that a row may be there from an earlier batch.
+struct Forgetful;
+
+impl Projection for Forgetful {
+    const NAME: &'static str = "forgetful";
+    const VERSION: u32 = 1;
+    const TABLES: &'static str = "create table seen (user_id uuid primary key)";
+    type Event = <UserDirectory as Projection>::Event;
+    type Changes = BTreeSet<Uuid>;
+
+    fn fold(changes: &mut Self::Changes, event: &Recorded<Self::Event>) {
+        changes.insert(event.aggregate_id.0);
+    }
+
+    async fn write(changes: Self::Changes, db: &mut PgConnection) -> Result<(), read_model::Error> {
+        let users: Vec<_> = changes.into_iter().collect();
+        sqlx::query("insert into seen select * from unnest($1::uuid[])").bind(users).execute(db).await?;
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_there_from_an_earlier_batch_is_told_with_what_postgres_says_and_what_is_wanted() {
+    let (parts, decoded) = of_users(200).await;
+    let mut db = parts.database.pool.acquire().await.unwrap();
+    let broken = AssertUnwindSafe(any_cut::<Forgetful>(&mut db, &decoded, 1, 7)).catch_unwind().await;
+    let said = broken.expect_err("one by one each second event of a user is refused");
+    let said = said.downcast_ref::<String>().unwrap();
+    assert!(said.contains("duplicate key value violates unique constraint \"seen_pkey\" (SQLSTATE 23505)"), "{said}");
+    assert!(said.ends_with("an insert wants `on conflict … do update`"), "{said}");
 }
 
 /// It sets something for its session, which is another read model's next.
@@ -143,6 +175,33 @@ async fn what_a_write_sets_for_its_session_is_named() {
     let mut db = parts.database.pool.acquire().await.unwrap();
     let error = any_cut::<Careless>(&mut db, &decoded, 1, 7).await.expect_err("it does not pass").to_string();
     assert!(error.contains("careless: a write has set TimeZone for the whole session"), "{error}");
+    db.close().await.unwrap();
+}
+
+/// It ends its transaction.
+struct Hasty;
+
+impl Projection for Hasty {
+    const NAME: &'static str = "hasty";
+    const VERSION: u32 = 1;
+    const TABLES: &'static str = "create table nothing (id int primary key)";
+    type Event = <UserDirectory as Projection>::Event;
+    type Changes = ();
+
+    fn fold((): &mut Self::Changes, _: &Recorded<Self::Event>) {}
+
+    async fn write((): Self::Changes, db: &mut PgConnection) -> Result<(), read_model::Error> {
+        sqlx::query("commit").execute(db).await?;
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_ends_its_transaction_is_named() {
+    let (parts, decoded) = of_users(200).await;
+    let mut db = parts.database.pool.acquire().await.unwrap();
+    let error = any_cut::<Hasty>(&mut db, &decoded, 1, 7).await.expect_err("it does not pass").to_string();
+    assert!(error.contains("hasty: a write has ended its transaction"), "{error}");
     db.close().await.unwrap();
 }
 
@@ -194,7 +253,7 @@ async fn what_an_author_refuses_is_parked_alone_and_what_comes_last_across_aggre
     let said = broken.expect_err("the last one is not always the same");
     let said = said.downcast_ref::<String>().unwrap();
     let expected = "latest: in another order across aggregates (seed 7) a row of latest differs from that in the order of the history: \
-                    user_id is ";
+                    live is ";
     assert!(said.starts_with(expected), "{said}");
 }
 

@@ -60,6 +60,7 @@ mod sample;
 mod schema;
 mod soak;
 mod sweep;
+mod tables;
 mod terminal;
 mod terraform;
 mod traces;

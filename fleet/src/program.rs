@@ -43,7 +43,7 @@ const LAST: Duration = Duration::from_secs(2);
 /// # impl Projection for OpenOrders {
 /// #     const NAME: &'static str = "open_orders";
 /// #     const VERSION: u32 = 1;
-/// #     const TABLES: &'static str = "";
+/// #     const TABLES: &'static str = "create table open_orders (order_id uuid primary key)";
 /// #     type Event = OrderEvent;
 /// #     type Changes = ();
 /// #     fn fold((): &mut (), _: &Recorded<OrderEvent>) {}

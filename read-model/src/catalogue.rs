@@ -103,6 +103,17 @@ pub enum Mistake {
     /// Nobody would deliver to it.
     #[error("read model {0} listens to no topic")]
     Deaf(&'static str),
+    /// The database counts them in a signed number, and from 1.
+    #[error("read model {projection}: its VERSION is {version}, and the first is 1")]
+    Version {
+        /// The read model.
+        projection: &'static str,
+        /// As it was given.
+        version: u32,
+    },
+    /// There would be nothing to read.
+    #[error("read model {0}: its TABLES are empty")]
+    NoTables(&'static str),
 }
 
 /// A [`Projection`] whose type is forgotten, so that it fits into a list with others.
@@ -175,6 +186,13 @@ impl Catalogue {
                 return Err(Mistake::ProjectionName(name.to_owned()));
             }
             once(&mut names, "read models", name)?;
+            let version = projection.version();
+            if !i32::try_from(version).is_ok_and(|version| version > 0) {
+                return Err(Mistake::Version { projection: name, version });
+            }
+            if projection.tables().trim().is_empty() {
+                return Err(Mistake::NoTables(name));
+            }
             if projection.topics().is_empty() {
                 return Err(Mistake::Deaf(name));
             }
@@ -254,7 +272,7 @@ fn is_schema(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::orders::{Both, ORDERS, Open, PAYMENTS, Totals, Twice};
+    use crate::orders::{Both, Empty, Newborn, ORDERS, Open, PAYMENTS, Totals, Twice};
 
     const MADE_UP: Topic = Topic {
         name: "made-up",
@@ -325,6 +343,13 @@ mod tests {
     fn a_read_model_names_a_topic_once() {
         let twice = Mistake::Twice { what: "topics in one read model", name: "order-events".to_owned() };
         assert_eq!(mistake(&[&ORDERS], &[erased::<Twice>()]), twice);
+    }
+
+    #[test]
+    fn a_read_model_has_tables_and_a_version() {
+        assert_eq!(mistake(&[&ORDERS], &[erased::<Empty>()]), Mistake::NoTables("empty"));
+        let newborn = Mistake::Version { projection: "newborn", version: 0 };
+        assert_eq!(mistake(&[&ORDERS], &[erased::<Newborn>()]), newborn);
     }
 
     #[test]

@@ -73,12 +73,15 @@ impl EventSet for TwiceEvent {
 /// A read model that adds up what the events of a set say.
 macro_rules! sum {
     ($projection:ident, $name:literal, $event:ty) => {
+        sum!($projection, $name, $event, 1, "create table sums (id int primary key)");
+    };
+    ($projection:ident, $name:literal, $event:ty, $version:literal, $tables:literal) => {
         pub struct $projection;
 
         impl Projection for $projection {
             const NAME: &'static str = $name;
-            const VERSION: u32 = 1;
-            const TABLES: &'static str = "";
+            const VERSION: u32 = $version;
+            const TABLES: &'static str = $tables;
             type Event = $event;
             type Changes = i64;
 
@@ -97,3 +100,5 @@ sum!(Open, "open_orders", OrderEvent);
 sum!(Totals, "totals", PaymentEvent);
 sum!(Both, "both", MoneyEvent);
 sum!(Twice, "twice", TwiceEvent);
+sum!(Empty, "empty", OrderEvent, 1, "\n");
+sum!(Newborn, "newborn", OrderEvent, 0, "create table sums (id int primary key)");

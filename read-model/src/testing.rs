@@ -107,8 +107,8 @@ impl<P: Projection> Generation<P> {
     /// the event that it refuses is alone and parked. Later events of its aggregate are held. Returns what was parked.
     ///
     /// # Errors
-    /// Something else than an event is to blame, such as a statement that does not fit the tables, or one that sets something for
-    /// the whole session.
+    /// Something else than an event is to blame, such as a statement that does not fit the tables, one that sets something for
+    /// the whole session, or one that ends the transaction.
     pub async fn settle<'a>(
         &self,
         db: &mut PgConnection,
@@ -118,8 +118,21 @@ impl<P: Projection> Generation<P> {
     where
         P::Event: 'a,
     {
+        Ok(self.settle_and_say(db, events, sizes).await?.into_keys().collect())
+    }
+
+    /// With what Postgres, or the code, says of each that is parked.
+    async fn settle_and_say<'a>(
+        &self,
+        db: &mut PgConnection,
+        events: impl IntoIterator<Item = &'a Recorded<P::Event>>,
+        sizes: &[usize],
+    ) -> Result<BTreeMap<EventId, Refusal>, Error>
+    where
+        P::Event: 'a,
+    {
         let before = set(db).await?;
-        let (mut parked, mut held) = (BTreeSet::new(), BTreeSet::new());
+        let (mut parked, mut held) = (BTreeMap::new(), BTreeSet::new());
         let mut sizes = sizes.iter().copied().cycle();
         let mut rest: Vec<_> = events.into_iter().collect();
         while !rest.is_empty() {
@@ -136,8 +149,11 @@ impl<P: Projection> Generation<P> {
                         let second = batch.split_off(batch.len() / 2);
                         batches.extend([second, batch]);
                     }
-                    Err(_) => {
-                        parked.insert(event_id);
+                    Err(error) => {
+                        parked.insert(
+                            event_id,
+                            Refusal { is_there_already: is_there_already(&error), said: error.to_string() },
+                        );
                         held.insert(aggregate_id);
                     }
                 }
@@ -160,6 +176,16 @@ impl<P: Projection> Generation<P> {
         let mut db = db.begin().await?;
         self.enter(&mut db).await?;
         P::write(folded::<P>(batch.iter().copied()), &mut db).await?;
+        // What holds for the transaction only is gone with it.
+        let path = sqlx::query_scalar::<_, String>("select current_setting('search_path')").fetch_one(&mut *db).await?;
+        if !path.starts_with(&self.schema) {
+            let said = format!(
+                "{}: a write has ended its transaction, or has set search_path: it may commit, roll back and set that nowhere, \
+                 because what was applied is recorded in the same transaction",
+                P::NAME
+            );
+            return Err(sqlx::Error::Configuration(said.into()).into());
+        }
         Ok(db.commit().await?)
     }
 
@@ -223,6 +249,19 @@ fn blames_data(error: &Error) -> bool {
     code.is_some_and(|code| matches!(code.get(..2), Some("21" | "22" | "23" | "44" | "54" | "P0")))
 }
 
+/// Why an event is parked.
+#[derive(Debug, Clone)]
+struct Refusal {
+    said: String,
+    /// A row of its key is.
+    is_there_already: bool,
+}
+
+fn is_there_already(error: &Error) -> bool {
+    let Error::Database(error) = error else { return false };
+    error.as_database_error().is_some_and(|error| error.is_unique_violation())
+}
+
 /// The law of the batch: however a history is cut into batches, the rows are the same, and so is what is parked. One event
 /// at a time is compared with everything at once and with `cuts` random ways between the two.
 ///
@@ -250,15 +289,22 @@ pub async fn any_cut<P: Projection>(
     let mut first = None;
     for sizes in ways {
         let outcome = Outcome::of::<P>(db, events, &sizes).await?;
-        let nothing = !outcome.parked.is_empty() && outcome.rows.values().all(Vec::is_empty);
-        assert!(!nothing, "{}: {} events were parked, and nothing was written", P::NAME, outcome.parked.len());
+        if let Some(refusal) = outcome.parked.values().next().filter(|_| outcome.rows.values().all(Vec::is_empty)) {
+            let (parked, said) = (outcome.parked.len(), &refusal.said);
+            panic!("{}: {parked} events were parked, and nothing was written: {said}", P::NAME);
+        }
         let one_by_one = first.get_or_insert_with(|| outcome.clone());
-        let hint = if outcome.parked == one_by_one.parked {
-            ""
-        } else {
-            ". A write that refuses what is folded together does not see single events: have the fold keep what is to be refused"
-        };
         if let Some(difference) = outcome.difference(one_by_one, "one by one") {
+            let hint = match outcome.parked_otherwise(one_by_one) {
+                None => "",
+                Some((_, Refusal { is_there_already: true, .. })) => {
+                    ". The row of its key is there from an earlier batch: an insert wants `on conflict … do update`"
+                }
+                Some(_) => {
+                    ". A write that refuses what is folded together does not see single events: have the fold keep what is to \
+                     be refused"
+                }
+            };
             panic!("{}: in batches of {sizes:?} {difference}{hint}", P::NAME);
         }
     }
@@ -338,7 +384,7 @@ fn shuffle<T>(items: &mut [T], random: &mut u64) {
 #[derive(Debug, Clone)]
 struct Outcome {
     rows: BTreeMap<String, Vec<Value>>,
-    parked: BTreeSet<EventId>,
+    parked: BTreeMap<EventId, Refusal>,
 }
 
 impl Outcome {
@@ -351,18 +397,24 @@ impl Outcome {
         P::Event: 'a,
     {
         let generation = Generation::<P>::create(db).await?;
-        let parked = generation.settle(db, events, sizes).await?;
+        let parked = generation.settle_and_say(db, events, sizes).await?;
         let rows = generation.all_rows(db).await?;
         generation.drop(db).await?;
         Ok(Self { rows, parked })
     }
 
+    /// An event that is parked in one of the two only.
+    fn parked_otherwise<'a>(&'a self, other: &'a Self) -> Option<(&'a EventId, &'a Refusal)> {
+        let only =
+            |one: &'a Self, other: &'a Self| one.parked.iter().find(|(event, _)| !other.parked.contains_key(*event));
+        only(self, other).or_else(|| only(other, self))
+    }
+
     /// In which it differs from the first, if in anything. `way`: how the first came to be.
     fn difference(&self, first: &Self, way: &str) -> Option<String> {
-        if self.parked != first.parked {
-            let events: Vec<_> = self.parked.symmetric_difference(&first.parked).take(5).collect();
+        if let Some((event, Refusal { said, .. })) = self.parked_otherwise(first) {
             let (now, then) = (self.parked.len(), first.parked.len());
-            return Some(format!("{now} events are parked, and {way} {then}: {events:?}"));
+            return Some(format!("{now} events are parked, and {way} {then}; it differs of event {event}: {said}"));
         }
         self.rows.iter().find_map(|(table, rows)| {
             let of_first = &first.rows[table];

@@ -157,7 +157,9 @@ fn remarks(generation: &Generation) -> String {
     match (generation.standing, &generation.eta) {
         (Standing::Building, Some(Eta::In { .. })) if stopped => {}
         (Standing::Building, Some(Eta::In { from_seconds, to_seconds, .. })) => {
-            remarks.push(format!("caught up in {from_seconds:.0} to {to_seconds:.0} s"));
+            let least = Some(duration(*from_seconds)).filter(|_| *from_seconds >= 1.0);
+            let least = least.map_or(String::new(), |least| format!("{least} to "));
+            remarks.push(format!("caught up in {least}{}", duration(*to_seconds)));
         }
         (Standing::Building, Some(Eta::DoesNotConverge)) => {
             remarks.push("does not converge: the store grows faster than it is built".to_owned());
@@ -408,7 +410,12 @@ async fn exchange(options: Exchange, verb: &str, meant: Standing) -> Result<Exit
         while !gate.awaits_worker {
             match timeout(LOOK, &mut following).await {
                 Ok(ended) => return ended,
-                Err(_) => gate = api.post(&path, &changing.planning()).await?,
+                Err(_) => {
+                    // Whether anybody answers at all is found out by following.
+                    if let Ok(looked) = api.post(&path, &changing.planning()).await {
+                        gate = looked;
+                    }
+                }
             }
         }
     }

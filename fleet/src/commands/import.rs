@@ -88,7 +88,16 @@ pub async fn run(catalogue: &Catalogue, options: Options) -> Result<ExitCode> {
     let (input, bytes) = open(&options.file)?;
     let progress = if options.quiet { ProgressBar::hidden() } else { bar(bytes) };
     let mut outcomes = Outcomes::default();
-    let done = append_all(&options.store, input, &progress, &mut outcomes).await;
+    let done = tokio::select! {
+        done = append_all(&options.store, input, &progress, &mut outcomes) => done,
+        pressed = tokio::signal::ctrl_c() => match pressed {
+            Ok(()) => Err(Exit::Interrupted.because(
+                "interrupted; what is in the store stays there, and the same import leaves out what is known by an idempotency_key or event \
+                 ids",
+            )),
+            Err(error) => Err(error).context("listening to Ctrl-C"),
+        },
+    };
     progress.finish_and_clear();
     let Outcomes { summary, types, refusals, twice, unknown } = outcomes;
     if let Err(error) = done {

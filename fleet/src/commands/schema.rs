@@ -145,7 +145,10 @@ fn found_in(folder: &Path) -> Result<Vec<Tables>> {
     }
     found.sort_by(|one, other| one.name.cmp(&other.name));
     if found.is_empty() {
-        bail!("{}: no folder in it has a schema.sql", folder.display());
+        bail!(
+            "{}: no folder in it has a schema.sql; without --tables they are those of this program's read models",
+            folder.display()
+        );
     }
     Ok(found)
 }

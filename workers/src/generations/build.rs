@@ -251,7 +251,9 @@ impl Builder {
                     }
                     failures += 1;
                     if failures > retry::TELLING {
-                        // Where the operation is looked at. If that fails as well, the log has it.
+                        // Where the operation is looked at. If that fails as well, the log has it. What was said last may have
+                        // been written over, by a step that says for itself that it takes long.
+                        self.said = None;
                         let said = self.say(format!("failing: {error}"));
                         let _ = database::with_deadline("saying why it fails", said).await;
                     }

@@ -167,15 +167,15 @@ pub(super) async fn finish(applier: &Applier, reading: &PgPool, generation: i32)
     if let Some(operation) = extend(&applier.pool, name, generation).await? {
         super::busy(reading, name, generation, COMPARING).await?;
         let mut db = Lent::by(reading).await?;
-        let compared = compare(&mut db, applier, generation, operation).await;
-        db.give_back();
-        match compared {
-            Err(apply::Error::Database(error)) if incomparable(&error) => {
-                let why = format!("what is read and the fold cannot be compared: {}", database::describe(&error));
-                end(&mut *applier.pool.acquire().await?, name, generation, operation, Err(&why)).await?;
-            }
-            compared => compared?,
+        let mut compared = compare(&mut db, applier, generation, operation).await;
+        if let Err(apply::Error::Database(error)) = &compared
+            && incomparable(error)
+        {
+            let why = format!("what is read and the fold cannot be compared: {}", database::describe(error));
+            compared = fail(&mut db, name, generation, operation, &why).await.map_err(apply::Error::Database);
         }
+        db.give_back();
+        compared?;
         kill_point!("verify.committed");
     }
     Ok(())
@@ -205,14 +205,7 @@ async fn compare(
     sqlx::raw_sql("set transaction isolation level repeatable read; set local statement_timeout = '1h'")
         .execute(&mut *tx)
         .await?;
-    let ours = sqlx::query_scalar!(
-        "select schema_name from generations
-         where projection = $1 and generation = $2 and built_at is null and retired_at is null
-         for update skip locked",
-        name,
-        generation
-    );
-    let Some(fold) = ours.fetch_optional(&mut *tx).await? else { return Ok(()) };
+    let Some(fold) = held(&mut tx, name, generation).await? else { return Ok(()) };
     let live = sqlx::query!("select generation, version, schema_name from projections where name = $1", name);
     let live = live.fetch_one(&mut *tx).await?;
     if live.version != applier.projection.version() as i32 {
@@ -251,6 +244,27 @@ async fn compare(
         tracing::info!(%operation, projection = name, events = result.events, "verify: equal");
     }
     Ok(())
+}
+
+/// The schema of the fold, which nobody else ends until the transaction does; none if somebody has, or is about to.
+async fn held(db: &mut PgConnection, name: &str, generation: i32) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar!(
+        "select schema_name from generations
+         where projection = $1 and generation = $2 and built_at is null and retired_at is null
+         for update skip locked",
+        name,
+        generation
+    )
+    .fetch_optional(db)
+    .await
+}
+
+async fn fail(db: &mut PgConnection, name: &str, generation: i32, operation: Uuid, why: &str) -> sqlx::Result<()> {
+    let mut tx = db.begin().await?;
+    if held(&mut tx, name, generation).await?.is_some() {
+        end(&mut tx, name, generation, operation, Err(why)).await?;
+    }
+    tx.commit().await
 }
 
 /// Applies to the fold what is in the live rows and not yet in it.
@@ -404,7 +418,7 @@ async fn write(db: &mut PgConnection, operation: Uuid, found: &[Difference]) -> 
     .map(drop)
 }
 
-/// The fold is of no use any more, and is dropped by whoever looks next.
+/// The fold is of no use any more, and is dropped by whoever looks next. An operation that somebody has cancelled stays that.
 async fn end(
     db: &mut PgConnection,
     name: &str,
@@ -423,7 +437,7 @@ async fn end(
         "update operations
          set state = case when $3::text is null then 'succeeded' else 'failed' end, result = $2, error = $3,
              finished_at = clock_timestamp()
-         where id = $1",
+         where id = $1 and finished_at is null",
         operation,
         outcome.ok().map(Json) as _,
         outcome.err()
