@@ -494,4 +494,12 @@ async fn commands_speak_to_the_fleet_of_their_folder_unless_they_are_told_anothe
         let (status, out, error) = builder.output().await;
         assert!(!status.success() && error.contains(says), "{command:?}: {out}{error}");
     }
+    // Nor to one that happens to be at the usual place, when that of the folder has ended.
+    std::fs::remove_file(folder.path().join(".fleet/dev.json")).unwrap();
+    for (command, says) in [("status", "start it (for development: `"), ("export", "say where it is, in FLEET_GRPC")] {
+        let builder = Process::builder(command).without("FLEET_HTTP").without("FLEET_GRPC").within(folder.path());
+        let (status, out, error) = builder.env("FLEET_WAIT", "0").output().await;
+        let ended = error.contains("dev` of this folder, which has a .fleet, does not run; ");
+        assert!(status.code() == Some(5) && ended && error.contains(says), "{command}: {out}{error}");
+    }
 }

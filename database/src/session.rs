@@ -22,8 +22,9 @@ const EVERY: [(&str, &str); 9] = [
 ];
 
 /// Settings of sessions that read and administer: each statement is planned with what it binds, for the tables as they are. A
-/// plan that was kept from when they were empty would go through them whole.
-const ANY: [(&str, &str); 2] = [("plan_cache_mode", "force_custom_plan"), ("jit", "off")];
+/// plan that was kept from when they were empty would go through them whole. Somebody may wait for the answer, and wants to know
+/// that it waits for a lock.
+const ANY: [(&str, &str); 3] = [("plan_cache_mode", "force_custom_plan"), ("jit", "off"), ("lock_timeout", "5s")];
 
 /// Settings of sessions that send the same few statements for ever: plans from the rows in hand to the tables by index. See
 /// docs/adr/0012.

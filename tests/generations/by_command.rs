@@ -1,6 +1,8 @@
 //! As a person does it, on processes.
 
-use crate::harness::client::{SAMPLE_EVENTS, load_sample};
+use serde_json::json;
+
+use crate::harness::client::{SAMPLE_EVENTS, append, connect, event, load_sample};
 use crate::harness::parts::LIMIT;
 use crate::harness::{Fleet, Process, eventually, expected};
 
@@ -11,7 +13,7 @@ struct Person {
     fleet: Fleet,
     admin: Process,
     workers: Vec<Process>,
-    _store: Process,
+    store: Process,
 }
 
 impl Person {
@@ -21,7 +23,7 @@ impl Person {
         load_sample(&store).await;
         let workers = fleet.workers(&store).await;
         let admin = fleet.process("admin").await.start().await;
-        Self { fleet, admin, workers, _store: store }
+        Self { fleet, admin, workers, store }
     }
 
     async fn run(&self, args: &[&str]) -> (Option<i32>, String) {
@@ -50,6 +52,20 @@ async fn what_a_verification_has_found_is_said_by_the_doctor_and_before_the_way_
     assert!(out.contains("What to do: fleet runbook ReadModelDiffers"), "{out}");
     let (code, out) = run(&[&["rebuild", "user_directory"][..], &by].concat()).await;
     assert_eq!(code, Some(0), "{out}");
+    let park = "insert into parked_events (id, topic, projection, generation, reason, error, event_id, aggregate_id, event_version,
+                                           position, payload)
+                select '00000000-0000-0000-0000-000000000007', 'integration-events', 'user_directory', 3, 'panicked', 'no', event_id,
+                       aggregate_id, event_version, position, ''
+                from events where aggregate_type = 'User' order by position limit 1";
+    sqlx::query(park).execute(&fleet.database.pool).await.unwrap();
+    eventually("doctor says why nobody can promote it", LIMIT, async || {
+        let (_, out) = run(&["doctor"]).await;
+        let why = "is ready and cannot be promoted: 1 event parked in it, which the live generation has applied (`fleet dead-letters list \
+                   --projection user_directory --generation 3`)";
+        if out.contains(why) { Ok(()) } else { Err(out) }
+    })
+    .await;
+    sqlx::query("delete from parked_events").execute(&fleet.database.pool).await.unwrap();
     eventually("it is promoted", LIMIT, async || {
         let (code, out) = run(&[&["promote", "user_directory"][..], &by].concat()).await;
         if code == Some(0) { Ok(()) } else { Err(out) }
@@ -58,7 +74,63 @@ async fn what_a_verification_has_found_is_said_by_the_doctor_and_before_the_way_
     let (code, out) = run(&["doctor"]).await;
     assert!(code == Some(0) && !out.contains("verification of user_directory found"), "{out}");
     let (code, out) = run(&["rollback", "user_directory", "--dry-run"]).await;
-    assert!(code == Some(0) && out.contains("generation 1 was replaced found 1 difference: "), "{out}");
+    assert!(code == Some(0) && out.contains("the last verification of generation 1 found 1 difference: "), "{out}");
+
+    // What is known of it is known again when it is read again.
+    let (code, out) = run(&[&["rollback", "user_directory"][..], &by].concat()).await;
+    assert_eq!(code, Some(0), "{out}");
+    let (code, out) = run(&["doctor"]).await;
+    assert!(code == Some(3) && out.contains("the last verification of user_directory found 1 difference"), "{out}");
+    let (code, out) = run(&["generations", "user_directory"]).await;
+    assert!(code == Some(0) && out.contains("its last verification found 1 difference"), "{out}");
+    let (code, out) = run(&["promote", "user_directory", "--dry-run"]).await;
+    let instead = "generation 3 was read before, and `fleet rollback user_directory --generation 3` has it read again";
+    assert!(code == Some(4) && out.contains(instead), "{out}");
+    let (code, out) = run(&["retire", "user_directory", "--generation", "3", "--dry-run"]).await;
+    assert!(code == Some(0) && out.contains("generation 1, was found to differ from the store: 1 difference"), "{out}");
+}
+
+/// Somebody has locked a table, and somebody else would wait for it without knowing.
+#[tokio::test]
+async fn who_waits_for_a_lock_is_told_so_and_who_need_not_does_not() {
+    let person = Person::new().await;
+    let (fleet, run) = (&person.fleet, async |args: &[&str]| person.run(args).await);
+    fleet.database.settled(SAMPLE_EVENTS, LIMIT).await;
+    let mut holder = fleet.database.pool.begin().await.unwrap();
+    sqlx::raw_sql("lock table user_directory.users in access exclusive mode").execute(&mut *holder).await.unwrap();
+    let (code, out) = run(&["rebuild", "user_directory", "--dry-run"]).await;
+    assert!(code == Some(0) && out.contains("in 1 tables"), "{out}");
+    let user = uuid::Uuid::now_v7();
+    let signed_up = event("UserSignedUp", json!({"user_id": user, "name": "Ada", "email": "ada@example.org"}));
+    connect(&person.store).await.append_events(append("User", user, vec![signed_up])).await.unwrap();
+    eventually("its worker waits", LIMIT, async || {
+        let (_, out) = run(&["status"]).await;
+        if out.contains("blocked") { Ok(()) } else { Err(out) }
+    })
+    .await;
+    let (code, out) = run(&["verify", "user_directory", "--reason", "a test", "--actor", "ada"]).await;
+    let told = "somebody holds a lock that this waits for: `fleet locks` says who";
+    assert!(code == Some(3) && out.contains(told), "{code:?} {out}");
+    assert_eq!(fleet.database.count("select count(*) from operations").await, 0, "it was not begun");
+}
+
+/// Who looks what code runs is not told that none does, because it is held up by something else.
+#[tokio::test]
+async fn code_that_waits_for_a_lock_is_known_to_run() {
+    let person = Person::new().await;
+    person.fleet.database.settled(SAMPLE_EVENTS, LIMIT).await;
+    let mut holder = person.fleet.database.pool.begin().await.unwrap();
+    sqlx::raw_sql("lock table generations in access exclusive mode").execute(&mut *holder).await.unwrap();
+    eventually("it says so twice more", LIMIT, async || {
+        let lately = "select count(*) from keepers, pg_stat_activity as holder, pg_locks as held
+                      where held.relation = 'generations'::regclass and held.granted and held.mode = 'AccessExclusiveLock'
+                      and held.pid = holder.pid and projection = 'user_directory' and seen_at > holder.xact_start + interval '6 s'";
+        match person.fleet.database.count(lately).await {
+            1 => Ok(()),
+            other => Err(other.to_string()),
+        }
+    })
+    .await;
 }
 
 /// An author has given it another name: of what is parked of the first nobody can take care, and whoever asked for it would wait.

@@ -63,8 +63,8 @@ async fn said_if_long<T>(at: At, events: usize, writing: impl Future<Output = T>
         position = at.position.0,
         events,
         seconds = LONG.as_secs(),
-        "its write goes on: a statement of it is slow, or waits for a lock; Postgres ends a statement after a minute, and what takes \
-         so long alone three times is parked"
+        "its write goes on: a statement of it waits for a lock, which `fleet locks` shows and for which nothing is parked, or is slow: \
+         Postgres ends it after a minute, and an event that is so slow alone three times is parked"
     );
     writing.await
 }

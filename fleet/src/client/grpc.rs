@@ -43,8 +43,19 @@ impl EventStore {
         Self { grpc: Some(address.to_owned()), shown: Shown::default(), wait: Wait { seconds: 2 }.begun() }
     }
 
+    /// Where it was found; as long as it was not, the usual place.
     fn address(&self) -> String {
-        found::grpc(self.grpc.as_deref(), GRPC)
+        found::grpc(self.grpc.as_deref(), GRPC).unwrap_or_else(|_| GRPC.to_owned())
+    }
+
+    async fn place(&self, patience: &mut Patience) -> Result<String> {
+        loop {
+            match found::grpc(self.grpc.as_deref(), GRPC) {
+                Ok(at) => return Ok(at),
+                Err(nowhere) if patience.wait(&nowhere.to_string()).await => {}
+                Err(nowhere) => return Err(Exit::Unreachable.because(format!("{nowhere}; {START} FLEET_GRPC"))),
+            }
+        }
     }
 
     pub fn patience(&self) -> Patience {
@@ -53,7 +64,7 @@ impl EventStore {
 
     /// Connects as soon as somebody answers.
     pub async fn connect(&self, patience: &mut Patience) -> Result<EventStoreClient<Channel>> {
-        let endpoint = endpoint(&self.address())?;
+        let endpoint = endpoint(&self.place(patience).await?)?;
         loop {
             let reason = match patience.answer(endpoint.connect()).await {
                 Ok(Ok(channel)) => {

@@ -63,9 +63,19 @@ impl AdminApi {
         Self { wait: self.wait.begun(), ..self.clone() }
     }
 
-    /// Where it is asked.
+    /// Where it is asked, for people.
     pub fn at(&self) -> String {
-        found::http(self.http.as_deref(), HTTP)
+        found::http(self.http.as_deref(), HTTP).unwrap_or_else(|nowhere| format!("no address: {nowhere}"))
+    }
+
+    async fn place(&self, patience: &mut Patience) -> Result<String> {
+        loop {
+            match found::http(self.http.as_deref(), HTTP) {
+                Ok(at) => return Ok(at),
+                Err(nowhere) if patience.wait(&nowhere.to_string()).await => {}
+                Err(nowhere) => return Err(Exit::Unreachable.because(format!("{nowhere}; {START} FLEET_HTTP"))),
+            }
+        }
     }
 
     /// # Errors
@@ -99,11 +109,11 @@ impl AdminApi {
         unheard: &str,
         request: impl Fn(&Client, &str) -> RequestBuilder,
     ) -> Result<T> {
-        let at = self.at();
+        let mut patience = self.wait.start();
+        let at = self.place(&mut patience).await?;
         refuse_port(&at)?;
         let url = format!("{}{path}", base(&at));
         let client = Client::builder().timeout(LONGEST_TIME).build().context("building the HTTP client")?;
-        let mut patience = self.wait.start();
         // Of a fleet that is ready and cannot answer: from the first request of which it said so.
         let mut refused = None;
         let credentials = self.shown.credentials();

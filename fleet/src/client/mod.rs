@@ -10,6 +10,7 @@ mod wait;
 
 pub use address::base;
 pub use cause::innermost;
+pub use found::FOLDER;
 pub use grpc::{EventStore, GRPC, endpoint, unavailable};
 pub use http::{AdminApi, HTTP, body, path};
 pub use shown::Shown;

@@ -179,6 +179,9 @@ fn remarks(generation: &Generation) -> String {
         }
         _ => {}
     }
+    if let Some(differences) = generation.differences.filter(|found| *found > 0) {
+        remarks.push(format!("its last verification found {}", many(differences, "difference")));
+    }
     if let Some(until) = generation.kept_until.filter(|_| generation.standing == Standing::Previous) {
         remarks.push(format!("back possible until {}", until.format("%Y-%m-%d %H:%M UTC")));
     }
@@ -360,9 +363,17 @@ async fn exchange(options: Exchange, verb: &str, meant: Standing) -> Result<Exit
             let meanable = all.iter().filter(|generation| generation.standing == meant);
             let newest = meanable.max_by_key(|generation| (generation.replaced_at, generation.generation));
             let Some(newest) = newest else {
+                let previous = all.iter().filter(|it| it.standing == Standing::Previous).max_by_key(|it| it.generation);
+                let instead = previous.filter(|_| meant == Standing::Ready).map_or(String::new(), |previous| {
+                    let previous = previous.generation;
+                    format!(
+                        "; generation {previous} was read before, and `fleet rollback {projection} --generation {previous}` has it \
+                         read again"
+                    )
+                });
                 let meant = meant.as_str();
                 return Err(Exit::Refused.because(format!(
-                    "{projection} has no generation that is {meant}: see `fleet generations {projection}`"
+                    "{projection} has no generation that is {meant}{instead}: see `fleet generations {projection}`"
                 )));
             };
             newest.generation

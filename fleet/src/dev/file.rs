@@ -31,10 +31,12 @@ pub struct PubSub<'a> {
 }
 
 impl DevFile<'_> {
-    /// What other terminals have to set for commands to find this fleet; `None`: nothing.
-    pub fn variables(&self) -> Option<String> {
+    /// What other terminals have to set for commands to find this fleet; `None`: nothing. `hidden`: it is written where nobody
+    /// looks, and they may find the place of another.
+    pub fn variables(&self, hidden: bool) -> Option<String> {
         let different = [("FLEET_HTTP", self.http, client::HTTP), ("FLEET_GRPC", self.grpc, client::GRPC)];
-        let set = different.iter().filter(|(_, is, usual)| is != usual).map(|(name, is, _)| format!("{name}={is}"));
+        let set =
+            different.iter().filter(|(_, is, usual)| hidden || is != usual).map(|(name, is, _)| format!("{name}={is}"));
         let set: Vec<_> = set.collect();
         (!set.is_empty()).then(|| format!("export {}", set.join(" ")))
     }

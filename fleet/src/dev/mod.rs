@@ -4,7 +4,7 @@ mod file;
 mod live;
 mod sample;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -34,7 +34,7 @@ use crate::{client, roles, serve};
 #[command(mut_arg("log", |log| log.default_value("warn,workers::generations::automatic=info,workers::generations::promote=info")))]
 pub struct Options {
     /// Where the private Postgres and everything else is kept.
-    #[arg(long, env = "FLEET_DATA_DIR", default_value = ".fleet")]
+    #[arg(long, env = "FLEET_DATA_DIR", default_value = client::FOLDER)]
     pub data_dir: PathBuf,
     /// host:port of health, metrics and admin API.
     #[arg(long, env = "FLEET_HTTP", default_value = client::HTTP)]
@@ -232,9 +232,6 @@ impl Dev<'_> {
         let parts = Parts::at(catalogue, database).pools(20, 20).registry(roles::registry("dev")?).measure_lag();
         let mut parts = parts.shutdown(stop.clone()).start().await?;
         parts.migrate().await?;
-        for projection in catalogue.projections() {
-            of_its_tables(parts.pool(), *projection).await;
-        }
         self.bus.ensure(catalogue.topics()).await.context("creating topics and subscriptions")?;
         parts.event_store(grpc, Gate::open(), Some(self.bus.clone()), 20)?;
         for &topic in catalogue.topics() {
@@ -255,8 +252,10 @@ impl Dev<'_> {
         out::line(format!("http      http://{}  {pages}", file.http))?;
         out::line(format!("grpc      {}", file.grpc))?;
         out::line(format!("data      {}", data_dir.path().display()))?;
-        if let Some(variables) = file.variables() {
-            out::line(format!("commands  in other folders need: {variables}"))?;
+        let hidden = self.options.data_dir != Path::new(client::FOLDER);
+        if let Some(variables) = file.variables(hidden) {
+            let which = if hidden { "need" } else { "in other folders need" };
+            out::line(format!("commands  {which}: {variables}"))?;
         }
 
         if let Some(history) = self.sample.filter(|_| !self.options.no_sample) {
@@ -264,6 +263,9 @@ impl Dev<'_> {
             if let Some(loaded) = stop.run_until_cancelled(loading).await {
                 loaded?;
             }
+        }
+        for projection in catalogue.projections() {
+            of_its_tables(&pool, *projection).await;
         }
         out::line(format!("\n{}\n", live::MEANING))?;
         let catalogue = catalogue.clone();

@@ -46,7 +46,7 @@ pub struct OrderCancelled {
 /// Schema 1 was written when all prices were in euros.
 static ORDER_PLACED: Upcast = Upcast(&[|mut data| {
     upcast::rename(&mut data, "total", "total_cents");
-    data.insert("currency".to_owned(), Value::from("EUR").into());
+    data.entry("currency".to_owned()).or_insert_with(|| Value::from("EUR").into());
     data
 }]);
 

@@ -242,7 +242,11 @@ impl IntoResponse for Problem {
 
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
-        let detail = database::describe(&error);
+        let detail = if database::is_lock_timeout(&error) {
+            "somebody holds a lock that this waits for: `fleet locks` says who".to_owned()
+        } else {
+            database::describe(&error)
+        };
         // Where nobody has run the migrations, nothing is broken: it works as soon as somebody has.
         let passes = database::is_transient(&error) || database::lacks_migrations(&error);
         if passes { Self::unavailable(detail) } else { Self::internal(detail) }

@@ -20,10 +20,13 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use tokio::time::{Instant, sleep_until, timeout};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 pub use symptoms::{Symptom, of_losses};
 
 use crate::audit::{self, Entry};
+use crate::generations::gate::{self, Gate, Way};
+use crate::generations::rebuild::Refused;
 use crate::lag::samples::{self, Sample};
 use crate::lag::{Measurer, Point, Report, Status, Trend, Unmeasured};
 use crate::locks::{self, Busy, Wait};
@@ -120,6 +123,9 @@ pub struct Changes {
     /// Projections of which the last verification has found what is read to be wrong, however long ago.
     #[serde(default)]
     pub differing: Vec<Differing>,
+    /// Rebuilds that are built and not put in place.
+    #[serde(default)]
+    pub ready: Vec<Ready>,
     pub audit: Vec<Entry>,
 }
 
@@ -128,6 +134,17 @@ pub struct Changes {
 pub struct Differing {
     pub projection: String,
     pub differences: i64,
+}
+
+/// A generation that is built, and waits to be promoted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Ready {
+    pub projection: String,
+    pub generation: i32,
+    /// Of its rebuild.
+    pub operation: Uuid,
+    /// Why a promote would be refused now.
+    pub refusals: Vec<String>,
 }
 
 /// What the fleet went on without, lately; what is parked stands with its projection. 100: or more.
@@ -243,12 +260,30 @@ async fn changes(pool: &PgPool, catalogue: &Catalogue) -> sqlx::Result<Changes> 
     let diverging = under_way::diverging(pool, &operations).await?;
     let standing = under_way::standing(pool, catalogue).await?.into_iter().filter(|it| it.differences > 0);
     let differing = standing.map(|it| Differing { projection: it.name, differences: it.differences }).collect();
+    let ready = ready(pool, catalogue, &operations).await?;
     let over = operations::list(pool, None, LISTED).await?;
     operations.extend(over.into_iter().filter(|operation| operation.finished_at.is_some_and(|at| at >= since)));
     operations.sort_by_key(|operation| Reverse(operation.id));
     let mut audit = audit::list(pool, None, LISTED).await?;
     audit.retain(|entry| entry.at >= since);
-    Ok(Changes { observed_at, since, operations, diverging, differing, audit })
+    Ok(Changes { observed_at, since, operations, diverging, differing, ready, audit })
+}
+
+async fn ready(pool: &PgPool, catalogue: &Catalogue, operations: &[Operation]) -> sqlx::Result<Vec<Ready>> {
+    let mut ready = Vec::new();
+    for built in operations.iter().filter(|it| it.kind == "rebuild" && it.state == operations::State::Waiting) {
+        let projection = built.projection.as_ref().and_then(|name| catalogue.projection(name));
+        let Some((projection, generation)) = projection.zip(built.generation) else { continue };
+        match gate::look(pool, projection, Way::Promote, Some(generation)).await {
+            Ok(Gate { projection, refusals, .. }) => {
+                ready.push(Ready { projection, generation, operation: built.id, refusals });
+            }
+            Err(Refused::Database(error)) => return Err(error),
+            // It was retired a moment ago.
+            Err(_) => {}
+        }
+    }
+    Ok(ready)
 }
 
 async fn set_aside(pool: &PgPool) -> sqlx::Result<SetAside> {

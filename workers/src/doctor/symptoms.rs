@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{Diagnosis, Differing, LATE, Lateness, ProjectionLateness};
+use super::{Diagnosis, Differing, LATE, Lateness, ProjectionLateness, Ready};
 use crate::lag::{Direction, Stage, State, Status, Trend};
 use crate::losses::Counted;
 use crate::operations::{self, Operation};
@@ -47,7 +47,8 @@ pub(super) fn of(diagnosis: &Diagnosis) -> Vec<Symptom> {
     let mut symptoms: Vec<_> = projections().filter_map(late).collect();
     // A projection of two topics was built by one version.
     let operations = || diagnosis.changes.iter().flat_map(|changes| &changes.operations);
-    let outdated = projections().filter_map(|projection| outdated(projection, operations()));
+    let ready: Vec<_> = diagnosis.changes.iter().flat_map(|changes| &changes.ready).collect();
+    let outdated = projections().filter_map(|projection| outdated(projection, operations(), &ready));
     symptoms.extend(outdated.collect::<BTreeMap<_, _>>().into_values());
     symptoms.sort_by_key(|symptom| symptom.runbook != "ProjectionStalled");
     symptoms.extend(unmeasured(diagnosis));
@@ -182,6 +183,7 @@ fn late(projection: &ProjectionLateness) -> Option<Symptom> {
 fn outdated<'a>(
     projection: &'a ProjectionLateness,
     operations: impl Iterator<Item = &'a Operation>,
+    ready: &[&Ready],
 ) -> Option<(&'a str, Symptom)> {
     let Status { name, state, version, code_version, .. } = &projection.status;
     if *state != State::Outdated {
@@ -194,6 +196,8 @@ fn outdated<'a>(
         let of_this =
             |it: &&Operation| it.selection.get("version").and_then(Value::as_i64) == Some(i64::from(*code_version));
         let (ours, others): (Vec<_>, Vec<_>) = rebuilds.partition(of_this);
+        let refused =
+            ours.first().and_then(|ours| ready.iter().find(|it| it.operation == ours.id && !it.refusals.is_empty()));
         let waits = match (others.iter().find(|it| it.finished_at.is_none()), ours.first()) {
             (Some(other), _) => {
                 format!("a rebuild of another version is in its way, operation {}: promote or cancel it", other.id)
@@ -201,7 +205,15 @@ fn outdated<'a>(
             (None, Some(Operation { state: operations::State::Failed, error: Some(error), .. })) => {
                 format!("building it anew has failed: {error}")
             }
-            _ => "it waits to be built anew and promoted".to_owned(),
+            _ => match refused {
+                Some(Ready { generation, refusals, .. }) => {
+                    format!(
+                        "it was built anew as generation {generation}, which cannot be promoted: {}",
+                        refusals.join("; ")
+                    )
+                }
+                None => "it waits to be built anew and promoted".to_owned(),
+            },
         };
         Symptom::new("ProjectionOutdated", format!("{built}: {waits}"))
     } else {
@@ -332,16 +344,30 @@ mod tests {
             .expect("an operation")
         };
         let says = |version| {
-            super::outdated(&behind, [rebuild(version)].iter()).map(|(_, symptom)| symptom.what).unwrap_or_default()
+            super::outdated(&behind, [rebuild(version)].iter(), &[])
+                .map(|(_, symptom)| symptom.what)
+                .unwrap_or_default()
         };
         let ours = i64::from(behind.status.code_version);
+        let ready = Ready {
+            projection: behind.status.name.clone(),
+            generation: 2,
+            operation: rebuild(ours).id,
+            refusals: vec!["1 event parked in it".to_owned()],
+        };
+        let (_, refused) = super::outdated(&behind, [rebuild(ours)].iter(), &[&ready]).expect("it is outdated");
+        assert!(
+            refused.what.ends_with("as generation 2, which cannot be promoted: 1 event parked in it"),
+            "{}",
+            refused.what
+        );
         assert!(says(ours).ends_with("it waits to be built anew and promoted"));
         assert!(says(ours - 1).ends_with("000001: promote or cancel it"), "somebody has to decide about that first");
         let failed = |version| {
             let mut failed = rebuild(version);
             (failed.state, failed.finished_at) = (operations::State::Failed, Some(DateTime::UNIX_EPOCH));
             failed.error = Some("no such table".to_owned());
-            super::outdated(&behind, [failed].iter()).map(|(_, symptom)| symptom.what).unwrap_or_default()
+            super::outdated(&behind, [failed].iter(), &[]).map(|(_, symptom)| symptom.what).unwrap_or_default()
         };
         assert!(failed(ours).ends_with("building it anew has failed: no such table"));
         assert!(failed(ours - 1).ends_with("it waits to be built anew and promoted"), "that was other code");

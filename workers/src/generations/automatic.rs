@@ -54,13 +54,16 @@ impl Raised {
     }
 }
 
+/// What stays as it is is said at least so often.
+const SELDOM: Duration = Duration::from_secs(600);
+
 /// What stands in the way of raised versions, as far as this process has seen.
 #[derive(Debug)]
 pub(super) struct Hindrances {
     /// This process. What has failed in it is tried again by the next one.
     run: Uuid,
-    /// By projection: since when it was not said.
-    unsaid: Mutex<BTreeMap<&'static str, Instant>>,
+    /// By projection: since when it was not said, and after which time it is.
+    unsaid: Mutex<BTreeMap<&'static str, (Instant, Duration)>>,
 }
 
 impl Default for Hindrances {
@@ -76,10 +79,14 @@ impl Hindrances {
             unsaid.remove(projection);
             return;
         };
-        let since = unsaid.entry(projection).or_insert_with(Instant::now);
-        if since.elapsed() >= after {
-            *since = Instant::now();
-            tracing::warn!(projection, what, "this version of its code waits for something else");
+        let (since, pause) = unsaid.entry(projection).or_insert_with(|| (Instant::now(), after));
+        if since.elapsed() >= *pause {
+            (*since, *pause) = (Instant::now(), (*pause * 2).min(SELDOM));
+            tracing::warn!(
+                projection,
+                what,
+                "this version of its code is not put in place, and what is read stands still until it is"
+            );
         }
     }
 }

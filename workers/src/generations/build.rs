@@ -56,13 +56,30 @@ pub struct Generations {
 
 impl Generations {
     pub async fn run(self, stop: CancellationToken) {
+        // Beside all else: what is done for one of them may wait for a lock.
+        let seen = self.clone();
+        tokio::join!(seen.say(&stop), self.keep(stop.clone()));
+    }
+
+    /// Says again and again that somebody runs this version of each projection's code, and what fails.
+    async fn say(&self, stop: &CancellationToken) {
+        loop {
+            // If it fails, so will the next look at generations, which says so.
+            let said = database::with_deadline("saying what code runs", self.is_seen()).await;
+            let again = if said.is_ok() { SEEN } else { POLL };
+            if stop.run_until_cancelled(tokio::time::sleep(again)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn keep(self, stop: CancellationToken) {
         let projections = self.appliers.iter().map(|applier| applier.projection).collect();
         let gauge = Gauge::new(self.reading.clone(), projections);
         let throttle = gauge.throttle(self.throttled);
         let mut watched = None;
         let mut kept = BTreeSet::new();
         let mut building: JoinSet<(usize, Part)> = JoinSet::new();
-        let mut seen: Option<Instant> = None;
         let hindrances = Hindrances::default();
         let mut redriving = JoinSet::new();
         for applier in self.appliers.iter().cloned() {
@@ -83,11 +100,6 @@ impl Generations {
             }
             // Only somebody who builds wants to know.
             watched = (!building.is_empty()).then(|| watched.unwrap_or_else(|| gauge.watch()));
-            if seen.is_none_or(|at| at.elapsed() >= SEEN) {
-                // If it fails, so will the next look, which says so.
-                let saying = database::with_deadline("saying what code runs", self.is_seen());
-                seen = saying.await.is_ok().then(Instant::now);
-            }
             if stop.run_until_cancelled(tokio::time::sleep(POLL)).await.is_none() {
                 break;
             }
@@ -117,7 +129,6 @@ impl Generations {
         Ok(with_deadline("looking at generations", self.due()).await?)
     }
 
-    /// Says that somebody runs this version of each projection's code, and what fails.
     async fn is_seen(&self) -> sqlx::Result<()> {
         let Some(first) = self.appliers.first() else { return Ok(()) };
         let names: Vec<_> = self.appliers.iter().map(|applier| applier.projection.name()).collect();

@@ -8,8 +8,8 @@ use sqlx::{Connection, PgConnection, PgPool};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::dependents;
 use super::rebuild::Refused;
+use super::{dependents, verify};
 use crate::audit::{self, Attribution};
 use crate::operations::{self, New};
 use crate::words::{duration, many};
@@ -125,16 +125,17 @@ async fn look_on(
     if row.lost > 0 {
         let more = if row.lost >= 10_000 { " or more" } else { "" };
         refusals.push(format!(
-            "{}{more} parked in it, which the live generation has applied: mend the code and retry, or raise its VERSION if its \
-             tables were not right",
-            many(row.lost, "event")
+            "{}{more} parked in it, which the live generation has applied (`fleet dead-letters list --projection {name} --generation \
+             {}`): mend the code and retry, or raise its VERSION if its tables were not right",
+            many(row.lost, "event"),
+            row.generation
         ));
     }
     let (version, mut warnings) = (row.version, Vec::new());
     if let Some(failing) = row.failing {
         warnings.push(format!("it does not follow the store, and will hardly take its place: {failing}"));
     }
-    let dependents = dependents::of(db, &row.live_schema).await?;
+    let dependents = dependents::of(&mut *db, &row.live_schema).await?;
     if !dependents.is_empty() {
         warnings.push(format!(
             "made on the tables of the live generation: {}. That goes on reading them, which stand still from then on: make it anew \
@@ -147,11 +148,12 @@ async fn look_on(
             "no worker of version {version} of {name} runs: it is done when one does, unless it is cancelled before"
         ));
     }
-    if row.differed > 0 {
+    let found = verify::found(&mut *db, name).await?.remove(&row.generation).unwrap_or_default();
+    if found > 0 {
         warnings.push(format!(
-            "the last verification before generation {} was replaced found {}: its rows may be wrong, retire it if so",
+            "the last verification of generation {} found {}: its rows may be wrong, retire it if so",
             row.generation,
-            many(row.differed, "difference")
+            many(found, "difference")
         ));
     }
     Ok(Gate {

@@ -50,24 +50,7 @@ select
             and parked.event_version <= applied.version
             limit 10000
         ) as counted
-    ) as "lost!",
-    coalesce((
-        -- What was found in it when it was read: it was read last when it was replaced.
-        select
-            coalesce((last.result ->> 'ledger_differences')::bigint, 0)
-            + coalesce((
-                select sum((compared.value ->> 'differences')::bigint)
-                from jsonb_array_elements(last.result -> 'tables') as compared
-            ), 0)
-        from operations as last
-        where last.projection = live.name
-        and last.kind = 'verify'
-        and last.result is not null
-        and last.finished_at <= generation.replaced_at
-        and last.started_at >= generation.created_at
-        order by last.finished_at desc
-        limit 1
-    ), 0)::bigint as "differed!"
+    ) as "lost!"
 from projections as live
 join generations as generation on generation.projection = live.name
 left join lateral (

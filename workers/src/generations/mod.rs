@@ -125,6 +125,9 @@ pub struct Generation {
     pub pace: Vec<String>,
     /// Events parked in it.
     pub parked: i64,
+    /// What its last verification has found, if that was lately.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub differences: Option<i64>,
 }
 
 /// The generations of a projection, the newest first; `most` of them.
@@ -133,6 +136,7 @@ pub struct Generation {
 /// The database's.
 pub async fn list(pool: &PgPool, projection: &str, most: i64) -> sqlx::Result<Vec<Generation>> {
     let rows = sqlx::query_file!("src/generations/list.sql", projection, most).fetch_all(pool).await?;
+    let found = verify::found(pool, projection).await?;
     Ok(rows
         .into_iter()
         .map(|row| {
@@ -166,6 +170,7 @@ pub async fn list(pool: &PgPool, projection: &str, most: i64) -> sqlx::Result<Ve
                 eta: follows.then(|| pace::eta(&parts, head, append_rate)),
                 pace: row.pace.unwrap_or_default(),
                 parked: row.parked,
+                differences: found.get(&row.generation).copied(),
             }
         })
         .collect())

@@ -136,16 +136,7 @@ async fn plan_on(db: &mut PgConnection, projection: &dyn AnyProjection) -> Resul
     let name = projection.name();
     let stands = sqlx::query_file!("src/generations/plan.sql", name).fetch_optional(&mut *db).await?;
     let stands = stands.ok_or_else(|| Refused::Missing(name.to_owned()))?;
-    let tables = sqlx::query_as!(
-        Table,
-        r#"select relname as "name!", greatest(reltuples, 0)::bigint as "rows!", pg_total_relation_size(oid) as "bytes!"
-           from pg_class
-           where relnamespace = (select oid from pg_namespace where nspname = $1) and relkind in ('r', 'p')
-           order by relname"#,
-        stands.schema_name
-    )
-    .fetch_all(db)
-    .await?;
+    let tables = sizes(db, &stands.schema_name).await?;
     Ok(Plan {
         projection: name.to_owned(),
         generation: stands.next,
@@ -160,6 +151,11 @@ async fn plan_on(db: &mut PgConnection, projection: &dyn AnyProjection) -> Resul
         share: stands.share.filter(|share| *share > 0.0).map_or_else(all, |share| share.min(1.0)),
         plan_token: format!("{name}.{}.{}.{}", stands.generation, stands.next, projection.version()),
     })
+}
+
+/// The tables of a generation, with their rows and bytes.
+pub(super) async fn sizes(db: &mut PgConnection, schema: &str) -> sqlx::Result<Vec<Table>> {
+    sqlx::query_file_as!(Table, "src/generations/sizes.sql", schema).fetch_all(db).await
 }
 
 /// Writes down that a rebuild is wanted. A worker begins it.

@@ -10,11 +10,12 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::dependents;
-use super::rebuild::Refused;
+use super::rebuild::{self, Refused};
+use super::{dependents, verify};
 use crate::apply::Applier;
 use crate::audit::{self, Attribution};
 use crate::operations::{self, New};
+use crate::words::many;
 
 /// Rows of each kind that are forgotten in one statement.
 const FORGOTTEN: i64 = 5000;
@@ -70,13 +71,24 @@ async fn plan_on(
     if !row.retired {
         refusals.extend(stands_on(&dependents::of(db, &row.schema_name).await?));
     }
-    let warnings =
-        if row.kept { vec!["the way back to it is open, and will be closed".to_owned()] } else { Vec::new() };
+    let tables = rebuild::sizes(&mut *db, &row.schema_name).await?;
+    let mut warnings = Vec::new();
+    if row.kept {
+        warnings.push("the way back to it is open, and will be closed".to_owned());
+        let found = verify::found(&mut *db, name).await?.remove(&row.live_generation).unwrap_or_default();
+        if found > 0 {
+            warnings.push(format!(
+                "what is read, generation {}, was found to differ from the store: {}, and this may be what is right",
+                row.live_generation,
+                many(found, "difference")
+            ));
+        }
+    }
     Ok(Retirement {
         projection: name.to_owned(),
         generation,
         schema_name: row.schema_name,
-        bytes: row.bytes,
+        bytes: tables.iter().map(|table| table.bytes).sum(),
         refusals,
         warnings,
         plan_token: format!("{name}.{}.{generation}.retire", row.live_generation),

@@ -14,7 +14,7 @@ use read_model::AnyProjection;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::types::Json;
-use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Row};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgExecutor, PgPool, Row};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -33,12 +33,18 @@ const KEPT: i64 = 100;
 /// Positions that the live generation may be ahead of the fold when they are compared. If it is more, the fold goes on first.
 const CLOSE: i64 = 5000;
 
+/// Verifications of a projection that are looked at for what they have found.
+const LATELY: i64 = 100;
+
 /// Missing events that are applied to the fold in one step.
 const STEP: i32 = 1000;
 
 /// What a verification has found: the `result` of its operation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Findings {
+    /// That was live, and was compared.
+    #[serde(default)]
+    pub generation: i32,
     /// No row differs, no version differs, and there was something to compare.
     pub equal: bool,
     pub aggregates: i64,
@@ -137,6 +143,16 @@ pub async fn differences(pool: &PgPool, operation: Uuid) -> sqlx::Result<Vec<Dif
     .await
 }
 
+/// How much the last verification of each generation has found to differ, of those that were compared lately.
+///
+/// # Errors
+/// The database's.
+pub(super) async fn found(db: impl PgExecutor<'_>, projection: &str) -> sqlx::Result<BTreeMap<i32, i64>> {
+    let last = sqlx::query_file!("src/generations/found.sql", projection, LATELY).fetch_all(db).await?;
+    // The newest is the last, and stays.
+    Ok(last.into_iter().rev().map(|row| (row.generation, row.differences)).collect())
+}
+
 /// Without what waits in the live generation behind a parked event: the fold goes no further than that.
 pub(super) async fn as_far_as_live(applier: &Applier, mut chunk: Chunk) -> sqlx::Result<Chunk> {
     let ids: BTreeSet<_> = chunk.events.iter().map(|event| event.aggregate_id.0).collect();
@@ -218,6 +234,7 @@ async fn compare(
     let counted = sqlx::query_file!("src/generations/ledgers.sql", name, live.generation, generation);
     let counted = counted.fetch_one(&mut *tx).await?;
     let mut result = Findings {
+        generation: live.generation,
         equal: false,
         aggregates: counted.aggregates,
         events: counted.events,

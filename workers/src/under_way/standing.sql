@@ -1,7 +1,8 @@
 -- Binds: projections.
 -- Locks: none.
--- One statement, so that a verification and the generation that it was of are of one moment: what was found in a generation that
--- is not live any more says nothing of this one.
+-- One statement, so that a verification and the generation that it was of are of one moment: what was found in another generation
+-- says nothing of this one, and what was found in one that has been put back is as true as before. Of those that do not say which
+-- one it was, those count that have begun since it is live.
 select
     live.name as "name!",
     coalesce(extract(epoch from clock_timestamp() - ready.since), 0)::float8 as "ready_seconds!",
@@ -28,15 +29,18 @@ left join lateral (
             from jsonb_array_elements(last.result -> 'tables') as compared
         ), 0) as differences
     from (
-        select operation.result, operation.started_at
+        select operation.result
         from operations as operation
         where operation.projection = live.name
         and operation.kind = 'verify'
         and operation.finished_at is not null
         and operation.result is not null
+        and case
+            when operation.result ? 'generation' then (operation.result ->> 'generation')::integer = live.generation
+            else operation.started_at >= generation.live_since
+        end
         order by operation.finished_at desc
         limit 1
     ) as last
-    where last.started_at >= generation.live_since
 ) as verified on true
 where live.name = any($1::text[])

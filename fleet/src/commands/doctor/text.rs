@@ -106,8 +106,16 @@ fn answers(text: &mut String, diagnosis: &Diagnosis, losses: &[Counted]) {
         let built: Vec<_> = operations().filter(|operation| operation.state == State::Waiting).collect();
         for Operation { id, projection, .. } in &built {
             let name = projection.as_deref().unwrap_or_default();
-            let built =
-                format!("yes, a rebuild of {name} is ready: fleet promote {name}, or fleet operations cancel {id}");
+            let ready = diagnosis.changes.iter().flat_map(|changes| &changes.ready).find(|it| it.operation == *id);
+            let built = match ready.filter(|it| !it.refusals.is_empty()) {
+                Some(ready) => format!(
+                    "yes, a rebuild of {name} is ready and cannot be promoted: {}; or fleet operations cancel {id}",
+                    ready.refusals.join("; ")
+                ),
+                None => {
+                    format!("yes, a rebuild of {name} is ready: fleet promote {name}, or fleet operations cancel {id}")
+                }
+            };
             line(text, "Waits for you?", &built);
         }
         if !lateness.unmeasured.is_empty() {
@@ -229,9 +237,11 @@ fn of_operation(operation: &Operation) -> String {
     let counted = counted(operation).map_or(String::new(), |counted| format!(", {counted}"));
     let parked = operation.parked;
     let counted = if parked > 0 { format!("{counted}, {parked} parked (again)") } else { counted };
+    let differs = operation.result.as_ref().is_some_and(|result| result.0["equal"] == false);
+    let found = if differs { ", and found differences" } else { "" };
     let state = state.as_str();
     let stalled = operation.stalled.as_ref().map_or(String::new(), |it| format!(", stands still: {}", it.reason));
-    format!("{} {kind}{of} {state}{counted}{error}{stalled} ({id})", operation.created_at.format("%T"))
+    format!("{} {kind}{of} {state}{found}{counted}{error}{stalled} ({id})", operation.created_at.format("%T"))
 }
 
 fn of_losses(text: &mut String, losses: &[Counted]) {
