@@ -60,7 +60,7 @@ async fn watch(endpoint: Endpoint) {
     let mut since: Option<Instant> = None;
     loop {
         let mut seen = look(&options).await;
-        if seen == silent() && !matches!(primary.state().seen, Seen::Nothing | Seen::Away(_)) {
+        if seen == silent() && !matches!(primary.state().seen, Seen::Away(_)) {
             // A busy machine takes longer, once.
             seen = look(&options).await;
         }

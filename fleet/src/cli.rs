@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::builder::PossibleValuesParser;
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 use read_model::Catalogue;
 
@@ -114,6 +114,10 @@ pub fn explained(mut error: clap::Error, mut command: clap::Command) -> clap::Er
     command.build();
     for word in std::env::args().skip(1) {
         command = command.find_subcommand(&word).cloned().unwrap_or(command);
+    }
+    if error.kind() == ErrorKind::ArgumentConflict && error.get(ContextKind::InvalidSubcommand).is_some() {
+        let tip = "what is said to a command comes after its name".into();
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
     }
     let usage = command.render_usage();
     error.insert(ContextKind::Usage, ContextValue::StyledStr(usage));

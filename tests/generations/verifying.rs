@@ -5,12 +5,13 @@ use std::time::Instant;
 
 use rand::Rng;
 use rand::rngs::StdRng;
+use serde_json::json;
 use uuid::Uuid;
 use workers::generations::gate::Way;
 use workers::generations::verify::{self, Findings};
 use workers::operations::{self, State};
 
-use crate::harness::parts::{LIMIT, Parts};
+use crate::harness::parts::{LIMIT, Parts, line};
 use crate::harness::{catalogue, eventually, full_size};
 use crate::histories::History;
 use crate::sample::seeded;
@@ -32,6 +33,27 @@ async fn verified(parts: &Parts, projection: &str) -> (Uuid, Findings) {
     })
     .await;
     (operation, serde_json::from_value(result).unwrap())
+}
+
+/// Code that does not take any more what it has once applied says so, and not only that aggregates differ.
+#[tokio::test]
+async fn a_verification_says_what_this_code_does_not_take_any_more() {
+    let (parts, _) = Parts::with_history(seeded().random(), 500).await;
+    let user = Uuid::now_v7();
+    parts.load(&[line("User", user, 0, "UserSignedUp", &json!({"user_id": user, "email": "ada@example.org"}))]).await;
+    parts.sweep().await;
+    let as_if_applied = "with parked as (
+                             delete from parked_events where projection = 'user_directory' and aggregate_id = $1 returning event_version
+                         )
+                         update projected_aggregates set version = parked.event_version, held = false
+                         from parked
+                         where projection = 'user_directory' and aggregate_id = $1";
+    let done = sqlx::query(as_if_applied).bind(user).execute(&parts.database.pool).await.unwrap();
+    assert_eq!(done.rows_affected(), 1);
+    let _keeping = Keeping::of(&parts);
+    let (_, findings) = verified(&parts, "user_directory").await;
+    assert!(!findings.equal && findings.refused == 1 && findings.ledger_differences == 1, "{findings:?}");
+    assert!(findings.refused_for.as_ref().unwrap().contains("missing field"), "{findings:?}");
 }
 
 /// What was done to the rows behind the fleet's back is found and named, each by its key; the rest is equal.

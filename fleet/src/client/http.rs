@@ -9,7 +9,7 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
-use workers::admin::Problem;
+use workers::admin::{LOCKED, Problem};
 
 use super::address::{START, base, instead_of_http, refuse_port};
 use super::cause::innermost;
@@ -136,8 +136,11 @@ impl AdminApi {
             let failed = match answered {
                 Ok((StatusCode::SERVICE_UNAVAILABLE, body)) => {
                     let body = body.unwrap_or_default();
-                    tried = unheard;
+                    let before = std::mem::replace(&mut tried, unheard);
                     if let Ok(problem) = serde_json::from_slice::<Problem>(&body) {
+                        if problem.detail() == LOCKED {
+                            tried = before;
+                        }
                         // A fleet is there, and says what it lacks.
                         let why = format!("the fleet at {at} cannot answer now: {}", problem.detail());
                         if refused.get_or_insert(began).wait(&why).await {

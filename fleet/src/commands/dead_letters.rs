@@ -179,7 +179,7 @@ async fn list(api: &client::AdminApi, mut listing: Listing, as_json: bool) -> Re
     let mut table = Table::new([
         words("ID", 36),
         words("OF", 18),
-        numbers("GENERATION", 10),
+        words("GENERATION", 11),
         words("REASON", 16),
         words("AGGREGATE", 36),
         words("EVENT", 20),
@@ -215,7 +215,7 @@ fn cells(letter: &DeadLetter) -> [String; 12] {
     [
         letter.id.to_string(),
         letter.projection.as_ref().unwrap_or(&letter.topic).clone(),
-        or_dash(letter.generation),
+        or_dash(letter.generation.map(|it| format!("{it}{}", if letter.is_read { "" } else { " not read" }))),
         format!("{}{decided}", letter.reason),
         or_dash(letter.aggregate_id),
         or_dash(letter.event_type.as_ref()),

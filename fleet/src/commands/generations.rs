@@ -216,9 +216,9 @@ pub async fn rebuild(options: RebuildOptions) -> Result<ExitCode> {
     let estimated = estimated.unwrap_or_default();
     if !changing.json {
         out::line(format!(
-            "{positions} positions of the store, about {rows} rows and {} MB in {} tables{estimated}",
+            "{positions} positions of the store{estimated}; what is read has {} MB in {}, with {rows} rows when Postgres counted last",
             bytes.div_euclid(1 << 20),
-            plan.tables.len()
+            many(plan.tables.len() as u64, "table")
         ))?;
     }
     if let Some(rate) = rate.filter(|_| !changing.json) {
@@ -306,7 +306,7 @@ pub async fn verify(options: Verify) -> Result<ExitCode> {
         return operation::follow(&api, verification, json).await;
     };
     let findings: Findings = serde_json::from_value(result.0.clone()).context("what was found")?;
-    let Findings { equal, aggregates, events, ledger_differences, .. } = findings;
+    let Findings { equal, aggregates, events, ledger_differences, refused, .. } = findings;
     let exit = if equal { Exit::Good } else { Exit::Failure };
     if json {
         out::json(&verification)?;
@@ -325,6 +325,10 @@ pub async fn verify(options: Verify) -> Result<ExitCode> {
         out::line(format!(
             "{ledger_differences} aggregates are applied to another version than the store has of them"
         ))?;
+    }
+    if let Some(error) = &findings.refused_for {
+        let refused = many(refused, "event");
+        out::line(format!("{refused} of those that are in the rows cannot be taken by this code any more: {error}"))?;
     }
     differences(&api, id, false).await?;
     out::advise("if the fold has changed, raise its VERSION; if it has not: fleet runbook ReadModelDiffers")?;
@@ -406,7 +410,7 @@ async fn exchange(options: Exchange, verb: &str, meant: Standing) -> Result<Exit
     }
     if !gate.refusals.is_empty() {
         for refusal in &gate.refusals {
-            out::line(format!("refused: {refusal}"))?;
+            out::advise(&format!("refused: {refusal}"))?;
         }
         return Ok(Exit::Refused.into());
     }

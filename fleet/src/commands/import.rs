@@ -102,7 +102,8 @@ pub async fn run(catalogue: &Catalogue, options: Options) -> Result<ExitCode> {
     let Outcomes { summary, types, refusals, twice, unknown } = outcomes;
     if let Err(error) = done {
         // What came of it until then is no less true.
-        out::complain(format!("not all of it: {summary}"));
+        let again = if twice > 0 { "" } else { "; the same import again leaves out what is there" };
+        out::complain(format!("not all of it: {summary}{again}"));
         return Err(error);
     }
     for (code, count) in refusals.iter().filter(|(_, count)| **count > REFUSALS) {

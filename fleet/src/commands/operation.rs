@@ -1,7 +1,7 @@
 //! Following an operation to its end.
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use workers::operations::{Operation, State};
@@ -10,6 +10,9 @@ use super::out;
 use super::words::{counted, percent};
 use crate::client;
 use crate::exit::Exit;
+
+/// After which time it is said that nothing of it was done yet.
+const TELL: Duration = Duration::from_secs(5);
 
 /// Asks until it is done; failure, or anything parked, is a failing exit code. As JSON it says only what became of it.
 /// Ctrl-C ends the asking only.
@@ -50,6 +53,7 @@ async fn to_its_end(api: &client::AdminApi, mut operation: Operation, as_json: b
         out::line(format!("operation {id}: {}{counted}", operation.kind))?;
     }
     let (mut waits, mut stalled, mut tenths) = (None, None, 0);
+    let mut nothing_since = Some((Instant::now(), operation.clone()));
     loop {
         if let Some(percent) = percent(&operation).filter(|percent| percent / 10 > tenths && !as_json) {
             out::line(format!("{percent} %"))?;
@@ -66,10 +70,23 @@ async fn to_its_end(api: &client::AdminApi, mut operation: Operation, as_json: b
         if waits != now {
             match &now {
                 Some(why) if !as_json => out::advise(why)?,
-                None if !as_json => out::line("goes on")?,
+                None if !as_json && is_at_work(&operation) => out::line("goes on")?,
                 _ => {}
             }
-            waits = now;
+            waits.clone_from(&now);
+        }
+        // Why it stands still is known after a minute; whoever has just asked for it does not wait so long.
+        match &nothing_since {
+            Some((_, before)) if has_moved(before, &operation) => nothing_since = None,
+            Some((since, _)) if since.elapsed() >= TELL && now.is_none() && is_at_work(&operation) => {
+                if !as_json {
+                    out::advise(
+                        "not done yet: `fleet locks` says whether it waits for somebody, `fleet doctor` what else is wrong",
+                    )?;
+                }
+                nothing_since = None;
+            }
+            _ => {}
         }
         match operation.state {
             State::Succeeded => {
@@ -109,6 +126,15 @@ async fn to_its_end(api: &client::AdminApi, mut operation: Operation, as_json: b
         }
         operation = api.get(&format!("/admin/v1/operations/{id}"), &()).await?;
     }
+}
+
+fn is_at_work(operation: &Operation) -> bool {
+    matches!(operation.state, State::Pending | State::Running)
+}
+
+/// Whether anything of it was done between the two.
+fn has_moved(before: &Operation, now: &Operation) -> bool {
+    (before.state, before.seen, before.position) != (now.state, now.seen, now.position)
 }
 
 /// What somebody has to do before it goes on.

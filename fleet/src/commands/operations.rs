@@ -179,7 +179,9 @@ pub async fn run(options: Options) -> Result<ExitCode> {
 
 /// The read model of an operation that is at work on a generation of it, where its progress is.
 fn elsewhere(operation: &Operation) -> Option<&String> {
-    operation.projection.as_ref().filter(|_| counted(operation).is_none() && operation.finished_at.is_none())
+    // Before it has begun there is nothing to be seen of it there.
+    let begun = operation.generation.is_some() && operation.finished_at.is_none();
+    operation.projection.as_ref().filter(|_| begun && counted(operation).is_none())
 }
 
 fn how_far(operation: &Operation, projection: &str) -> String {

@@ -41,7 +41,7 @@ use utoipa_axum::routes;
 
 pub use access::{ROUTES, Route};
 pub use names::{knows, nearest, unknown};
-pub use problem::{Kind, Problem};
+pub use problem::{Kind, LOCKED, Problem};
 pub use request::Look;
 
 use crate::Metrics;

@@ -132,6 +132,9 @@ kinds! {
         "The database cannot be reached, is not the primary, takes too long, or lacks tables of this version.";
 }
 
+/// What is answered where somebody waits for a lock. Postgres has undone what was begun.
+pub const LOCKED: &str = "somebody holds a lock that this waits for: `fleet locks` says who; nothing was done";
+
 impl Problem {
     pub fn of(kind: Kind, detail: impl Into<String>) -> Self {
         let (urn, title, status) = (kind.urn().into(), kind.title().into(), kind.status().as_u16());
@@ -242,11 +245,7 @@ impl IntoResponse for Problem {
 
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
-        let detail = if database::is_lock_timeout(&error) {
-            "somebody holds a lock that this waits for: `fleet locks` says who".to_owned()
-        } else {
-            database::describe(&error)
-        };
+        let detail = if database::is_lock_timeout(&error) { LOCKED.to_owned() } else { database::describe(&error) };
         // Where nobody has run the migrations, nothing is broken: it works as soon as somebody has.
         let passes = database::is_transient(&error) || database::lacks_migrations(&error);
         if passes { Self::unavailable(detail) } else { Self::internal(detail) }

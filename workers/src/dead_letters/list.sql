@@ -23,6 +23,7 @@ select
     parked.last_parked_at,
     parked.decision,
     parked.operation_id,
+    coalesce(parked.generation = live.generation, true) as "is_read!",
     case when parked.projection is not null then newest.event_version - parked.event_version end::bigint as "waiting?"
 from parked_events as parked
 left join projections as live on live.name = parked.projection

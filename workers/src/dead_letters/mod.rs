@@ -56,8 +56,15 @@ pub struct DeadLetter {
     pub decision: Option<String>,
     /// The operation of the decision.
     pub operation_id: Option<Uuid>,
+    /// Its generation is the one that is read; of a message, too, nothing else is known.
+    #[serde(default = "yes")]
+    pub is_read: bool,
     /// Events of the aggregate that wait behind it; `null` for a message.
     pub waiting: Option<i64>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// What a dead letter carries. Personal data may be in it, so that it is shown only on request, and the request is

@@ -123,6 +123,9 @@ pub struct Changes {
     /// Projections of which the last verification has found what is read to be wrong, however long ago.
     #[serde(default)]
     pub differing: Vec<Differing>,
+    /// When the rows of each projection were last compared with the store, as they are read now.
+    #[serde(default)]
+    pub compared: Vec<Compared>,
     /// Rebuilds that are built and not put in place.
     #[serde(default)]
     pub ready: Vec<Ready>,
@@ -133,6 +136,16 @@ pub struct Changes {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Differing {
     pub projection: String,
+    pub differences: i64,
+}
+
+/// What the last verification of the generation that is read has found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = LastCompared)]
+pub struct Compared {
+    pub projection: String,
+    /// When it ended; `null`: there was none.
+    pub at: Option<DateTime<Utc>>,
     pub differences: i64,
 }
 
@@ -258,15 +271,21 @@ async fn changes(pool: &PgPool, catalogue: &Catalogue) -> sqlx::Result<Changes> 
     let since = observed_at - LATELY;
     let mut operations = operations::unfinished(pool, COUNTED).await?;
     let diverging = under_way::diverging(pool, &operations).await?;
-    let standing = under_way::standing(pool, catalogue).await?.into_iter().filter(|it| it.differences > 0);
-    let differing = standing.map(|it| Differing { projection: it.name, differences: it.differences }).collect();
+    let standing = under_way::standing(pool, catalogue).await?;
+    let compared: Vec<_> = standing
+        .into_iter()
+        .map(|it| Compared { projection: it.name, at: it.verified_at, differences: it.differences })
+        .collect();
+    let differing = compared.iter().filter(|it| it.differences > 0);
+    let differing = differing.map(|it| Differing { projection: it.projection.clone(), differences: it.differences });
+    let differing = differing.collect();
     let ready = ready(pool, catalogue, &operations).await?;
     let over = operations::list(pool, None, LISTED).await?;
     operations.extend(over.into_iter().filter(|operation| operation.finished_at.is_some_and(|at| at >= since)));
     operations.sort_by_key(|operation| Reverse(operation.id));
     let mut audit = audit::list(pool, None, LISTED).await?;
     audit.retain(|entry| entry.at >= since);
-    Ok(Changes { observed_at, since, operations, diverging, differing, ready, audit })
+    Ok(Changes { observed_at, since, operations, diverging, differing, compared, ready, audit })
 }
 
 async fn ready(pool: &PgPool, catalogue: &Catalogue, operations: &[Operation]) -> sqlx::Result<Vec<Ready>> {

@@ -176,7 +176,9 @@ fn late(projection: &ProjectionLateness) -> Option<Symptom> {
             if projection.status.trend.as_ref().is_some_and(stands) { "ProjectionStalled" } else { "FreshnessBurnFast" }
         }
     };
-    Some(Symptom::new(runbook, format!("{name} is late on {topic}: {}", stage.says())))
+    let held = projection.status.blocked.as_ref().filter(|_| stage == Stage::Lock);
+    let held = held.map_or(String::new(), |wait| format!(", {}", wait.in_the_way()));
+    Some(Symptom::new(runbook, format!("{name} is late on {topic}: {}{held}", stage.says())))
 }
 
 /// Whatever its lag is: the code that built it may go on, and must not be forgotten.

@@ -123,12 +123,13 @@ async fn look_on(
         refusals.push(format!("it is {} positions behind the store, at most {TAIL}{nobody}", row.behind));
     }
     if row.lost > 0 {
+        let generation = row.generation;
         let more = if row.lost >= 10_000 { " or more" } else { "" };
         refusals.push(format!(
             "{}{more} parked in it, which the live generation has applied (`fleet dead-letters list --projection {name} --generation \
-             {}`): mend the code and retry, or raise its VERSION if its tables were not right",
-            many(row.lost, "event"),
-            row.generation
+             {generation}`): mend the code and have them tried again (`fleet dead-letters retry --projection {name} --generation \
+             {generation}`), or raise its VERSION if its tables were not right",
+            many(row.lost, "event")
         ));
     }
     let (version, mut warnings) = (row.version, Vec::new());

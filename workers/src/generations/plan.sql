@@ -1,7 +1,8 @@
--- Binds: projection.
+-- Binds: projection, the aggregate types that it listens to.
 -- Locks: none.
 -- One statement, so that a plan is of one moment. The rate is that of the last rebuild that was built to its end, in positions a
--- second; the share is that of its own events among them.
+-- second; the share is that of its own events among those of the store, as Postgres has counted them last: types that are too rare
+-- to be counted are in what is left over.
 select
     live.generation,
     live.version,
@@ -11,21 +12,27 @@ select
     open.id as "under_way?",
     (open.selection ->> 'version')::integer as "under_way_version?",
     last.rate,
-    last.share
+    (
+        select case
+            when count(*) > 0 then coalesce(
+                sum(common.frequency) filter (where common.aggregate_type = any($2::text[])),
+                greatest(1 - sum(common.frequency), 0.0001)
+            )
+        end::float8
+        from pg_stats as counted
+        cross join lateral unnest(counted.most_common_vals::text::text[], counted.most_common_freqs)
+            as common (aggregate_type, frequency)
+        where counted.schemaname = 'public'
+        and counted.tablename = 'events'
+        and counted.attname = 'aggregate_type'
+    ) as share
 from projections as live
 left join operations as open
     on open.projection = live.name
     and open.kind = 'rebuild'
     and open.state in ('pending', 'running', 'paused', 'waiting')
 left join lateral (
-    select
-        (operation.upto / greatest(extract(epoch from built.built_at - built.created_at), 0.001))::float8 as rate,
-        (
-            select sum(part.events)
-            from generation_parts as part
-            where part.projection = built.projection
-            and part.generation = built.generation
-        )::float8 / operation.upto as share
+    select (operation.upto / greatest(extract(epoch from built.built_at - built.created_at), 0.001))::float8 as rate
     from generations as built
     join operations as operation on operation.id = built.operation_id
     where built.projection = live.name

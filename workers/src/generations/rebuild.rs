@@ -134,7 +134,9 @@ pub async fn plan(pool: &PgPool, projection: &dyn AnyProjection) -> Result<Plan,
 
 async fn plan_on(db: &mut PgConnection, projection: &dyn AnyProjection) -> Result<Plan, Refused> {
     let name = projection.name();
-    let stands = sqlx::query_file!("src/generations/plan.sql", name).fetch_optional(&mut *db).await?;
+    let types: Vec<_> = projection.topics().iter().flat_map(|topic| topic.aggregate_types).copied().collect();
+    let stands =
+        sqlx::query_file!("src/generations/plan.sql", name, &types as &[&str]).fetch_optional(&mut *db).await?;
     let stands = stands.ok_or_else(|| Refused::Missing(name.to_owned()))?;
     let tables = sizes(db, &stands.schema_name).await?;
     Ok(Plan {

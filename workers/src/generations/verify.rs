@@ -54,6 +54,12 @@ pub struct Findings {
     /// Aggregates of which the fold has another version than the live generation: their ledger is wrong, or an event cannot be
     /// folded that was.
     pub ledger_differences: i64,
+    /// Events that are in the rows, and that this code does not take; 10,000: or more.
+    #[serde(default)]
+    pub refused: i64,
+    /// What it says of one of them.
+    #[serde(default)]
+    pub refused_for: Option<String>,
 }
 
 /// A table.
@@ -233,6 +239,8 @@ async fn compare(
 
     let counted = sqlx::query_file!("src/generations/ledgers.sql", name, live.generation, generation);
     let counted = counted.fetch_one(&mut *tx).await?;
+    let refused = sqlx::query_file!("src/generations/refused.sql", name, live.generation, generation);
+    let refused = refused.fetch_one(&mut *tx).await?;
     let mut result = Findings {
         generation: live.generation,
         equal: false,
@@ -240,6 +248,8 @@ async fn compare(
         events: counted.events,
         tables: Vec::new(),
         ledger_differences: counted.different,
+        refused: refused.events,
+        refused_for: refused.error,
     };
     let mut found = Vec::new();
     for table in tables(&mut tx, &live.schema_name).await? {

@@ -2,7 +2,7 @@
 -- Locks: none.
 -- The version is that of the code that would go on: the one that was asked for, that of the generation, or the live one. Whoever
 -- has been in a transaction for 10 s and has locked something that the workers need is named, the oldest of them; what only
--- reads is in nobody's way.
+-- reads is in nobody's way, and who waits for a lock as well is not where it ends.
 select
     operation.id,
     operation.projection,
@@ -51,6 +51,7 @@ left join lateral (
     and locked.mode <> 'AccessShareLock'
     and locked.database = (select oid from pg_database where datname = current_database())
     and session.backend_type = 'client backend'
+    and session.wait_event_type is distinct from 'Lock'
     and session.xact_start < clock_timestamp() - interval '10 s'
     and (
         locked.relation in (

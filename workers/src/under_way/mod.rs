@@ -1,5 +1,6 @@
 //! What people have asked for and is not over, and what waits for people: measured from the store at each scrape.
 
+use chrono::{DateTime, Utc};
 use event_store::relay::behind::{self, Behind};
 use events::{Position, Topic};
 use futures::future::join_all;
@@ -39,6 +40,8 @@ pub(crate) struct Standing {
     pub ready_seconds: f64,
     /// What the last verification of the live generation found to differ.
     pub differences: i64,
+    /// When that ended, if there was one.
+    pub verified_at: Option<DateTime<Utc>>,
 }
 
 /// # Errors

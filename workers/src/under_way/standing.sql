@@ -6,7 +6,8 @@
 select
     live.name as "name!",
     coalesce(extract(epoch from clock_timestamp() - ready.since), 0)::float8 as "ready_seconds!",
-    coalesce(verified.differences, 0)::bigint as "differences!"
+    coalesce(verified.differences, 0)::bigint as "differences!",
+    verified.finished_at as "verified_at?"
 from projections as live
 join generations as generation
     on generation.projection = live.name
@@ -27,9 +28,10 @@ left join lateral (
         + coalesce((
             select sum((compared.value ->> 'differences')::bigint)
             from jsonb_array_elements(last.result -> 'tables') as compared
-        ), 0) as differences
+        ), 0) as differences,
+        last.finished_at
     from (
-        select operation.result
+        select operation.result, operation.finished_at
         from operations as operation
         where operation.projection = live.name
         and operation.kind = 'verify'

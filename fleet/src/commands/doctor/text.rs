@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use chrono::{DateTime, Utc};
-use workers::doctor::{Changes, Diagnosis, Lateness, Relays, Symptom};
+use chrono::{DateTime, TimeDelta, Utc};
+use workers::doctor::{Changes, Compared, Diagnosis, Lateness, Relays, Symptom};
 use workers::lag::{self, Failure, Status};
 use workers::locks::Busy;
 use workers::losses::{Counted, Example};
@@ -21,6 +21,9 @@ const ON_THE_WAY: f64 = 5.0;
 
 /// Where the questions end and the answers begin.
 const ANSWERS: usize = 18;
+
+/// What was asked for is done by then, if somebody is there to do it.
+const SOON: TimeDelta = TimeDelta::seconds(10);
 
 pub(super) fn text(said: &Said) -> String {
     let mut text = String::new();
@@ -88,6 +91,9 @@ fn answers(text: &mut String, diagnosis: &Diagnosis, losses: &[Counted]) {
         None => line(text, "What changed?", "not known"),
     }
     of_losses(text, losses);
+    if let Some(changes) = &diagnosis.changes {
+        line(text, "Are rows right?", &compared(&changes.compared));
+    }
     if let Some(lateness) = &diagnosis.lateness {
         let parked: Vec<_> = lateness.projections.iter().filter(|it| it.status.parked > 0).collect();
         for it in &parked {
@@ -102,6 +108,17 @@ fn answers(text: &mut String, diagnosis: &Diagnosis, losses: &[Counted]) {
             let of = projection.as_deref().unwrap_or_default();
             let paused = format!("yes, a {kind} of {of} is paused: fleet operations resume {id}, or cancel it");
             line(text, "Waits for you?", &paused);
+        }
+        let begun = |it: &&Operation| it.state == State::Pending && matches!(&*it.kind, "promote" | "rollback");
+        let undone: Vec<_> =
+            operations().filter(begun).filter(|it| lateness.observed_at - it.created_at > SOON).collect();
+        for Operation { kind, projection, id, .. } in &undone {
+            let of = projection.as_deref().unwrap_or_default();
+            let undone = format!(
+                "yes, a {kind} of {of} is not done yet, which a program with that version of its code does: start it, or fleet operations \
+                 cancel {id}"
+            );
+            line(text, "Waits for you?", &undone);
         }
         let built: Vec<_> = operations().filter(|operation| operation.state == State::Waiting).collect();
         for Operation { id, projection, .. } in &built {
@@ -120,7 +137,7 @@ fn answers(text: &mut String, diagnosis: &Diagnosis, losses: &[Counted]) {
         }
         if !lateness.unmeasured.is_empty() {
             line(text, "Waits for you?", &format!("not known of {}", lateness.unmeasured()));
-        } else if parked.is_empty() && built.is_empty() && paused.is_empty() {
+        } else if parked.is_empty() && built.is_empty() && paused.is_empty() && undone.is_empty() {
             let nothing = "no: nothing is parked, and no rebuild waits to be promoted";
             line(text, "Waits for you?", &format!("{nothing}{}", at(lateness.observed_at)));
         }
@@ -242,6 +259,19 @@ fn of_operation(operation: &Operation) -> String {
     let state = state.as_str();
     let stalled = operation.stalled.as_ref().map_or(String::new(), |it| format!(", stands still: {}", it.reason));
     format!("{} {kind}{of} {state}{found}{counted}{error}{stalled} ({id})", operation.created_at.format("%T"))
+}
+
+/// When the rows of each read model were last compared with the store.
+fn compared(all: &[Compared]) -> String {
+    let (known, never): (Vec<_>, Vec<_>) = all.iter().partition(|it| it.at.is_some());
+    let known = known.iter().filter_map(|it| {
+        let found = if it.differences > 0 { many(it.differences, "difference") } else { "equal".to_owned() };
+        Some(format!("{} at {}: {found}", it.projection, it.at?.format("%F %T UTC")))
+    });
+    let never: Vec<_> = never.iter().map(|it| &*it.projection).collect();
+    let unknown = (!never.is_empty())
+        .then(|| format!("not known of {}: fleet verify compares them with the store", never.join(", ")));
+    known.chain(unknown).collect::<Vec<_>>().join("; ")
 }
 
 fn of_losses(text: &mut String, losses: &[Counted]) {
