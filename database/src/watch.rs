@@ -18,6 +18,9 @@ const PAUSE: Duration = Duration::from_millis(1500);
 /// How long a look may take.
 pub const LIMIT: Duration = Duration::from_secs(2);
 
+/// For how long nothing is heard before it is said.
+const WORTH_A_LINE: Duration = Duration::from_secs(5);
+
 /// Between two looks that somebody asked for.
 const SHORTEST: Duration = Duration::from_millis(200);
 
@@ -57,7 +60,7 @@ impl Drop for Watch {
 
 async fn watch(endpoint: Endpoint) {
     let Endpoint { options, primary } = endpoint;
-    let mut since: Option<Instant> = None;
+    let mut since: Option<Away> = None;
     loop {
         let mut seen = look(&options).await;
         if seen == silent() && !matches!(primary.state().seen, Seen::Away(_)) {
@@ -69,6 +72,12 @@ async fn watch(endpoint: Endpoint) {
         tokio::time::sleep(SHORTEST).await;
         let _ = timeout(PAUSE - SHORTEST, primary.asked_to_look()).await;
     }
+}
+
+/// It has been away.
+struct Away {
+    since: Instant,
+    said: bool,
 }
 
 fn silent() -> Seen {
@@ -88,12 +97,13 @@ async fn look(options: &PgConnectOptions) -> Seen {
     }
 }
 
-/// One line when something is wrong, one when it is right again. Whoever fails meanwhile need not say why.
-fn say(primary: &Primary, seen: &Seen, since: &mut Option<Instant>) {
+/// One line when something is wrong, one when it is right again. Whoever fails meanwhile need not say why. A silence that is over
+/// soon was a busy machine's, and is not worth a line.
+fn say(primary: &Primary, seen: &Seen, away: &mut Option<Away>) {
     let before = primary.state().seen;
     match seen {
         Seen::Primary(server) => {
-            if let Some(since) = since.take() {
+            if let Some(Away { since, said: true }) = away.take() {
                 tracing::info!(%server, seconds = since.elapsed().as_secs_f64(), "the database is there again");
             } else if let Seen::Primary(before) = before
                 && before != *server
@@ -102,14 +112,23 @@ fn say(primary: &Primary, seen: &Seen, since: &mut Option<Instant>) {
             }
         }
         Seen::Refused(reason) if before != *seen => {
-            since.get_or_insert_with(Instant::now);
+            away.get_or_insert_with(Away::now).said = true;
             tracing::warn!(reason, "no primary: nothing is written, and nothing that is read is believed");
         }
-        Seen::Away(reason) if since.is_none() => {
-            *since = Some(Instant::now());
-            tracing::warn!(reason, "the database does not answer; trying again until it does");
+        Seen::Away(reason) => {
+            let away = away.get_or_insert_with(Away::now);
+            if !away.said && (*seen != silent() || away.since.elapsed() >= WORTH_A_LINE) {
+                away.said = true;
+                tracing::warn!(reason, "the database does not answer; trying again until it does");
+            }
         }
-        Seen::Refused(_) | Seen::Away(_) | Seen::Nothing => {}
+        Seen::Refused(_) | Seen::Nothing => {}
+    }
+}
+
+impl Away {
+    fn now() -> Self {
+        Self { since: Instant::now(), said: false }
     }
 }
 

@@ -439,8 +439,9 @@ async fn exchange(options: Exchange, verb: &str, meant: Standing) -> Result<Exit
     } else {
         out::line(format!("operation {id}: {verb}, not done yet"))?;
         out::advise(&format!(
-            "Start the program with version {version} of {projection}, and it is done; a `fleet dev` with another version is to be \
-             stopped first. `fleet operations follow {id}` waits for it, `fleet operations cancel {id}` gives it up."
+            "Start the program with version {version} of {projection}, and it is done, unless that code parks what the live one has \
+             applied, as for an event for which `decode` was mended since; a `fleet dev` with another version is to be stopped first. \
+             `fleet operations follow {id}` waits for it, `fleet operations cancel {id}` gives it up."
         ))?;
     }
     Ok(Exit::Failure.into())

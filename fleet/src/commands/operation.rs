@@ -56,7 +56,7 @@ async fn to_its_end(api: &client::AdminApi, mut operation: Operation, as_json: b
     let mut nothing_since = Some((Instant::now(), operation.clone()));
     loop {
         if let Some(percent) = percent(&operation).filter(|percent| percent / 10 > tenths && !as_json) {
-            out::line(format!("{percent} %"))?;
+            out::line(format!("{percent} % of the positions"))?;
             tenths = percent / 10;
         }
         let still = operation.stalled.as_ref().map(|still| (still.since, still.reason.clone()));

@@ -185,7 +185,8 @@ fn elsewhere(operation: &Operation) -> Option<&String> {
 }
 
 fn how_far(operation: &Operation, projection: &str) -> String {
-    let percent = words::percent(operation).map_or(String::new(), |percent| format!("{percent} %; when it is done: "));
+    let percent = words::percent(operation)
+        .map_or(String::new(), |percent| format!("{percent} % of the positions; when it is done: "));
     format!("how far it is: {percent}fleet generations {projection}")
 }
 

@@ -174,7 +174,7 @@ pub(super) async fn list(
     Path(name): Path<String>,
 ) -> Result<Json<Vec<Generation>>, Problem> {
     let projection = projection(&admin, &name)?;
-    Ok(Json(generations::list(&admin.pool, projection.name(), LISTED).await?))
+    Ok(Json(generations::list_of(&admin.pool, projection, LISTED).await?))
 }
 
 /// Builds a read model anew, beside the one that is read, or says what that would be.

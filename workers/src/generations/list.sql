@@ -49,6 +49,9 @@ select
     part.slow_rates,
     part.fast_rates,
     part.pace,
+    case
+        when generation.built_at is null and coalesce(operation.rate_until, 'infinity') > clock_timestamp() then operation.rate
+    end as rate,
     pace.head as "head!",
     pace.append_rate as "append_rate!",
     (

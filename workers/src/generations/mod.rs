@@ -120,6 +120,9 @@ pub struct Generation {
     /// When it will have caught up with the store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eta: Option<Eta>,
+    /// Of its own events a second at most, of one that is being built.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
     /// Why it is as slow as it is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pace: Vec<String>,
@@ -128,6 +131,31 @@ pub struct Generation {
     /// What its last verification has found, if that was lately.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub differences: Option<i64>,
+}
+
+impl Generation {
+    /// What is left takes as long as its rate wants, however fast it came through what is not its own. `share`: of the events of
+    /// the store that are its own.
+    fn no_faster_than_its_rate(&mut self, share: f64) {
+        if let (Some(rate), Some(position), Some(eta)) = (self.rate, self.position, &mut self.eta) {
+            let own = share * self.head as f64 - self.events.unwrap_or_default() as f64;
+            eta.at_least(own.clamp(0.0, (self.head - position).max(0) as f64) / rate);
+        }
+    }
+}
+
+/// The same as [`list`], with what a rate does to the time that is left.
+///
+/// # Errors
+/// The database's.
+pub async fn list_of(pool: &PgPool, projection: &dyn AnyProjection, most: i64) -> sqlx::Result<Vec<Generation>> {
+    let mut all = list(pool, projection.name(), most).await?;
+    if all.iter().any(|it| it.rate.is_some())
+        && let Some(share) = rebuild::share(&mut *pool.acquire().await?, projection).await?
+    {
+        all.iter_mut().for_each(|it| it.no_faster_than_its_rate(share));
+    }
+    Ok(all)
 }
 
 /// The generations of a projection, the newest first; `most` of them.
@@ -168,6 +196,7 @@ pub async fn list(pool: &PgPool, projection: &str, most: i64) -> sqlx::Result<Ve
                 head,
                 events: row.events,
                 eta: follows.then(|| pace::eta(&parts, head, append_rate)),
+                rate: row.rate,
                 pace: row.pace.unwrap_or_default(),
                 parked: row.parked,
                 differences: found.get(&row.generation).copied(),

@@ -28,6 +28,17 @@ pub enum Eta {
     Unknown,
 }
 
+impl Eta {
+    /// So many seconds, whatever was measured.
+    pub(super) fn at_least(&mut self, least: f64) {
+        if let Self::In { seconds, from_seconds, to_seconds } = self {
+            for time in [seconds, from_seconds, to_seconds] {
+                *time = time.max(least);
+            }
+        }
+    }
+}
+
 /// Positions behind the head that count as caught up: a moment of a busy store.
 const CAUGHT_UP: i64 = 1000;
 
@@ -64,6 +75,16 @@ pub(super) fn eta(parts: &Parts, head: i64, append_rate: f64) -> Eta {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_measured_is_not_believed_below_what_a_rate_takes() {
+        let mut eta = Eta::In { seconds: 5.0, from_seconds: 4.0, to_seconds: 70.0 };
+        eta.at_least(60.0);
+        assert_eq!(eta, Eta::In { seconds: 60.0, from_seconds: 60.0, to_seconds: 70.0 });
+        let mut done = Eta::CaughtUp;
+        done.at_least(60.0);
+        assert_eq!(done, Eta::CaughtUp);
+    }
 
     fn parts(of: &[(i64, f64)]) -> Parts {
         Parts {

@@ -1,8 +1,7 @@
--- Binds: projection, the aggregate types that it listens to.
+-- Binds: projection.
 -- Locks: none.
 -- One statement, so that a plan is of one moment. The rate is that of the last rebuild that was built to its end, in positions a
--- second; the share is that of its own events among those of the store, as Postgres has counted them last: types that are too rare
--- to be counted are in what is left over.
+-- second.
 select
     live.generation,
     live.version,
@@ -11,21 +10,7 @@ select
     (select coalesce(max(position), 0) from events) as "head!",
     open.id as "under_way?",
     (open.selection ->> 'version')::integer as "under_way_version?",
-    last.rate,
-    (
-        select case
-            when count(*) > 0 then coalesce(
-                sum(common.frequency) filter (where common.aggregate_type = any($2::text[])),
-                greatest(1 - sum(common.frequency), 0.0001)
-            )
-        end::float8
-        from pg_stats as counted
-        cross join lateral unnest(counted.most_common_vals::text::text[], counted.most_common_freqs)
-            as common (aggregate_type, frequency)
-        where counted.schemaname = 'public'
-        and counted.tablename = 'events'
-        and counted.attname = 'aggregate_type'
-    ) as share
+    last.rate
 from projections as live
 left join operations as open
     on open.projection = live.name

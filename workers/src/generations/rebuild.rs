@@ -134,11 +134,10 @@ pub async fn plan(pool: &PgPool, projection: &dyn AnyProjection) -> Result<Plan,
 
 async fn plan_on(db: &mut PgConnection, projection: &dyn AnyProjection) -> Result<Plan, Refused> {
     let name = projection.name();
-    let types: Vec<_> = projection.topics().iter().flat_map(|topic| topic.aggregate_types).copied().collect();
-    let stands =
-        sqlx::query_file!("src/generations/plan.sql", name, &types as &[&str]).fetch_optional(&mut *db).await?;
+    let stands = sqlx::query_file!("src/generations/plan.sql", name).fetch_optional(&mut *db).await?;
     let stands = stands.ok_or_else(|| Refused::Missing(name.to_owned()))?;
-    let tables = sizes(db, &stands.schema_name).await?;
+    let tables = sizes(&mut *db, &stands.schema_name).await?;
+    let share = share(db, projection).await?;
     Ok(Plan {
         projection: name.to_owned(),
         generation: stands.next,
@@ -150,9 +149,16 @@ async fn plan_on(db: &mut PgConnection, projection: &dyn AnyProjection) -> Resul
         estimated_seconds: stands.rate.filter(|rate| *rate > 0.0).map(|rate| stands.head as f64 / rate),
         conflicts: stands.under_way.into_iter().map(|operation| conflict("rebuild", operation)).collect(),
         under_way: stands.under_way.zip(stands.under_way_version),
-        share: stands.share.filter(|share| *share > 0.0).map_or_else(all, |share| share.min(1.0)),
+        share: share.unwrap_or_else(all),
         plan_token: format!("{name}.{}.{}.{}", stands.generation, stands.next, projection.version()),
     })
+}
+
+/// Of the events of the store, those that are of the projection's aggregate types; `None`: Postgres has not counted them yet.
+pub(super) async fn share(db: &mut PgConnection, projection: &dyn AnyProjection) -> sqlx::Result<Option<f64>> {
+    let types: Vec<_> = projection.topics().iter().flat_map(|topic| topic.aggregate_types).copied().collect();
+    let share = sqlx::query_file_scalar!("src/generations/share.sql", &types as &[&str]).fetch_one(db).await?;
+    Ok(share.filter(|share| *share > 0.0).map(|share| share.min(1.0)))
 }
 
 /// The tables of a generation, with their rows and bytes.

@@ -35,7 +35,15 @@ pub(super) fn text(said: &Said) -> String {
     }
     text.push('\n');
     if said.healthy {
-        text.push_str("Healthy.\n");
+        let paused = said.diagnosis.iter().flat_map(|it| &it.lateness).flat_map(|lateness| &lateness.projections);
+        let mut paused: Vec<_> = paused.filter(|it| it.status.paused.is_some()).map(|it| &*it.status.name).collect();
+        paused.dedup();
+        let program = called::program();
+        let _ = if paused.is_empty() {
+            writeln!(text, "Healthy.")
+        } else {
+            writeln!(text, "Healthy, but paused: {}. See {program} runbook ProjectionPaused", paused.join(", "))
+        };
         return text;
     }
     for symptom in &said.symptoms {
