@@ -179,8 +179,10 @@ fn remarks(generation: &Generation) -> String {
         }
         _ => {}
     }
-    if let Some(differences) = generation.differences.filter(|found| *found > 0) {
-        remarks.push(format!("its last verification found {}", many(differences, "difference")));
+    match generation.differences {
+        Some(0) => remarks.push("its last verification found it equal".to_owned()),
+        Some(found) => remarks.push(format!("its last verification found {}", many(found, "difference"))),
+        None => {}
     }
     if let Some(until) = generation.kept_until.filter(|_| generation.standing == Standing::Previous) {
         remarks.push(format!("back possible until {}", until.format("%Y-%m-%d %H:%M UTC")));

@@ -169,7 +169,7 @@ pub async fn ended(api: &client::AdminApi, operation: &mut Operation) -> Result<
     let api = api.begun();
     let asked = operation.clone();
     let waiting = async {
-        let mut waits = None;
+        let (mut waits, mut compares) = (None, false);
         while !matches!(operation.state, State::Succeeded | State::Failed | State::Cancelled) {
             let now = in_its_way(operation);
             if let Some(why) = now.as_ref().filter(|why| waits.as_ref() != Some(*why)) {
@@ -177,6 +177,10 @@ pub async fn ended(api: &client::AdminApi, operation: &mut Operation) -> Result<
                 out::complain(why);
             }
             waits = now;
+            if operation.kind == "verify" && !compares && percent(operation) == Some(100) {
+                compares = true;
+                out::complain("all events are folded; the rows are compared, in one transaction");
+            }
             tokio::time::sleep(Duration::from_millis(300)).await;
             *operation = api.get(&format!("/admin/v1/operations/{}", operation.id), &()).await?;
         }

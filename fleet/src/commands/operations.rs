@@ -185,8 +185,14 @@ fn elsewhere(operation: &Operation) -> Option<&String> {
 }
 
 fn how_far(operation: &Operation, projection: &str) -> String {
-    let percent = words::percent(operation)
-        .map_or(String::new(), |percent| format!("{percent} % of the positions; when it is done: "));
+    let percent = words::percent(operation);
+    if operation.kind == "verify" {
+        return match percent {
+            Some(100) => "how far it is: the rows are compared, in one transaction".to_owned(),
+            percent => format!("how far it is: {} % of the positions", percent.unwrap_or_default()),
+        };
+    }
+    let percent = percent.map_or(String::new(), |percent| format!("{percent} % of the positions; when it is done: "));
     format!("how far it is: {percent}fleet generations {projection}")
 }
 

@@ -25,6 +25,7 @@ use uuid::Uuid;
 pub use symptoms::{Symptom, of_losses};
 
 use crate::audit::{self, Entry};
+use crate::generations;
 use crate::generations::gate::{self, Gate, Way};
 use crate::generations::rebuild::Refused;
 use crate::lag::samples::{self, Sample};
@@ -126,6 +127,9 @@ pub struct Changes {
     /// When the rows of each projection were last compared with the store, as they are read now.
     #[serde(default)]
     pub compared: Vec<Compared>,
+    /// Rebuilds of which a step fails, and is tried until it succeeds.
+    #[serde(default)]
+    pub failing: Vec<FailingRebuild>,
     /// Rebuilds that are built and not put in place.
     #[serde(default)]
     pub ready: Vec<Ready>,
@@ -158,6 +162,15 @@ pub struct Ready {
     pub operation: Uuid,
     /// Why a promote would be refused now.
     pub refusals: Vec<String>,
+}
+
+/// A generation that is being built, and a step of it does not succeed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FailingRebuild {
+    pub projection: String,
+    pub operation: Uuid,
+    /// As whoever builds it says it.
+    pub error: String,
 }
 
 /// What the fleet went on without, lately; what is parked stands with its projection. 100: or more.
@@ -279,13 +292,29 @@ async fn changes(pool: &PgPool, catalogue: &Catalogue) -> sqlx::Result<Changes> 
     let differing = compared.iter().filter(|it| it.differences > 0);
     let differing = differing.map(|it| Differing { projection: it.projection.clone(), differences: it.differences });
     let differing = differing.collect();
-    let ready = ready(pool, catalogue, &operations).await?;
+    let (ready, failing) = (ready(pool, catalogue, &operations).await?, failing(pool, &operations).await?);
     let over = operations::list(pool, None, LISTED).await?;
     operations.extend(over.into_iter().filter(|operation| operation.finished_at.is_some_and(|at| at >= since)));
     operations.sort_by_key(|operation| Reverse(operation.id));
     let mut audit = audit::list(pool, None, LISTED).await?;
     audit.retain(|entry| entry.at >= since);
-    Ok(Changes { observed_at, since, operations, diverging, differing, compared, ready, audit })
+    Ok(Changes { observed_at, since, operations, diverging, differing, compared, failing, ready, audit })
+}
+
+async fn failing(pool: &PgPool, operations: &[Operation]) -> sqlx::Result<Vec<FailingRebuild>> {
+    let mut failing = Vec::new();
+    for rebuild in operations.iter().filter(|it| it.kind == "rebuild" && it.state == operations::State::Running) {
+        let Some(projection) = &rebuild.projection else { continue };
+        let generations = generations::list(pool, projection, COUNTED).await?;
+        let pace = generations.into_iter().filter(|it| it.operation == Some(rebuild.id)).flat_map(|it| it.pace);
+        let error = pace.filter_map(|pace| pace.strip_prefix("failing: ").map(str::to_owned)).next();
+        failing.extend(error.map(|error| FailingRebuild {
+            projection: projection.clone(),
+            operation: rebuild.id,
+            error,
+        }));
+    }
+    Ok(failing)
 }
 
 async fn ready(pool: &PgPool, catalogue: &Catalogue, operations: &[Operation]) -> sqlx::Result<Vec<Ready>> {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{Diagnosis, Differing, LATE, Lateness, ProjectionLateness, Ready};
+use super::{Diagnosis, Differing, FailingRebuild, LATE, Lateness, ProjectionLateness, Ready};
 use crate::lag::{Direction, Stage, State, Status, Trend};
 use crate::losses::Counted;
 use crate::operations::{self, Operation};
@@ -48,7 +48,8 @@ pub(super) fn of(diagnosis: &Diagnosis) -> Vec<Symptom> {
     // A projection of two topics was built by one version.
     let operations = || diagnosis.changes.iter().flat_map(|changes| &changes.operations);
     let ready: Vec<_> = diagnosis.changes.iter().flat_map(|changes| &changes.ready).collect();
-    let outdated = projections().filter_map(|projection| outdated(projection, operations(), &ready));
+    let failing: Vec<_> = diagnosis.changes.iter().flat_map(|changes| &changes.failing).collect();
+    let outdated = projections().filter_map(|projection| outdated(projection, operations(), (&ready, &failing)));
     symptoms.extend(outdated.collect::<BTreeMap<_, _>>().into_values());
     symptoms.sort_by_key(|symptom| symptom.runbook != "ProjectionStalled");
     symptoms.extend(unmeasured(diagnosis));
@@ -185,7 +186,7 @@ fn late(projection: &ProjectionLateness) -> Option<Symptom> {
 fn outdated<'a>(
     projection: &'a ProjectionLateness,
     operations: impl Iterator<Item = &'a Operation>,
-    ready: &[&Ready],
+    (ready, failing): (&[&Ready], &[&FailingRebuild]),
 ) -> Option<(&'a str, Symptom)> {
     let Status { name, state, version, code_version, .. } = &projection.status;
     if *state != State::Outdated {
@@ -206,6 +207,10 @@ fn outdated<'a>(
             }
             (None, Some(Operation { state: operations::State::Failed, error: Some(error), .. })) => {
                 format!("building it anew has failed: {error}")
+            }
+            (None, Some(Operation { id, .. })) if failing.iter().any(|it| it.operation == *id) => {
+                let error = failing.iter().find(|it| it.operation == *id).map_or("", |it| &it.error);
+                format!("building it anew fails, and is tried until it succeeds: {error}")
             }
             _ => match refused {
                 Some(Ready { generation, refusals, .. }) => {
@@ -346,7 +351,7 @@ mod tests {
             .expect("an operation")
         };
         let says = |version| {
-            super::outdated(&behind, [rebuild(version)].iter(), &[])
+            super::outdated(&behind, [rebuild(version)].iter(), (&[], &[]))
                 .map(|(_, symptom)| symptom.what)
                 .unwrap_or_default()
         };
@@ -357,7 +362,18 @@ mod tests {
             operation: rebuild(ours).id,
             refusals: vec!["1 event parked in it".to_owned()],
         };
-        let (_, refused) = super::outdated(&behind, [rebuild(ours)].iter(), &[&ready]).expect("it is outdated");
+        let failing = FailingRebuild {
+            projection: ready.projection.clone(),
+            operation: ready.operation,
+            error: "no column pln".to_owned(),
+        };
+        let (_, fails) = super::outdated(&behind, [rebuild(ours)].iter(), (&[], &[&failing])).expect("it is outdated");
+        assert!(
+            fails.what.ends_with("building it anew fails, and is tried until it succeeds: no column pln"),
+            "{}",
+            fails.what
+        );
+        let (_, refused) = super::outdated(&behind, [rebuild(ours)].iter(), (&[&ready], &[])).expect("it is outdated");
         assert!(
             refused.what.ends_with("as generation 2, which cannot be promoted: 1 event parked in it"),
             "{}",
@@ -369,7 +385,7 @@ mod tests {
             let mut failed = rebuild(version);
             (failed.state, failed.finished_at) = (operations::State::Failed, Some(DateTime::UNIX_EPOCH));
             failed.error = Some("no such table".to_owned());
-            super::outdated(&behind, [failed].iter(), &[]).map(|(_, symptom)| symptom.what).unwrap_or_default()
+            super::outdated(&behind, [failed].iter(), (&[], &[])).map(|(_, symptom)| symptom.what).unwrap_or_default()
         };
         assert!(failed(ours).ends_with("building it anew has failed: no such table"));
         assert!(failed(ours - 1).ends_with("it waits to be built anew and promoted"), "that was other code");

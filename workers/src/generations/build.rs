@@ -338,8 +338,29 @@ impl Builder {
         Due::Nothing(Next::Wait(POLL))
     }
 
-    /// The part has all that there is.
+    /// The part has all that there is. What is long about that ends with whoever wanted it.
     async fn end(&self, wanted: &Wanted, head: Position) -> Result<Next, apply::Error> {
+        tokio::select! {
+            ended = self.end_of(wanted, head) => ended,
+            given_up = self.is_given_up(), if !wanted.built => {
+                given_up?;
+                Ok(Next::Step)
+            }
+        }
+    }
+
+    /// Ends when a person has cancelled or paused it. The connection on which it was at work is closed, and its statement with it.
+    async fn is_given_up(&self) -> sqlx::Result<()> {
+        loop {
+            tokio::time::sleep(POLL).await;
+            match self.wanted().await? {
+                Some(wanted) if !matches!(wanted.state, Some(State::Paused | State::Cancelled | State::Failed)) => {}
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    async fn end_of(&self, wanted: &Wanted, head: Position) -> Result<Next, apply::Error> {
         if wanted.verify {
             verify::finish(&self.applier, &self.reading, self.part.generation).await?;
             return Ok(Next::Wait(POLL));
