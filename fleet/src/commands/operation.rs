@@ -80,9 +80,7 @@ async fn to_its_end(api: &client::AdminApi, mut operation: Operation, as_json: b
             Some((_, before)) if has_moved(before, &operation) => nothing_since = None,
             Some((since, _)) if since.elapsed() >= TELL && now.is_none() && is_at_work(&operation) => {
                 if !as_json {
-                    out::advise(
-                        "not done yet: `fleet locks` says whether it waits for somebody, `fleet doctor` what else is wrong",
-                    )?;
+                    out::advise(not_done(&operation))?;
                 }
                 nothing_since = None;
             }
@@ -130,6 +128,18 @@ async fn to_its_end(api: &client::AdminApi, mut operation: Operation, as_json: b
 
 fn is_at_work(operation: &Operation) -> bool {
     matches!(operation.state, State::Pending | State::Running)
+}
+
+/// What may be in its way, as long as nobody knows.
+fn not_done(operation: &Operation) -> &'static str {
+    match operation.kind.as_str() {
+        // That its worker has stopped is known after half a minute.
+        "promote" | "rollback" => {
+            "not done yet: a program with that version of the read model does it, so start it if it was stopped a moment ago; `fleet \
+             doctor` says what else is wrong"
+        }
+        _ => "not done yet: `fleet locks` says whether it waits for somebody, `fleet doctor` what else is wrong",
+    }
 }
 
 /// Whether anything of it was done between the two.
