@@ -342,20 +342,21 @@ impl Builder {
     async fn end(&self, wanted: &Wanted, head: Position) -> Result<Next, apply::Error> {
         tokio::select! {
             ended = self.end_of(wanted, head) => ended,
-            given_up = self.is_given_up(), if !wanted.built => {
-                given_up?;
-                Ok(Next::Step)
-            }
+            () = self.is_given_up(), if !wanted.built => Ok(Next::Step),
         }
     }
 
     /// Ends when a person has cancelled or paused it. The connection on which it was at work is closed, and its statement with it.
-    async fn is_given_up(&self) -> sqlx::Result<()> {
+    async fn is_given_up(&self) {
         loop {
             tokio::time::sleep(POLL).await;
-            match self.wanted().await? {
-                Some(wanted) if !matches!(wanted.state, Some(State::Paused | State::Cancelled | State::Failed)) => {}
-                _ => return Ok(()),
+            match self.wanted().await {
+                Ok(None) => return,
+                Ok(Some(wanted)) if matches!(wanted.state, Some(State::Paused | State::Cancelled | State::Failed)) => {
+                    return;
+                }
+                // A look that fails says nothing, and hours of work are not given up for it.
+                Ok(Some(_)) | Err(_) => {}
             }
         }
     }

@@ -144,12 +144,14 @@ impl Generation {
     }
 }
 
-/// The same as [`list`], with what a rate does to the time that is left.
+/// The same as [`list`], with what verifications have found, and what a rate does to the time that is left.
 ///
 /// # Errors
 /// The database's.
 pub async fn list_of(pool: &PgPool, projection: &dyn AnyProjection, most: i64) -> sqlx::Result<Vec<Generation>> {
     let mut all = list(pool, projection.name(), most).await?;
+    let found = verify::found(pool, projection.name()).await?;
+    all.iter_mut().for_each(|it| it.differences = found.get(&it.generation).copied());
     if all.iter().any(|it| it.rate.is_some())
         && let Some(share) = rebuild::share(&mut *pool.acquire().await?, projection).await?
     {
@@ -164,7 +166,6 @@ pub async fn list_of(pool: &PgPool, projection: &dyn AnyProjection, most: i64) -
 /// The database's.
 pub async fn list(pool: &PgPool, projection: &str, most: i64) -> sqlx::Result<Vec<Generation>> {
     let rows = sqlx::query_file!("src/generations/list.sql", projection, most).fetch_all(pool).await?;
-    let found = verify::found(pool, projection).await?;
     Ok(rows
         .into_iter()
         .map(|row| {
@@ -199,7 +200,7 @@ pub async fn list(pool: &PgPool, projection: &str, most: i64) -> sqlx::Result<Ve
                 rate: row.rate,
                 pace: row.pace.unwrap_or_default(),
                 parked: row.parked,
-                differences: found.get(&row.generation).copied(),
+                differences: None,
             }
         })
         .collect())
